@@ -1,0 +1,92 @@
+"""The two WSGI applications: routes, and what happens to errors."""
+
+import logging
+from http import HTTPStatus
+from typing import Any, Final
+
+import falcon
+from prometheus_client import CollectorRegistry
+
+from exporter.committer import Committer
+from exporter.errors import Refusal
+from exporter.private import Healthy, Metrics, Page, Ready
+from exporter.telemetry import Telemetry
+from exporter.webhook import Failures
+
+log = logging.getLogger(__name__)
+
+RETRY_AFTER: Final = 5
+"""Seconds after which a 503 may be tried again."""
+
+_REASONS: Final[dict[int, str]] = {
+    HTTPStatus.NOT_FOUND: "not_found",
+    HTTPStatus.METHOD_NOT_ALLOWED: "method",
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "too_large",
+    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE: "too_large",
+    HTTPStatus.INTERNAL_SERVER_ERROR: "internal",
+}
+
+
+def reason_for(status: int) -> str:
+    """The reason to count for a status that falcon or the server decided on; what is left is bad HTTP."""
+    return _REASONS.get(status, "malformed")
+
+
+def public_app(failures: Failures, telemetry: Telemetry, *, prefix: str) -> falcon.App[Any, Any]:
+    """The application that SMTPeter calls: POST on ``/failures``, and on the same below ``prefix`` if there is one."""
+    app = falcon.App()
+    for path in {"/failures", f"{prefix}/failures"}:
+        app.add_route(path, failures)
+
+    def refuse(req: falcon.Request, resp: falcon.Response, error: Refusal, _params: object) -> None:
+        telemetry.refused(error.reason)
+        log.debug(
+            "refused",
+            extra={"status": error.status, "reason": error.reason, "from": req.remote_addr, "why": str(error)},
+        )
+        _answer(resp, error.status, error.reason)
+        if error.status == HTTPStatus.SERVICE_UNAVAILABLE:
+            resp.set_header("Retry-After", str(RETRY_AFTER))
+
+    def refuse_http(req: falcon.Request, resp: falcon.Response, error: falcon.HTTPError, params: object) -> None:
+        reason = reason_for(error.status_code)
+        refuse(req, resp, Refusal(error.status_code, reason, f"{req.method} {req.path}"), params)
+        if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+            resp.set_header("Allow", "POST")
+
+    def refuse_fault(req: falcon.Request, resp: falcon.Response, error: Exception, params: object) -> None:
+        log.error("fault while answering; please report it", exc_info=error)
+        refuse(req, resp, Refusal(503, "internal", repr(error)), params)
+
+    # Falcon takes the handler of the nearest class.
+    app.add_error_handler(Exception, refuse_fault)
+    app.add_error_handler(falcon.HTTPError, refuse_http)
+    app.add_error_handler(Refusal, refuse)
+    return app
+
+
+def private_app(registry: CollectorRegistry, committer: Committer) -> falcon.App[Any, Any]:
+    """The application that Prometheus and the operator call."""
+    app = falcon.App()
+    app.add_route("/metrics", Metrics(registry))
+    app.add_route("/-/healthy", Healthy())
+    app.add_route("/-/ready", Ready(committer))
+    app.add_route("/", Page())
+
+    def fault(_req: falcon.Request, resp: falcon.Response, error: Exception, _params: object) -> None:
+        log.error("fault while answering; please report it", exc_info=error)
+        _answer(resp, 500, "internal")
+
+    def http_error(_req: falcon.Request, resp: falcon.Response, error: falcon.HTTPError, _params: object) -> None:
+        _answer(resp, error.status_code, reason_for(error.status_code))
+        resp.set_headers(error.headers or {})
+
+    app.add_error_handler(Exception, fault)
+    app.add_error_handler(falcon.HTTPError, http_error)
+    return app
+
+
+def _answer(resp: falcon.Response, status: int, word: str) -> None:
+    resp.status = falcon.code_to_http_status(status)
+    resp.content_type = falcon.MEDIA_TEXT
+    resp.text = f"{word}\n"

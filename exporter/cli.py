@@ -1,0 +1,115 @@
+"""The command line. Only here the environment is read and an exit code decided."""
+
+import os
+import sys
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+from exporter import __version__, config, logs
+from exporter.classify import as_json, classify
+from exporter.errors import ExporterError
+from exporter.send import send
+from exporter.serve import serve
+
+_COMMAND = "smtpeter-exporter"
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name=_COMMAND)
+def cli() -> None:
+    """Count the deliveries that SMTPeter reports as failed, for Prometheus."""
+
+
+def _with_settings(command: Callable[..., Any]) -> Callable[..., Any]:
+    for setting in reversed(config.SETTINGS):
+        command = click.option(
+            f"--{setting.name}",
+            setting.field,
+            metavar=setting.expected.split(",")[0].split(" such")[0].upper(),
+            help=f"{setting.help} Expected: {setting.expected}. Default: {setting.default or 'none'}.",
+        )(command)
+    return click.option(
+        "--config.file",
+        "config_file",
+        envvar=f"{config.ENVIRONMENT_PREFIX}CONFIG_FILE",
+        type=click.Path(path_type=Path),
+        help="TOML file with settings; flags and SMTPETER_EXPORTER_… variables go before it.",
+    )(command)
+
+
+def _values(config_file: Path | None, flags: dict[str, str | None]) -> dict[str, config.Value]:
+    by_name = {setting.name: flags[setting.field] for setting in config.SETTINGS}
+    return config.gather(by_name, os.environ, config_file)
+
+
+@cli.command("serve")
+@_with_settings
+def serve_command(config_file: Path | None, **flags: str | None) -> None:
+    """Receive failures and expose them as metrics, until told to stop."""
+    settings = config.read(_values(config_file, flags))
+    logs.configure(settings.log_level, settings.log_format)
+    sys.exit(serve(settings))
+
+
+@cli.command()
+@_with_settings
+def check_config(config_file: Path | None, **flags: str | None) -> None:
+    """Show the settings that serve would use, and where each comes from; exit with 2 when one is wrong."""
+    values = _values(config_file, flags)
+    config.read(values)
+    for name, (text, origin) in values.items():
+        click.echo(f"{name} = {text!r}  # {origin}")
+
+
+@cli.command("classify")
+@click.argument("file", type=click.File("rb"), default="-")
+def classify_command(file: Any) -> None:  # noqa: ANN401 -- click gives any binary stream
+    """Print the labels of failures: JSON lines in (state, code, extended), JSON lines out.
+
+    FILE is the file to read; standard input when there is none. Exits with 1 when a line could not be read.
+    """
+    unreadable = 0
+    for result in classify(file):
+        unreadable += "error" in result
+        click.echo(as_json(result))
+    if unreadable:
+        _end(f"{unreadable} lines could not be read", 1)
+
+
+@cli.command("send")
+@click.argument("url")
+@click.option("--id", "message_id", help="Id of the message. Default: a new one, so that it counts.")
+@click.option("--recipient", default="someone@example.com", show_default=True, help="Address that failed.")
+@click.option("--state", default="rcptto", show_default=True, help="Where in the conversation it failed.")
+@click.option("--code", default="550", show_default=True, help="SMTP reply code.")
+@click.option("--extended", default="5.1.1", show_default=True, help="Enhanced status code.")
+@click.option("--description", default="5.1.1 User unknown", show_default=True, help="The server's text.")
+@click.option("--format", "form", type=click.Choice(["form", "json", "multipart"]), default="form", show_default=True)
+def send_command(url: str, message_id: str | None, form: str, **fields: str) -> None:
+    """Post one failure to URL as SMTPeter would and say what came back; exit with 1 unless it was 200."""
+    answer = send(url, {"id": message_id or uuid.uuid4().hex, **fields}, form=form)
+    click.echo(f"{answer.status} {answer.phrase}: {answer.body}".rstrip(": "))
+    if answer.status != 200:  # noqa: PLR2004
+        sys.exit(1)
+
+
+def main() -> None:
+    """Run the command line; ends the process. Exit codes are in errors.py."""
+    try:
+        cli.main(prog_name=_COMMAND, standalone_mode=False)
+    except ExporterError as error:
+        _end(str(error), error.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except click.exceptions.Abort:
+        _end("interrupted", 130)
+
+
+def _end(text: str, code: int) -> NoReturn:
+    click.echo(f"{_COMMAND}: {logs.mask(text)}", err=True)
+    sys.exit(code)

@@ -1,0 +1,264 @@
+"""One table of settings: it feeds flags, environment, file, ``check-config`` and the documentation."""
+
+import difflib
+import re
+import tomllib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+from urllib.parse import urlsplit
+
+from exporter.errors import SettingError
+
+ENVIRONMENT_PREFIX: Final = "SMTPETER_EXPORTER_"
+# What Kubernetes puts into every pod beside a Service that is called smtpeter-exporter.
+_KUBERNETES: Final = re.compile(r"(SERVICE_(HOST|PORT.*)|PORT(_\d+_(TCP|UDP|SCTP).*)?)")
+
+
+class Address(NamedTuple):
+    """Where to listen."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        """As in a URL."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All settings of ``serve``, read and checked; a field is called as its setting, with ``_`` for dots and dashes."""
+
+    webhook_listen_address: Address
+    webhook_public_url: str
+    web_listen_address: Address
+    storage_url: Path
+    signature_mode: str
+    metrics_birth_hold: float
+    log_level: str
+    log_format: str
+
+    @property
+    def public_path(self) -> str:
+        """The path of the public URL, without a slash at the end; empty when there is none."""
+        return urlsplit(self.webhook_public_url).path.rstrip("/")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One row of the table. ``read`` takes the text and raises ValueError when it is not what is ``expected``."""
+
+    name: str
+    default: str
+    expected: str
+    help: str
+    read: Callable[[str], Any]
+
+    @property
+    def field(self) -> str:
+        """Name of the field in Settings."""
+        return re.sub(r"[.-]", "_", self.name)
+
+    @property
+    def variable(self) -> str:
+        """Name of the environment variable."""
+        return ENVIRONMENT_PREFIX + self.field.upper()
+
+
+class Value(NamedTuple):
+    """The text of a setting, and where it comes from (``--flag``, variable, file, ``default``)."""
+
+    text: str
+    origin: str
+
+
+def _address(text: str) -> Address:
+    host, _, port = text.rpartition(":")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    elif ":" in host:
+        raise ValueError
+    if not re.fullmatch(r"[0-9]{1,5}", port) or int(port) > 65_535:  # noqa: PLR2004
+        raise ValueError
+    return Address(host or "0.0.0.0", int(port))  # noqa: S104 -- ":9100" means all interfaces, as in Prometheus
+
+
+def _duration(text: str) -> float:
+    if not re.fullmatch(r"0|([0-9]+(ms|s|m|h|d))+", text):
+        raise ValueError
+    units = {"ms": 0.001, "s": 1, "m": 60, "h": 3_600, "d": 86_400}
+    return sum(int(number) * units[unit] for number, unit in re.findall(r"([0-9]+)(ms|[smhd])", text))
+
+
+def _storage(text: str) -> Path:
+    scheme, _, path = text.partition(":///")
+    if scheme != "sqlite" or not path or "?" in path:
+        raise ValueError
+    return Path(path)
+
+
+def _public_url(text: str) -> str:
+    parts = urlsplit(text)  # raises ValueError
+    if text and (parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment):
+        raise ValueError
+    if not re.fullmatch(r"(/[A-Za-z0-9._~%-]+)*/?", parts.path):
+        raise ValueError
+    return text
+
+
+def _one_of(*words: str) -> Callable[[str], str]:
+    def read(text: str) -> str:
+        if text not in words:
+            raise ValueError
+        return text
+
+    return read
+
+
+SETTINGS: Final = (
+    Setting(
+        "webhook.listen-address",
+        "127.0.0.1:10125",
+        "HOST:PORT",
+        "Address of the public listener, which SMTPeter calls.",
+        _address,
+    ),
+    Setting(
+        "webhook.public-url",
+        "",
+        "a URL such as https://mail.example.com/smtpeter, without query",
+        "Base URL as SMTPeter calls it, when a proxy stands before the exporter; its path is served, too.",
+        _public_url,
+    ),
+    Setting(
+        "web.listen-address",
+        "127.0.0.1:10126",
+        "HOST:PORT",
+        "Address of the private listener: metrics and health, for Prometheus and the operator.",
+        _address,
+    ),
+    Setting(
+        "storage.url",
+        "sqlite:///smtpeter-exporter.db",
+        "sqlite:///relative/path or sqlite:////absolute/path",
+        "The ledger: what was counted. Under systemd the default lies in the unit's state directory.",
+        _storage,
+    ),
+    Setting(
+        "signature.mode",
+        "required",
+        "required or off",
+        "Which requests count: those that SMTPeter signed, or (off) all, for trials on a machine of your own.",
+        _one_of("required", "off"),
+    ),
+    Setting(
+        "metrics.birth-hold",
+        "60s",
+        "a duration such as 60s or 2m; 0s turns it off",
+        "How long a new series is shown as 0 first, so that increase() sees its first failures.",
+        _duration,
+    ),
+    Setting(
+        "log.level",
+        "info",
+        "debug, info, warning or error",
+        "How much to log; debug also shows each failure (addresses masked) and each refusal.",
+        _one_of("debug", "info", "warning", "error"),
+    ),
+    Setting("log.format", "logfmt", "logfmt or json", "Form of the log lines.", _one_of("logfmt", "json")),
+)
+
+
+def gather(flags: Mapping[str, str | None], environment: Mapping[str, str], file: Path | None) -> dict[str, Value]:
+    """The text of every setting by name: from the flag, else the environment, else the file, else the default.
+
+    ``flags`` are the texts of the flags by name of the setting, None where not given. Raises SettingError for what is
+    in environment or file and is no setting.
+    """
+    from_environment = _environment(environment)
+    from_file = _file(file) if file else {}
+    values = {}
+    for setting in SETTINGS:
+        name = setting.name
+        if (flag := flags.get(name)) is not None:
+            values[name] = Value(flag, f"--{name}")
+        elif name in from_environment:
+            values[name] = Value(from_environment[name], setting.variable)
+        elif name in from_file:
+            values[name] = Value(from_file[name], str(file))
+        elif name == "storage.url" and (folder := environment.get("STATE_DIRECTORY", "").partition(":")[0]):
+            values[name] = Value(f"sqlite:///{folder}/smtpeter-exporter.db", "STATE_DIRECTORY")
+        else:
+            values[name] = Value(setting.default, "default")
+    return values
+
+
+def read(values: Mapping[str, Value]) -> Settings:
+    """Check all values and what they mean together. Raises SettingError naming setting, value and what was expected."""
+    fields = {}
+    for setting in SETTINGS:
+        text, origin = values[setting.name]
+        try:
+            fields[setting.field] = setting.read(text)
+        except ValueError:
+            raise SettingError(f"{setting.name}: {text!r} (from {origin}): expected {setting.expected}") from None
+    settings = Settings(**fields)
+    public, private = settings.webhook_listen_address, settings.web_listen_address
+    if public == private and public.port:
+        raise SettingError(
+            f"web.listen-address: '{private}' is webhook.listen-address as well: expected two different addresses"
+        )
+    if settings.signature_mode == "required":
+        raise SettingError(
+            f"signature.mode: 'required' (from {values['signature.mode'].origin}): this version can't check signatures "
+            "yet; expected off, where nobody but you can reach the public listener"
+        )
+    return settings
+
+
+def _environment(environment: Mapping[str, str]) -> dict[str, str]:
+    names = {setting.variable: setting.name for setting in SETTINGS}
+    names[f"{ENVIRONMENT_PREFIX}CONFIG_FILE"] = ""
+    found = {}
+    for variable, text in environment.items():
+        if not variable.startswith(ENVIRONMENT_PREFIX) or _KUBERNETES.fullmatch(
+            variable.removeprefix(ENVIRONMENT_PREFIX)
+        ):
+            continue
+        if variable not in names:
+            raise SettingError(f"environment variable {variable}: no such setting{_nearest(variable, names)}")
+        found[names[variable]] = text
+    return found
+
+
+def _file(file: Path) -> dict[str, str]:
+    try:
+        with file.open("rb") as opened:
+            content = tomllib.load(opened)
+    except OSError as error:
+        raise SettingError(f"config.file: '{file}': {error.strerror}: expected a readable TOML file") from error
+    except ValueError as error:
+        raise SettingError(f"config.file: '{file}': {error}: expected TOML") from error
+    names = [setting.name for setting in SETTINGS]
+    found = {}
+    for name, value in _flat(content):
+        if name not in names:
+            raise SettingError(f"config.file: '{file}': {name}: no such setting{_nearest(name, names)}")
+        if not isinstance(value, str):
+            raise SettingError(f"config.file: '{file}': {name}: {value!r}: expected text in quotes")
+        found[name] = value
+    return found
+
+
+def _flat(table: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    found: list[tuple[str, Any]] = []
+    for key, value in table.items():
+        found.extend(_flat(value, f"{prefix}{key}.") if isinstance(value, dict) else [(prefix + key, value)])
+    return found
+
+
+def _nearest(name: str, names: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, list(names), n=1)
+    return f"; did you mean {near[0]}?" if near else ""

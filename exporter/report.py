@@ -1,0 +1,154 @@
+"""Bytes of a request to the report as received: one failed delivery in SMTPeter's variables.
+
+Both generations of the variables are read (the first has id, recipient, state, code, extended, description; the
+later one adds type, action, time, timestamp and tags), in each of the content types that SMTPeter's documentation
+mentions. Pure: knows no HTTP framework and no clock.
+"""
+
+import json
+from email.parser import BytesParser
+from email.policy import HTTP
+from typing import Any, Final, NamedTuple, NoReturn
+from urllib.parse import parse_qsl
+
+from exporter.errors import Refusal
+
+MAX_BODY: Final = 65_536
+"""The longest body that is read, in bytes."""
+MAX_FIELDS: Final = 100
+"""The most variables that a body may have; SMTPeter sends at most eleven, and one more for each tag."""
+
+# Longer than any real one: RFC 5321 4.5.3.1 allows 64 + 1 + 255 octets in an address, a message id of SMTPeter's has
+# some 20 characters, and the others are words and numbers.
+_LONGEST: Final = {"id": 256, "recipient": 512, "state": 64, "code": 64, "extended": 64}
+
+
+class Report(NamedTuple):
+    """One report as received; what is absent is empty. ``recipient`` and ``description`` are personal data."""
+
+    id: str
+    recipient: str
+    state: str = ""
+    code: str = ""
+    extended: str = ""
+    description: str = ""
+
+
+def parse(content_type: str, body: bytes) -> Report:
+    """Read a report.
+
+    ``content_type`` is the header's value with its parameters, ``body`` the raw bytes (bounded by the caller).
+    Raises :class:`Refusal` with status 415 for other content types and 400 for what can't be read.
+    """
+    media_type = content_type.partition(";")[0].strip().lower()
+    if media_type == "application/x-www-form-urlencoded":
+        pairs = _form(body)
+    elif media_type == "application/json":
+        pairs = _json(body)
+    elif media_type == "multipart/form-data":
+        pairs = _multipart(content_type, body)
+    else:
+        raise Refusal(415, "content_type", f"content type {content_type[:100]!r} is not form, JSON or multipart")
+    return report_of(pairs)
+
+
+def report_of(pairs: list[tuple[str, Any]]) -> Report:
+    """Make the report out of names and values; names that SMTPeter does not use are ignored.
+
+    Raises :class:`Refusal` (400) for a name that comes twice, a value that is not text or a number, text that is
+    not fit for UTF-8, and a report without id or recipient.
+    """
+    if len(pairs) > MAX_FIELDS:
+        _refuse("too_many_fields", f"{len(pairs)} variables, expected at most {MAX_FIELDS}")
+    fields = dict(pairs)
+    if len(fields) != len(pairs):
+        _check_duplicates([name for name, _ in pairs])
+    report = Report(*(text_of(name, fields.get(name)) for name in Report._fields))
+    for name, longest in _LONGEST.items():
+        if len(getattr(report, name)) > longest:
+            _refuse("value_too_long", f"variable {name} is longer than {longest} characters")
+    if not report.id or not report.recipient:
+        _refuse("missing_field", f"variable {'recipient' if report.id else 'id'} is missing or empty")
+    return report
+
+
+def _form(body: bytes) -> list[tuple[str, Any]]:
+    try:
+        return parse_qsl(body.decode(), keep_blank_values=True, errors="strict", max_num_fields=MAX_FIELDS)
+    except UnicodeDecodeError as error:
+        _refuse("encoding", f"the form is not UTF-8: {error.reason}")
+    except ValueError:
+        _refuse("too_many_fields", f"expected at most {MAX_FIELDS} variables")
+
+
+def _json(body: bytes) -> list[tuple[str, Any]]:
+    try:
+        text = body.decode()
+    except UnicodeDecodeError as error:
+        _refuse("encoding", f"the JSON is not UTF-8: {error.reason}")
+    return json_pairs(text)
+
+
+def json_pairs(text: str) -> list[tuple[str, Any]]:
+    """Names and values of a JSON object, with repeated names kept. Raises :class:`Refusal` (400)."""
+    try:
+        value = json.loads(text, object_pairs_hook=_Pairs, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:  # RecursionError: 100,000 opening brackets
+        _refuse("malformed", f"not JSON: {error}")
+    if not isinstance(value, _Pairs):
+        _refuse("malformed", f"the JSON is a {type(value).__name__}, expected an object")
+    return value
+
+
+class _Pairs(list[tuple[str, Any]]):
+    """A JSON object as read, to be told from a JSON array."""
+
+
+def _no_constant(word: str) -> NoReturn:
+    # NaN and Infinity are not JSON (RFC 8259 section 6), but Python reads them.
+    raise ValueError(f"{word} is not a JSON value")
+
+
+def _multipart(content_type: str, body: bytes) -> list[tuple[str, Any]]:
+    """Read RFC 7578; the standard library's MIME parser keeps the bytes of each part."""
+    head = b"Content-Type: " + content_type.encode("latin-1", "replace") + b"\r\n\r\n"
+    message = BytesParser(policy=HTTP).parsebytes(head + body)
+    if not message.is_multipart() or message.defects:
+        _refuse("malformed", "the multipart body has no parts, or does not end as it says")
+    pairs: list[tuple[str, Any]] = []
+    for part in message.iter_parts():
+        try:
+            name = part.get_param("name", header="content-disposition")
+            value = part.get_payload(decode=True)
+            pairs.append((str(name), value.decode() if isinstance(value, bytes) else None))
+        except UnicodeDecodeError as error:
+            _refuse("encoding", f"a part of the multipart body is not UTF-8: {error.reason}")
+    return pairs
+
+
+def _check_duplicates(names: list[str]) -> None:
+    for name in names:
+        # A sender has many tags; the way they are repeated is not documented, "[]" is PHP's.
+        if names.count(name) > 1 and name != "tags" and not name.endswith("[]"):
+            _refuse("duplicate_field", f"variable {name[:50]!r} comes {names.count(name)} times")
+
+
+def text_of(name: str, value: Any) -> str:  # noqa: ANN401 -- JSON holds anything
+    """The text of a variable's value; nothing becomes empty, a number its digits. Raises :class:`Refusal` (400)."""
+    if value is None:
+        return ""
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        _refuse("wrong_type", f"variable {name} is a {type(value).__name__}, expected text or a number")
+    text = value if isinstance(value, str) else str(value)
+    if "\0" in text:
+        _refuse("encoding", f"variable {name} holds NUL")
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            _refuse("encoding", f"variable {name} holds a lone surrogate")
+    return text.strip()
+
+
+def _refuse(reason: str, detail: str) -> NoReturn:
+    raise Refusal(400, reason, detail)

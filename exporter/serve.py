@@ -1,0 +1,106 @@
+"""Wire the parts together and run them until told to stop."""
+
+import logging
+import signal
+import threading
+import time
+from types import FrameType
+from typing import Final
+
+from exporter import __version__
+from exporter.app import private_app, public_app, reason_for
+from exporter.collector import LedgerCollector
+from exporter.committer import Committer
+from exporter.config import Settings
+from exporter.labels import Labels, LabelSets
+from exporter.server import Listener
+from exporter.sqlite import SqliteLedger
+from exporter.telemetry import Telemetry
+from exporter.webhook import Failures
+
+log = logging.getLogger(__name__)
+
+PUBLIC_THREADS: Final = 64
+"""As many failures can be in one commit; a thread that waits for the disk costs next to nothing."""
+
+
+class Exporter:
+    """Everything that runs in one process. Raises LedgerError or ListenError when it can't come to life."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.stopping = threading.Event()
+        self.failed = False
+        telemetry = Telemetry()
+        telemetry.signature_mode(settings.signature_mode)
+        self._ledger = SqliteLedger(settings.storage_url, now=time.time())
+        try:
+            label_sets = LabelSets(Labels(*total.series[1:]) for total in self._ledger.totals())
+            self._committer = Committer(self._ledger, telemetry, hold=settings.metrics_birth_hold)
+            telemetry.registry.register(
+                LedgerCollector(
+                    self._ledger, label_sets=lambda: len(label_sets), trouble=lambda: self._committer.trouble
+                )
+            )
+            self.public = Listener(
+                public_app(Failures(self._committer, label_sets, telemetry), telemetry, prefix=settings.public_path),
+                *settings.webhook_listen_address,
+                threads=PUBLIC_THREADS,
+                connections=1_000,
+                refused=lambda status: telemetry.refused(reason_for(status)),
+                failed=self._fail,
+            )
+            self.private = Listener(
+                private_app(telemetry.registry, self._committer),
+                *settings.web_listen_address,
+                threads=4,
+                connections=100,
+                failed=self._fail,
+            )
+        except BaseException:
+            self._ledger.close()
+            raise
+
+    def start(self) -> None:
+        """Begin to serve; returns at once."""
+        self._committer.start()
+        self.private.start()
+        self.public.start()
+
+    def stop(self) -> None:
+        """Accept no more, finish what is in flight, write it, close the ledger. The scrape goes last but one."""
+        self.public.stop()
+        self._committer.stop()
+        self.private.stop()
+        self._ledger.close()
+
+    def _fail(self) -> None:
+        self.failed = True
+        self.stopping.set()
+
+
+def serve(settings: Settings) -> int:
+    """Run until SIGTERM or SIGINT; the exit code."""
+    exporter = Exporter(settings)
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        log.info("stopping", extra={"signal": signal.Signals(number).name})
+        exporter.stopping.set()
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    if settings.signature_mode == "off":
+        log.warning("signature.mode is off: whoever reaches the public listener can invent failures")
+    exporter.start()
+    log.info(
+        "ready",
+        extra={
+            "failures": f"http://{exporter.public.address}/failures",
+            "metrics": f"http://{exporter.private.address}/metrics",
+            "ledger": settings.storage_url.absolute(),
+            "version": __version__,
+        },
+    )
+    exporter.stopping.wait()
+    exporter.stop()
+    log.info("stopped")
+    return 1 if exporter.failed else 0

@@ -1,0 +1,126 @@
+"""A listener: waitress in a thread of its own, and an orderly stop.
+
+The exporter runs two, which share nothing: whatever strangers do to the public one, the private one answers scrapes.
+"""
+
+import logging
+import socket
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, Final
+from wsgiref.types import WSGIApplication
+
+from waitress import wasyncore
+from waitress.channel import HTTPChannel
+from waitress.server import create_server
+from waitress.task import ErrorTask
+
+from exporter.errors import ListenError
+from exporter.report import MAX_BODY
+
+log = logging.getLogger(__name__)
+
+MAX_HEADER: Final = 16_384
+"""The most bytes that all headers of a request may have together."""
+DRAIN: Final = 3.0
+"""Seconds that requests in flight have to be finished in after the order to stop."""
+
+
+class Listener:
+    """Serve ``app`` on ``host``:``port`` (0: a free one) with so many threads and at most so many connections.
+
+    ``refused`` is called with the status when the server itself turns a request away before the application sees it
+    (garbage, too large); ``failed`` when the serving thread dies. Raises ListenError when the address can't be bound.
+    """
+
+    def __init__(  # noqa: PLR0913 -- keyword-only, and all of one concern
+        self,
+        app: WSGIApplication,
+        host: str,
+        port: int,
+        *,
+        threads: int,
+        connections: int,
+        refused: Callable[[int], None] = lambda _status: None,
+        failed: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._sockets: dict[int, Any] = {}  # the map of waitress's event loop, by file descriptor
+        self._server = create_server(
+            app,
+            map=self._sockets,
+            sockets=[_bind(host, port)],
+            threads=threads,
+            connection_limit=connections,
+            channel_timeout=30,
+            log_socket_errors=False,  # clients that hang up are no event
+            max_request_header_size=MAX_HEADER,
+            max_request_body_size=2 * MAX_BODY,  # the application has the exact limit; this one counts chunk frames too
+            ident=None,
+        )
+        self._server.channel_class = _channel_class(refused)
+        self._failed = failed
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"listener {host}:{port}", daemon=True)
+        self.address = f"{f'[{host}]' if ':' in host else host}:{self._server.socket.getsockname()[1]}"
+
+    def start(self) -> None:
+        """Start serving."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Accept no more, answer what is in flight, close all; returns when done, after some DRAIN seconds at most."""
+        self._stopping.set()
+        self._server.pull_trigger()
+        self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            while not self._stopping.is_set():
+                self._turn(1)
+            self._drain()
+        except Exception:
+            log.exception("the listener died", extra={"address": self.address})
+            self._failed()
+
+    def _turn(self, timeout: float) -> None:
+        # poll, because select can't watch file descriptors past 1023.
+        wasyncore.loop(timeout=timeout, use_poll=True, map=self._sockets, count=1)
+
+    def _drain(self) -> None:
+        wasyncore.dispatcher.close(self._server)  # the listening socket only; the server's close takes the trigger too
+        deadline = time.monotonic() + DRAIN
+        while self._server.active_channels and time.monotonic() < deadline:
+            for channel in list(self._server.active_channels.values()):
+                if not (channel.requests or channel.request or channel.total_outbufs_len):
+                    channel.will_close = True
+            self._turn(0.02)
+        self._server.task_dispatcher.shutdown(timeout=1)
+        for channel in list(self._server.active_channels.values()):
+            channel.handle_close()
+        self._server.trigger.close()
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        bound = socket.socket(family, kind, protocol)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind(address)
+    except OSError as error:
+        raise ListenError(f"can't listen on {host}:{port}: {error.strerror or error}") from error
+    return bound
+
+
+def _channel_class(refused: Callable[[int], None]) -> type[HTTPChannel]:
+    class Refuse(ErrorTask):
+        def execute(self) -> None:
+            refused(self.request.error.code)
+            super().execute()  # type: ignore[no-untyped-call]
+
+    class Channel(HTTPChannel):
+        error_task_class = Refuse
+
+    return Channel

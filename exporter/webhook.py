@@ -1,0 +1,55 @@
+"""The POST resource: one failure from raw body to answer."""
+
+import logging
+from time import perf_counter
+
+import falcon
+
+from exporter.committer import Committer
+from exporter.errors import LedgerError, Refusal
+from exporter.failure import identity_of
+from exporter.labels import OVERFLOW, LabelSets, labels_of
+from exporter.ledger import Record
+from exporter.report import MAX_BODY, parse
+from exporter.telemetry import Telemetry
+
+log = logging.getLogger(__name__)
+
+
+class Failures:
+    """The callback of SMTPeter's failures feedback loop: 200 once the failure is counted for ever."""
+
+    def __init__(self, committer: Committer, label_sets: LabelSets, telemetry: Telemetry) -> None:
+        self._committer = committer
+        self._label_sets = label_sets
+        self._telemetry = telemetry
+
+    def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """Read, label, record, answer. Raises Refusal."""
+        began = perf_counter()
+        report = parse(req.content_type or "", read_body(req))
+        labels = labels_of(report.state, report.code, report.extended)
+        admitted = self._label_sets.admit(labels)
+        try:
+            new = self._committer.record(Record(identity_of(report), (("failures", *admitted),)))
+        except LedgerError as error:
+            raise Refusal(503, "unavailable", str(error)) from error
+        if new and admitted is OVERFLOW and labels != OVERFLOW:
+            self._telemetry.overflowed()
+        if log.isEnabledFor(logging.DEBUG):
+            log.debug("counted" if new else "counted before", extra={**report._asdict(), "labels": "/".join(admitted)})
+        self._telemetry.answered(perf_counter() - began)
+        resp.content_type = falcon.MEDIA_TEXT
+        resp.data = b"counted\n" if new else b"already counted\n"
+
+    def on_options(self, _req: falcon.Request, _resp: falcon.Response) -> None:
+        """Refuse what falcon would answer by itself: nothing but POST is served here."""
+        raise falcon.HTTPMethodNotAllowed(["POST"])
+
+
+def read_body(req: falcon.Request) -> bytes:
+    """The raw body, of which never more than the limit is read. Raises Refusal (413)."""
+    body: bytes = req.bounded_stream.read(MAX_BODY + 1)
+    if len(body) > MAX_BODY:
+        raise Refusal(413, "too_large", f"a body of more than {MAX_BODY} bytes")
+    return body
