@@ -18,7 +18,7 @@ from exporter.telemetry import Telemetry
 
 log = logging.getLogger(__name__)
 
-GATHER: Final = 0.002
+GATHER: Final = 0.004
 """Seconds that a batch is left open for more when the one before was of more than one request."""
 PATIENCE: Final = 10.0
 """Seconds after which a request that waits for a stuck disk is answered 503."""
@@ -55,6 +55,7 @@ class Committer:
         self._waiting: SimpleQueue[_Ticket | None] = SimpleQueue()
         self._writer = threading.Thread(target=self._run, name="committer", daemon=True)
         self._trouble: str | None = None
+        self._noting = threading.Lock()
 
     @property
     def trouble(self) -> str | None:
@@ -83,7 +84,9 @@ class Committer:
         self._waiting.put(ticket)
         if not ticket.done.acquire(timeout=PATIENCE):
             del self._mine.ticket  # the writer still has this one
-            raise LedgerError(f"the ledger did not finish a commit in {PATIENCE:.0f} seconds")
+            error = LedgerError(f"the ledger did not finish a commit in {PATIENCE:.0f} seconds")
+            self._note(error)  # the writer, which notes all else, is stuck
+            raise error
         if isinstance(ticket.outcome, LedgerError):
             raise LedgerError(str(ticket.outcome)) from ticket.outcome
         return ticket.outcome
@@ -147,8 +150,9 @@ class Committer:
     def _note(self, error: LedgerError | None) -> None:
         """Keep and log a change of state, not each failed attempt."""
         trouble = None if error is None else str(error)
-        if trouble and not self._trouble:
+        with self._noting:
+            before, self._trouble = self._trouble, trouble
+        if trouble and not before:
             log.error("the ledger can't be written; failures are answered 503 until it can", extra={"error": trouble})
-        elif self._trouble and not trouble:
+        elif before and not trouble:
             log.info("the ledger can be written again")
-        self._trouble = trouble

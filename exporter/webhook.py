@@ -24,7 +24,7 @@ class Failures:
         self._label_sets = label_sets
         self._telemetry = telemetry
 
-    def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
+    def on_post(self, req: falcon.Request, _resp: falcon.Response) -> None:
         """Read, label, record, answer. Raises Refusal."""
         began = perf_counter()
         report = parse(req.content_type or "", read_body(req))
@@ -39,8 +39,6 @@ class Failures:
         if log.isEnabledFor(logging.DEBUG):
             log.debug("counted" if new else "counted before", extra={**report._asdict(), "labels": "/".join(admitted)})
         self._telemetry.answered(perf_counter() - began)
-        resp.content_type = falcon.MEDIA_TEXT
-        resp.data = b"counted\n" if new else b"already counted\n"
 
     def on_options(self, _req: falcon.Request, _resp: falcon.Response) -> None:
         """Refuse what falcon would answer by itself: nothing but POST is served here."""

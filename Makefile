@@ -1,0 +1,64 @@
+# Everything sets itself up, in .venv and .servers here; "make clean" takes it all away again.
+PYTHON ?= python3
+BIN := .venv/bin
+# The servers that the tests start: the system's if it has them, else those that tests/servers.sh brings.
+export PATH := $(CURDIR)/.servers/usr/bin:$(PATH)
+
+.PHONY: help run test lint bench docs lock clean
+
+help: ## Show what can be made.
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
+
+run: .venv/run ## Run the exporter on loopback, for a first look: no signatures, ledger in this folder.
+	@echo
+	@echo '  SMTPeter posts failures to   http://127.0.0.1:10125/failures'
+	@echo '  Prometheus scrapes           http://127.0.0.1:10126/metrics'
+	@echo
+	@echo '  Try it in another terminal:'
+	@echo "    curl -i -d 'id=1&recipient=someone@example.com&state=rcptto&code=550&extended=5.1.1' http://127.0.0.1:10125/failures"
+	@echo '    curl -s http://127.0.0.1:10126/metrics | grep ^smtpeter_failures'
+	@echo '  A new series is shown as 0 for its first minute, so that increase() sees it; Ctrl-C stops.'
+	@echo
+	@$(BIN)/smtpeter-exporter serve --signature.mode off \
+	  --webhook.listen-address 127.0.0.1:10125 --web.listen-address 127.0.0.1:10126
+
+test: .venv/dev servers ## Run all tests, with real servers where they can be had.
+	$(BIN)/pytest --cov --cov-report=term
+
+lint: .venv/dev ## Check style, types, and that generated files are up to date.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python docs/generate.py --check
+
+bench: .venv/dev ## Measure against what one would write by hand, and against history; needs wrk and two cores.
+	$(BIN)/python bench/throughput.py
+	$(BIN)/python bench/history.py
+
+docs: .venv/dev ## Write the generated part of the documentation anew.
+	$(BIN)/python docs/generate.py
+
+lock: .venv/dev ## Lock the newest versions of all dependencies, with hashes.
+	$(BIN)/pip install --quiet uv
+	UV_CUSTOM_COMPILE_COMMAND='make lock' $(BIN)/uv pip compile --quiet --upgrade $(LOCK) -o requirements/run.txt
+	UV_CUSTOM_COMPILE_COMMAND='make lock' $(BIN)/uv pip compile --quiet --upgrade $(LOCK) --extra dev \
+	  -c requirements/run.txt -o requirements/dev.txt
+LOCK := pyproject.toml --group build --universal --python-version 3.11 --generate-hashes \
+  --no-emit-index-url --no-emit-find-links
+
+clean: ## Remove what was set up here; the ledger stays.
+	rm -rf .venv .servers dist .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache
+
+.PHONY: servers
+servers:
+	@sh tests/servers.sh
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed; try make PYTHON=python3.11")'
+	@$(PYTHON) -m venv .venv || { rm -rf .venv; \
+	  echo 'The module venv is missing; on Debian and Ubuntu: apt-get install python3-venv' >&2; exit 1; }
+
+.venv/%: requirements/%.txt pyproject.toml .venv/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable .
+	@touch $@
