@@ -34,7 +34,7 @@ def reason_for(status: int) -> str:
 
 def public_app(failures: Failures, telemetry: Telemetry, *, prefix: str) -> falcon.App[Any, Any]:
     """The application that SMTPeter calls: POST on ``/failures``, and on the same below ``prefix`` if there is one."""
-    app = falcon.App()
+    app = falcon.App(media_type=falcon.MEDIA_TEXT)
     for path in {"/failures", f"{prefix}/failures"}:
         app.add_route(path, failures)
 
@@ -49,6 +49,8 @@ def public_app(failures: Failures, telemetry: Telemetry, *, prefix: str) -> falc
             resp.set_header("Retry-After", str(RETRY_AFTER))
 
     def refuse_http(req: falcon.Request, resp: falcon.Response, error: falcon.HTTPError, params: object) -> None:
+        if isinstance(error, falcon.HTTPBadRequest) and req.method not in falcon.HTTP_METHODS:
+            error = falcon.HTTPMethodNotAllowed(["POST"])  # falcon knows only the registered methods, and says 400
         reason = reason_for(error.status_code)
         refuse(req, resp, Refusal(error.status_code, reason, f"{req.method} {req.path}"), params)
         if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
@@ -67,7 +69,7 @@ def public_app(failures: Failures, telemetry: Telemetry, *, prefix: str) -> falc
 
 def private_app(registry: CollectorRegistry, committer: Committer) -> falcon.App[Any, Any]:
     """The application that Prometheus and the operator call."""
-    app = falcon.App()
+    app = falcon.App(media_type=falcon.MEDIA_TEXT)
     app.add_route("/metrics", Metrics(registry))
     app.add_route("/-/healthy", Healthy())
     app.add_route("/-/ready", Ready(committer))

@@ -34,7 +34,10 @@ class Metrics:
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Expose all families of the registry."""
-        encode, resp.content_type = choose_encoder(req.get_header("Accept") or "")
+        try:
+            encode, resp.content_type = choose_encoder(req.get_header("Accept") or "")
+        except (TypeError, ValueError):  # it trips over a version that is no version
+            encode, resp.content_type = choose_encoder("")
         resp.data = encode(self._registry)
         resp.append_header("Vary", "Accept, Accept-Encoding")
         if gzip_accepted(req.get_header("Accept-Encoding") or ""):

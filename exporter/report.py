@@ -2,14 +2,17 @@
 
 Both generations of the variables are read (the first has id, recipient, state, code, extended, description; the
 later one adds type, action, time, timestamp and tags), in each of the content types that SMTPeter's documentation
-mentions. Pure: knows no HTTP framework and no clock.
+mentions. Pure: knows no request but its bytes, and no clock.
 """
 
 import json
-from email.parser import BytesParser
-from email.policy import HTTP
+from io import BytesIO
 from typing import Any, Final, NamedTuple, NoReturn
-from urllib.parse import parse_qsl
+from urllib.parse import unquote_plus
+
+from falcon import HTTPBadRequest
+from falcon.media import MultipartFormHandler
+from falcon.media.multipart import MultipartParseOptions
 
 from exporter.errors import Refusal
 
@@ -20,7 +23,12 @@ MAX_FIELDS: Final = 100
 
 # Longer than any real one: RFC 5321 4.5.3.1 allows 64 + 1 + 255 octets in an address, a message id of SMTPeter's has
 # some 20 characters, and the others are words and numbers.
-_LONGEST: Final = {"id": 256, "recipient": 512, "state": 64, "code": 64, "extended": 64}
+_LONGEST: Final = {"id": 256, "recipient": 512, "state": 64, "code": 64, "extended": 64, "description": MAX_BODY}
+
+
+_MULTIPART: Final = MultipartFormHandler(MultipartParseOptions())
+_MULTIPART.parse_options.max_body_part_count = 0  # counted here, as for the other content types
+_MULTIPART.parse_options.max_body_part_headers_size = 1_024
 
 
 class Report(NamedTuple):
@@ -63,22 +71,27 @@ def report_of(pairs: list[tuple[str, Any]]) -> Report:
     fields = dict(pairs)
     if len(fields) != len(pairs):
         _check_duplicates([name for name, _ in pairs])
-    report = Report(*(text_of(name, fields.get(name)) for name in Report._fields))
-    for name, longest in _LONGEST.items():
-        if len(getattr(report, name)) > longest:
-            _refuse("value_too_long", f"variable {name} is longer than {longest} characters")
+    report = Report(*[text_of(name, fields[name]) if name in fields else "" for name in Report._fields])
     if not report.id or not report.recipient:
         _refuse("missing_field", f"variable {'recipient' if report.id else 'id'} is missing or empty")
     return report
 
 
 def _form(body: bytes) -> list[tuple[str, Any]]:
+    # Not parse_qsl, which decodes all eleven variables where six are used: half of what reading a form costs.
+    pairs: list[tuple[str, Any]] = []
     try:
-        return parse_qsl(body.decode(), keep_blank_values=True, errors="strict", max_num_fields=MAX_FIELDS)
+        for item in body.decode().split("&", MAX_FIELDS):  # what is left over makes one variable too many
+            name, _, value = item.partition("=")
+            if "%" in name or "+" in name:
+                name = unquote_plus(name, errors="strict")
+            if name in _LONGEST and ("%" in value or "+" in value):
+                value = unquote_plus(value, errors="strict")
+            if item:
+                pairs.append((name, value))
     except UnicodeDecodeError as error:
         _refuse("encoding", f"the form is not UTF-8: {error.reason}")
-    except ValueError:
-        _refuse("too_many_fields", f"expected at most {MAX_FIELDS} variables")
+    return pairs
 
 
 def _json(body: bytes) -> list[tuple[str, Any]]:
@@ -110,19 +123,19 @@ def _no_constant(word: str) -> NoReturn:
 
 
 def _multipart(content_type: str, body: bytes) -> list[tuple[str, Any]]:
-    """Read RFC 7578; the standard library's MIME parser keeps the bytes of each part."""
-    head = b"Content-Type: " + content_type.encode("latin-1", "replace") + b"\r\n\r\n"
-    message = BytesParser(policy=HTTP).parsebytes(head + body)
-    if not message.is_multipart() or message.defects:
-        _refuse("malformed", "the multipart body has no parts, or does not end as it says")
+    """Read RFC 7578 with falcon's parser; that of the standard library's email package takes seconds over evil MIME."""
     pairs: list[tuple[str, Any]] = []
-    for part in message.iter_parts():
-        try:
-            name = part.get_param("name", header="content-disposition")
-            value = part.get_payload(decode=True)
-            pairs.append((str(name), value.decode() if isinstance(value, bytes) else None))
-        except UnicodeDecodeError as error:
-            _refuse("encoding", f"a part of the multipart body is not UTF-8: {error.reason}")
+    try:
+        for part in _MULTIPART.deserialize(BytesIO(body), content_type, len(body)):
+            if part.name is None:
+                _refuse("malformed", "a part of the multipart body has no name")
+            pairs.append((part.name, part.get_data().decode()))
+            if len(pairs) > MAX_FIELDS:
+                break
+    except UnicodeDecodeError as error:
+        _refuse("encoding", f"a part of the multipart body is not UTF-8: {error.reason}")
+    except HTTPBadRequest as error:
+        _refuse("malformed", f"the multipart body can't be read: {error.description}")
     return pairs
 
 
@@ -140,6 +153,8 @@ def text_of(name: str, value: Any) -> str:  # noqa: ANN401 -- JSON holds anythin
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         _refuse("wrong_type", f"variable {name} is a {type(value).__name__}, expected text or a number")
     text = value if isinstance(value, str) else str(value)
+    if len(text) > _LONGEST[name]:
+        _refuse("value_too_long", f"variable {name} is longer than {_LONGEST[name]} characters")
     if "\0" in text:
         _refuse("encoding", f"variable {name} holds NUL")
     if not text.isascii():

@@ -14,6 +14,7 @@ from wsgiref.types import WSGIApplication
 
 from waitress import wasyncore
 from waitress.channel import HTTPChannel
+from waitress.parser import HTTPRequestParser, ParsingError
 from waitress.server import create_server
 from waitress.task import ErrorTask
 
@@ -151,13 +152,26 @@ def _bind(host: str, port: int) -> socket.socket:
     return bound
 
 
+class _Parser(HTTPRequestParser):
+    """Waitress's parser, but with an answer to what it trips over: a length of 5,000 digits, ``http://[`` as target."""
+
+    def parse_header(self, header_plus: bytes) -> None:
+        try:
+            super().parse_header(header_plus)  # type: ignore[no-untyped-call]
+        except ValueError as error:
+            raise ParsingError("Header is invalid") from error
+
+
 def _channel_class(refused: Callable[[int], None]) -> type[HTTPChannel]:
     class Refuse(ErrorTask):
         def execute(self) -> None:
-            refused(self.request.error.code)
+            error = self.request.error
+            log.debug("refused", extra={"status": error.code, "from": self.channel.addr[0], "why": error.body})
+            refused(error.code)
             super().execute()  # type: ignore[no-untyped-call]
 
     class Channel(HTTPChannel):
+        parser_class = _Parser
         error_task_class = Refuse
 
     return Channel

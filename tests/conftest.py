@@ -1,0 +1,21 @@
+"""Fixtures of more than one test module."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.running import Prometheus, server
+
+
+@pytest.fixture(scope="session")
+def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
+    """A real Prometheus; one for the whole run, because its first sample comes only seconds after its start."""
+    running = Prometheus(server("prometheus"), tmp_path_factory.mktemp("prometheus"))
+    yield running
+    running.stop()
+
+
+@pytest.fixture(scope="session")
+def promtool() -> str:
+    """Path of a real promtool."""
+    return server("promtool")

@@ -1,0 +1,357 @@
+"""Run the real exporter and real servers as processes, talk to them, read what they expose: for end-to-end tests."""
+
+import json
+import os
+import re
+import resource
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from http.client import HTTPConnection, HTTPResponse
+from pathlib import Path
+from typing import Any, Final, NamedTuple, Self, TypeVar
+from urllib.parse import urlencode, urlsplit
+
+import pytest
+from prometheus_client import Metric
+from prometheus_client.parser import text_string_to_metric_families
+
+FORM: Final = "application/x-www-form-urlencoded"
+PATIENCE: Final = 30.0
+"""Seconds to wait for what should be there in one; the machine may be busy with other things."""
+
+T = TypeVar("T")
+Samples = dict[str, float]
+"""What an exporter exposes: the series as written in the text format, and its value."""
+
+
+def until(condition: Callable[[], T | None], seconds: float = PATIENCE) -> T:
+    """The first true value of ``condition``, which is asked again and again; fails when there is none in time."""
+    never = threading.Event()
+    deadline = time.monotonic() + seconds
+    while not (value := condition()):
+        assert time.monotonic() < deadline, f"not true within {seconds:.0f} s"
+        never.wait(0.02)
+    return value
+
+
+def throughout(condition: Callable[[], bool], seconds: float) -> None:
+    """Fail unless ``condition`` is true again and again for so long."""
+    never = threading.Event()
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        assert condition(), "no longer true"
+        never.wait(0.02)
+
+
+def failure(number: int, **fields: str) -> dict[str, str]:
+    """The variables of a failure that is another one for each number."""
+    return {
+        "id": f"m{number}",
+        "recipient": f"jane.doe{number}@example.org",
+        "state": "rcptto",
+        "code": "550",
+        "extended": "5.1.1",
+        "description": f"5.1.1 <jane.doe{number}@example.org>: user unknown",
+        **fields,
+    }
+
+
+class Answer(NamedTuple):
+    """What an HTTP server answered."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def text(self) -> str:
+        """The body as text."""
+        return self.body.decode()
+
+
+def _read(response: HTTPResponse) -> Answer:
+    with response:
+        return Answer(response.status, {name.title(): value for name, value in response.getheaders()}, response.read())
+
+
+class Client:
+    """One connection to ``address`` (``host:port``) that is kept open from request to request."""
+
+    def __init__(self, address: str) -> None:
+        self._connection = HTTPConnection(address, timeout=PATIENCE)
+
+    def __enter__(self) -> Self:
+        """Nothing is done before the first request."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the connection."""
+        self._connection.close()
+
+    def request(
+        self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
+    ) -> Answer:
+        """Send one request and read the answer. Raises OSError or HTTPException when none comes."""
+        self._connection.request(method, path, body, dict(headers or {}))
+        return _read(self._connection.getresponse())
+
+    def post(self, fields: Mapping[str, str], path: str = "/failures") -> Answer:
+        """Post the fields as a form."""
+        return self.request("POST", path, urlencode(fields).encode(), {"Content-Type": FORM})
+
+
+def connect(address: str) -> socket.socket:
+    """A plain connection to ``address``."""
+    host, _, port = address.rpartition(":")
+    return socket.create_connection((host, int(port)), timeout=PATIENCE)
+
+
+def exchange(address: str, raw: bytes) -> Answer:
+    """Send the bytes just so on a connection of their own, and read the answer."""
+    with connect(address) as sock:
+        with suppress(ConnectionError):  # whoever is refused early may be hung up on while still talking
+            sock.sendall(raw)
+        response = HTTPResponse(sock, method=raw.partition(b" ")[0].decode("latin-1"))
+        response.begin()
+        return _read(response)
+
+
+def samples_of(exposition: str, parse: Callable[[str], Iterable[Metric]] = text_string_to_metric_families) -> Samples:
+    """All samples of an exposition, in the text format or what ``parse`` reads."""
+    samples = {}
+    for family in parse(exposition):
+        for sample in family.samples:
+            labels = ",".join(f'{name}="{value}"' for name, value in sample.labels.items())
+            samples[f"{sample.name}{{{labels}}}" if labels else sample.name] = sample.value
+    return samples
+
+
+def failures_of(samples: Samples) -> Samples:
+    """The series of the main counter, without its name: ``state/code_class/extended``."""
+    pattern = r'smtpeter_failures_total\{code_class="(.*)",extended="(.*)",state="(.*)"\}'
+    found = {re.fullmatch(pattern, key): value for key, value in samples.items()}
+    return {f"{match[3]}/{match[1]}/{match[2]}": value for match, value in found.items() if match}
+
+
+def changes(before: Samples, after: Samples) -> Samples:
+    """By how much each counter (of events, not of seconds) was raised, those that were."""
+    counters = {key for key in before.keys() | after.keys() if re.match(r"smtpeter_\w+_(total|count)\b", key)}
+    differences = {key: after.get(key, 0) - before.get(key, 0) for key in counters}
+    return {key: difference for key, difference in differences.items() if difference}
+
+
+def command(folder: Path, *flags: str) -> list[str]:
+    """The command line of an exporter with its ledger in ``folder``; later flags go before earlier ones."""
+    # fmt: off
+    return [
+        sys.executable, "-m", "exporter", "serve", "--signature.mode", "off", "--metrics.birth-hold", "0s",
+        "--webhook.listen-address", "127.0.0.1:0", "--web.listen-address", "127.0.0.1:0",
+        "--storage.url", f"sqlite:///{folder / 'ledger.db'}", *flags,
+    ]
+    # fmt: on
+
+
+def environment(*, measured: bool = True) -> dict[str, str]:
+    """The environment for an exporter, without settings in it; unless ``measured``, its coverage is not written."""
+    foreign = (
+        ("SMTPETER_EXPORTER_", "STATE_DIRECTORY") if measured else ("SMTPETER_EXPORTER_", "STATE_DIRECTORY", "COV")
+    )
+    return {name: text for name, text in os.environ.items() if not name.startswith(foreign)}
+
+
+class Exporter:
+    """A running exporter: ``public`` and ``private`` are the addresses of its listeners, ``lines`` its log so far."""
+
+    def __init__(self, folder: Path, *flags: str, measured: bool = True) -> None:
+        self.ledger = folder / "ledger.db"
+        self.lines: list[str] = []
+        self._process = subprocess.Popen(
+            command(folder, *flags), stderr=subprocess.PIPE, text=True, env=environment(measured=measured)
+        )
+        self._reader = threading.Thread(target=self._read_log, daemon=True)
+        self._reader.start()
+        try:
+            ready = until(self._ready)
+        except BaseException:
+            self.end()
+            raise
+        self.public, self.private = urlsplit(ready["failures"]).netloc, urlsplit(ready["metrics"]).netloc
+
+    @property
+    def pid(self) -> int:
+        """Id of the process."""
+        return self._process.pid
+
+    def log(self) -> list[dict[str, str]]:
+        """The log lines so far, read."""
+        return [_logfmt(line) for line in list(self.lines)]
+
+    def client(self) -> Client:
+        """A connection to the public listener."""
+        return Client(self.public)
+
+    def post(self, fields: Mapping[str, str], path: str = "/failures") -> Answer:
+        """Post one failure as a form, on a connection of its own."""
+        with self.client() as client:
+            return client.post(fields, path)
+
+    def get(self, path: str, **headers: str) -> Answer:
+        """Get what lies at the path of the private listener."""
+        with Client(self.private) as client:
+            return client.request("GET", path, headers={name.replace("_", "-"): text for name, text in headers.items()})
+
+    def samples(self) -> Samples:
+        """What a scrape shows."""
+        answer = self.get("/metrics")
+        assert answer.status == 200
+        return samples_of(answer.text)
+
+    def failures(self) -> Samples:
+        """What a scrape shows of the main counter, by ``state/code_class/extended``."""
+        return failures_of(self.samples())
+
+    def send_signal(self, number: signal.Signals) -> None:
+        """Send the process a signal."""
+        self._process.send_signal(number)
+
+    def wait(self, seconds: float = PATIENCE) -> int:
+        """Wait for the process to end by itself; its exit code. All of its log is in ``lines`` then."""
+        code = self._process.wait(seconds)
+        self._reader.join(seconds)
+        return code
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """Send the process a signal and wait for its end; the exit code."""
+        self.send_signal(number)
+        return self.wait()
+
+    def limit_files(self, size: int) -> None:
+        """From now on the process, if it lives, may write files only up to so many bytes: as if the disk were full."""
+        with suppress(ProcessLookupError):
+            resource.prlimit(self.pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+
+    def logged(self, message: str) -> bool:
+        """Whether there is a log line with the message already."""
+        return any(line.get("msg") == message for line in self.log())
+
+    def end(self) -> None:
+        """Make sure that the process is gone and its pipe closed."""
+        if self._process.poll() is None:
+            self._process.kill()
+        self.wait()
+        assert self._process.stderr is not None
+        self._process.stderr.close()
+
+    def _ready(self) -> dict[str, str] | None:
+        code = self._process.poll()
+        assert code is None, f"the exporter ended with {code}: {self.lines}"
+        return next((line for line in self.log() if line.get("msg") == "ready"), None)
+
+    def _read_log(self) -> None:
+        assert self._process.stderr is not None
+        self.lines.extend(line.rstrip("\n") for line in self._process.stderr)
+
+
+@contextmanager
+def exporter(folder: Path, *flags: str, measured: bool = True) -> Iterator[Exporter]:
+    """Run an exporter on the ledger in ``folder``; unless it ended before, it must end in good order afterwards."""
+    running = Exporter(folder, *flags, measured=measured)
+    try:
+        yield running
+        if running._process.poll() is None:  # noqa: SLF001 -- one module
+            assert running.stop() == 0
+    finally:
+        running.end()
+
+
+def _logfmt(line: str) -> dict[str, str]:
+    pairs = re.findall(r'([\w.]+)=("(?:[^"\\]|\\.)*"|\S*)', line)
+    return {key: json.loads(text) if text.startswith('"') else text for key, text in pairs}
+
+
+def server(name: str) -> str:
+    """Where the program of a real server is: in the folder SERVERS_BIN or on PATH; skips the test when nowhere."""
+    found = shutil.which(name, path=os.environ.get("SERVERS_BIN")) or shutil.which(name)
+    if found is None:
+        pytest.skip(f"needs {name}: neither on PATH nor in the folder that SERVERS_BIN names")
+    return found
+
+
+class Prometheus:
+    """A real Prometheus for the whole run; tests hand it targets to scrape, each under a ``job`` of its own."""
+
+    INTERVAL: Final = 0.5
+    """Seconds between two scrapes of a target."""
+
+    def __init__(self, program: str, folder: Path) -> None:
+        self._targets = folder / "targets"
+        self._targets.mkdir()
+        (folder / "prometheus.yml").write_text(
+            f"global: {{scrape_interval: {self.INTERVAL * 1000:.0f}ms, scrape_timeout: {self.INTERVAL * 1000:.0f}ms}}\n"
+            "scrape_configs:\n"
+            f"  - {{job_name: tests, file_sd_configs: [{{files: ['{self._targets}/*.json']}}]}}\n"
+        )
+        self.address = f"127.0.0.1:{_free_port()}"
+        with (folder / "prometheus.log").open("wb") as log:
+            self._process = subprocess.Popen(
+                [
+                    program,
+                    f"--config.file={folder / 'prometheus.yml'}",
+                    f"--storage.tsdb.path={folder / 'data'}",
+                    f"--web.listen-address={self.address}",
+                ],
+                stdout=log,
+                stderr=log,
+            )
+        self._log = folder / "prometheus.log"
+        until(self._ready)
+
+    def add(self, job: str, *addresses: str, **labels: str) -> None:
+        """Scrape the addresses, under the job and labels, from some 5 s on; an address given before goes."""
+        group = [{"targets": addresses, "labels": {"job": job, **labels}}]
+        written = self._targets / f"{job}.new"
+        written.write_text(json.dumps(group))
+        written.rename(self._targets / f"{job}.json")
+
+    def query(self, expression: str, at: float | None = None) -> list[tuple[dict[str, str], float]]:
+        """What an instant query answers (now, or at a time): labels and value of each sample."""
+        parameters = {"query": expression} | ({} if at is None else {"time": f"{at:.3f}"})
+        with Client(self.address) as client:
+            answer = client.request("GET", f"/api/v1/query?{urlencode(parameters)}")
+        assert answer.status == 200, answer.text
+        result: Sequence[Any] = json.loads(answer.body)["data"]["result"]
+        return [(sample["metric"], float(sample["value"][1])) for sample in result]
+
+    def value(self, expression: str, at: float | None = None) -> float | None:
+        """The value of an expression that gives one sample; None when it gives none."""
+        found = self.query(expression, at)
+        assert len(found) < 2, found
+        return found[0][1] if found else None
+
+    def stop(self) -> None:
+        """End the process."""
+        self._process.terminate()
+        self._process.wait(PATIENCE)
+
+    def _ready(self) -> bool:
+        code = self._process.poll()
+        assert code is None, f"Prometheus ended with {code}: {self._log.read_text()}"
+        try:
+            with Client(self.address) as client:
+                return client.request("GET", "/-/ready").status == 200
+        except OSError:
+            return False
+
+
+def _free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port: int = sock.getsockname()[1]
+        return port

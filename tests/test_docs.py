@@ -1,0 +1,90 @@
+"""What the documentation names exists, and what exists is documented."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from exporter.cli import cli
+from exporter.config import SETTINGS
+from exporter.status_codes import REGISTRY
+
+ROOT = Path(__file__).parent.parent
+PAGES = sorted(path for pattern in ("*.md", "docs/*.md") for path in ROOT.glob(pattern))
+
+
+@pytest.fixture(scope="module")
+def text() -> str:
+    """All pages together."""
+    return "\n".join(path.read_text() for path in PAGES)
+
+
+def test_the_reference_is_what_the_code_says() -> None:
+    """docs/reference.md is as its generator would write it now."""
+    done = subprocess.run(
+        [sys.executable, "docs/generate.py", "--check"], cwd=ROOT, check=False, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_settings_that_are_named_exist(text: str) -> None:
+    """Each --dotted.flag in the documentation is a setting or --config.file."""
+    named = set(re.findall(r"--([a-z]+\.[a-z-]+(?:\.[a-z-]+)?)", text))
+    assert named <= {setting.name for setting in SETTINGS} | {"config.file"}
+
+
+def test_metrics_that_are_named_exist(text: str) -> None:
+    """Each smtpeter_… word in the pages stands in the table of metrics of the reference."""
+    reference = (ROOT / "docs/reference.md").read_text()
+    known = set(re.findall(r"^\| `(smtpeter_\w+)` \|", reference, re.MULTILINE))
+    named = set(re.findall(r"\bsmtpeter_[a-z_]+[a-z]\b", text))
+    # "smtpeter_failures" is what the curl line greps for.
+    assert named - {"smtpeter_failures"} <= known
+
+
+def test_commands_that_are_named_exist(text: str) -> None:
+    """Each `smtpeter-exporter WORD` in the documentation is a command, and each command is named."""
+    assert set(re.findall(r"(?:`|bin/|\| |    )smtpeter-exporter ([a-z][a-z-]+)", text)) == set(cli.commands)
+
+
+def test_make_targets_that_are_named_exist(text: str) -> None:
+    """Each `make WORD` in the documentation is a target of the Makefile."""
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    named = set(re.findall(r"(?:`|^    )make ([a-z]+)", text, re.MULTILINE))
+    assert named == {"run", "test", "lint", "bench", "docs", "lock"}
+    assert named <= targets
+
+
+def test_links_between_pages_lead_somewhere() -> None:
+    """Each relative link of a page is a file."""
+    broken = [
+        f"{page.name}: {link}"
+        for page in PAGES
+        for link in re.findall(r"\]\(((?!https?:)[^)#]+)", page.read_text())
+        if not (page.parent / link).exists()
+    ]
+    assert broken == []
+
+
+def test_modules_are_the_ones_that_contributors_read_of() -> None:
+    """The table in CONTRIBUTING.md lists the modules of the package, each once."""
+    listed = re.findall(
+        r"`(\w+\.py)`", "\n".join(re.findall(r"^\| `.*", (ROOT / "CONTRIBUTING.md").read_text(), re.MULTILINE))
+    )
+    here = {path.name for path in (ROOT / "exporter").glob("*.py")} - {"__init__.py", "__main__.py"}
+    assert sorted(listed) == sorted(here)
+
+
+def test_no_module_is_long() -> None:
+    """A module of the package has at most 300 lines."""
+    long = {path.name for path in (ROOT / "exporter").glob("*.py") if len(path.read_text().splitlines()) > 300}
+    assert long == set()
+
+
+def test_status_codes_in_the_readme_are_real() -> None:
+    """The sample of metrics in the README shows statuses that the registry knows."""
+    shown = re.findall(r'extended="\d\.(\d+\.\d+)"', (ROOT / "README.md").read_text())
+    assert shown
+    assert set(shown) <= set(REGISTRY)
