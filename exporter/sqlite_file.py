@@ -104,26 +104,26 @@ class SqliteFile:
         with self.told():
             return sum(path.stat().st_size for path in map(Path, self._files) if path.exists())
 
-    def _lock(self) -> IO[str]:
+    def _lock(self) -> IO[bytes]:
         """Take the lock that says whose ledger this is; the kernel gives it back however the process dies.
 
         A file of its own, because closing any file descriptor of the ledger would drop SQLite's locks on it.
         """
         with self.told():
-            file = self._path.with_name(self._path.name + ".lock").open("a+")
+            file = self._path.with_name(self._path.name + ".lock").open("ab+", buffering=0)
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             file.seek(0)
-            holder = file.read().strip() or "unknown"
+            holder = file.read().decode(errors="replace").strip() or "unknown"
             file.close()
             raise LedgerBusy(
                 f"ledger {self._path}: another exporter (process {holder}) has it; stop that one, "
                 "or give this one a storage.url of its own"
             ) from error
-        file.truncate(0)
-        file.write(f"{os.getpid()}\n")
-        file.flush()
+        with suppress(OSError):  # on a full disk: only a help to whoever finds the lock taken
+            file.truncate(0)
+            file.write(b"%d\n" % os.getpid())
         return file
 
     def _open(self, now: float) -> None:

@@ -91,7 +91,7 @@ def test_loses_nothing_and_counts_nothing_twice_when_killed(tmp_path: Path) -> N
     for _ in range(ROUNDS):
         with exporter(tmp_path) as running:
             assert len(sender.answered) <= total(running) <= sender.sent
-            pause = moments.uniform(0.02, 0.4)
+            pause = moments.uniform(0.02, 0.3)
 
             def kill(running: Exporter = running, pause: float = pause) -> None:
                 threading.Event().wait(pause)

@@ -184,8 +184,8 @@ def test_ledger_larger_than_is_checked_whole_opens(path: Path) -> None:
     filled(path)
     with closing(sqlite3.connect(path)) as other, other:
         other.execute(
-            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 400000)"
-            " INSERT INTO identity SELECT randomblob(16), 0 FROM n"
+            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 40000)"
+            " INSERT INTO identity SELECT randomblob(200), 0 FROM n"
         )
     assert path.stat().st_size > CHECK_WHOLE
     with closing(SqliteLedger(path, now=NOW)) as ledger:
