@@ -22,6 +22,8 @@ GATHER: Final = 0.004
 """Seconds that a batch is left open for more when the one before was of more than one request."""
 PATIENCE: Final = 10.0
 """Seconds after which a request that waits for a stuck disk is answered 503."""
+STOPPING: Final = 5.0
+"""Seconds that the last commit may take when the exporter stops."""
 TICK: Final = 1.0
 """Seconds between two rounds of chores."""
 
@@ -66,10 +68,14 @@ class Committer:
         """Start the writing thread."""
         self._writer.start()
 
-    def stop(self) -> None:
-        """Write what is still waiting, then end the writing thread. Nobody may call ``record`` any more."""
+    def stop(self) -> bool:
+        """Write what is still waiting, then end the writing thread. Nobody may call ``record`` any more.
+
+        False when a stuck disk keeps the thread from ending in time: it still has the ledger then.
+        """
         self._waiting.put(None)
-        self._writer.join()
+        self._writer.join(STOPPING)
+        return not self._writer.is_alive()
 
     def record(self, record: Record) -> bool:
         """Wait until the record is safe on disk; True when it was new, False when it had been counted before.
@@ -124,8 +130,10 @@ class Committer:
             self._note(error)
             outcomes = [error] * len(tickets)
         except Exception as error:  # the thread must outlive any fault, or nobody is ever answered again
-            log.exception("fault while recording")
-            outcomes = [LedgerError(f"fault while recording: {error!r}")] * len(tickets)
+            log.exception("fault while recording; please report it")
+            fault = LedgerError(f"fault while recording: {error!r}")
+            self._note(fault)
+            outcomes = [fault] * len(tickets)
         else:
             self._note(None)
             self._telemetry.committed(time.perf_counter() - began, new)

@@ -75,12 +75,12 @@ class Value(NamedTuple):
 
 
 def _address(text: str) -> Address:
-    host, _, port = text.rpartition(":")
+    host, colon, port = text.rpartition(":")
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]
     elif ":" in host:
         raise ValueError
-    if not re.fullmatch(r"[0-9]{1,5}", port) or int(port) > 65_535:  # noqa: PLR2004
+    if not colon or not re.fullmatch(r"[0-9]{1,5}", port) or int(port) > 65_535:  # noqa: PLR2004
         raise ValueError
     return Address(host or "0.0.0.0", int(port))  # noqa: S104 -- ":9100" means all interfaces, as in Prometheus
 
@@ -94,7 +94,7 @@ def _duration(text: str) -> float:
 
 def _storage(text: str) -> Path:
     scheme, _, path = text.partition(":///")
-    if scheme != "sqlite" or not path or "?" in path:
+    if scheme != "sqlite" or not path or "?" in path or "\0" in path:
         raise ValueError
     return Path(path)
 
@@ -219,17 +219,17 @@ def read(values: Mapping[str, Value]) -> Settings:
 
 
 def _environment(environment: Mapping[str, str]) -> dict[str, str]:
-    names = {setting.variable: setting.name for setting in SETTINGS}
-    names[f"{ENVIRONMENT_PREFIX}CONFIG_FILE"] = ""
+    names = {setting.variable.removeprefix(ENVIRONMENT_PREFIX): setting.name for setting in SETTINGS}
+    names["CONFIG_FILE"] = ""
     found = {}
     for variable, text in environment.items():
-        if not variable.startswith(ENVIRONMENT_PREFIX) or _KUBERNETES.fullmatch(
-            variable.removeprefix(ENVIRONMENT_PREFIX)
-        ):
+        name = variable.removeprefix(ENVIRONMENT_PREFIX)
+        if name == variable or _KUBERNETES.fullmatch(name):
             continue
-        if variable not in names:
-            raise SettingError(f"environment variable {variable}: no such setting{_nearest(variable, names)}")
-        found[names[variable]] = text
+        if name not in names:
+            near = _nearest(name, names, prefix=ENVIRONMENT_PREFIX)
+            raise SettingError(f"environment variable {variable}: no such setting{near}")
+        found[names[name]] = text
     return found
 
 
@@ -259,6 +259,6 @@ def _flat(table: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
     return found
 
 
-def _nearest(name: str, names: Iterable[str]) -> str:
+def _nearest(name: str, names: Iterable[str], prefix: str = "") -> str:
     near = difflib.get_close_matches(name, list(names), n=1)
-    return f"; did you mean {near[0]}?" if near else ""
+    return f"; did you mean {prefix}{near[0]}?" if near else ""

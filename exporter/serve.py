@@ -25,10 +25,13 @@ PUBLIC_THREADS: Final = 64
 
 
 class Exporter:
-    """Everything that runs in one process. Raises LedgerError or ListenError when it can't come to life."""
+    """Everything that runs in one process; sets ``stopping`` when a part of it fails.
 
-    def __init__(self, settings: Settings) -> None:
-        self.stopping = threading.Event()
+    Raises LedgerError or ListenError when it can't come to life.
+    """
+
+    def __init__(self, settings: Settings, stopping: threading.Event) -> None:
+        self._stopping = stopping
         self.failed = False
         telemetry = Telemetry()
         telemetry.signature_mode(settings.signature_mode)
@@ -69,25 +72,30 @@ class Exporter:
     def stop(self) -> None:
         """Accept no more, finish what is in flight, write it, close the ledger. The scrape goes last but one."""
         self.public.stop()
-        self._committer.stop()
+        written = self._committer.stop()
         self.private.stop()
-        self._ledger.close()
+        if written:
+            self._ledger.close()
+        else:
+            log.error("the disk is stuck; what was not answered 200 may not be in the ledger")
+            self.failed = True
 
     def _fail(self) -> None:
         self.failed = True
-        self.stopping.set()
+        self._stopping.set()
 
 
 def serve(settings: Settings) -> int:
     """Run until SIGTERM or SIGINT; the exit code."""
-    exporter = Exporter(settings)
+    stopping = threading.Event()
 
     def stop(number: int, _frame: FrameType | None) -> None:
         log.info("stopping", extra={"signal": signal.Signals(number).name})
-        exporter.stopping.set()
+        stopping.set()
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
+    exporter = Exporter(settings, stopping)
     if settings.signature_mode == "off":
         log.warning("signature.mode is off: whoever reaches the public listener can invent failures")
     exporter.start()
@@ -100,7 +108,7 @@ def serve(settings: Settings) -> int:
             "version": __version__,
         },
     )
-    exporter.stopping.wait()
+    stopping.wait()
     exporter.stop()
     log.info("stopped")
     return 1 if exporter.failed else 0

@@ -168,6 +168,7 @@ def _channel_class(refused: Callable[[int], None]) -> type[HTTPChannel]:
             error = self.request.error
             log.debug("refused", extra={"status": error.code, "from": self.channel.addr[0], "why": error.body})
             refused(error.code)
+            error.body = ""  # it repeats what was sent, and strangers need not read that
             super().execute()  # type: ignore[no-untyped-call]
 
     class Channel(HTTPChannel):

@@ -111,6 +111,9 @@ class SqliteLedger:
         """See Ledger."""
         with self._file.transaction(now, write=write):
             if write:
+                # As a failure would be: into the tree of identities, which may be damaged where the rest is not.
+                self._file.writer.execute(_INSERT[1], (0, probe := os.urandom(16)))
+                self._file.writer.execute("DELETE FROM identity WHERE hash = ?", (probe,))
                 self._file.writer.execute("UPDATE opened SET at = ?", (now,))
 
     def totals(self) -> list[Total]:

@@ -113,7 +113,7 @@ class SqliteFile:
             file = self._path.with_name(self._path.name + ".lock").open("ab+", buffering=0)
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        except BlockingIOError as error:
             file.seek(0)
             holder = file.read().decode(errors="replace").strip() or "unknown"
             file.close()
@@ -121,6 +121,9 @@ class SqliteFile:
                 f"ledger {self._path}: another exporter (process {holder}) has it; stop that one, "
                 "or give this one a storage.url of its own"
             ) from error
+        except OSError as error:
+            file.close()
+            raise self._error(f"can't be locked: {error.strerror}; move it to a local disk") from error
         with suppress(OSError):  # on a full disk: only a help to whoever finds the lock taken
             file.truncate(0)
             file.write(b"%d\n" % os.getpid())

@@ -286,12 +286,14 @@ def test_fault_does_not_end_the_thread(
     caplog: pytest.LogCaptureFixture,
     fault: Exception,
 ) -> None:
-    """A fault in the program is told to all who wait and logged with its traceback, and the next failure is counted."""
+    """A fault in the program is told to all who wait, logged, and shown as trouble; the next failure is counted."""
     pending = hold_up(ledger, committer, threads, range(5))
     ledger.fault = fault
     ledger.gate.set()
     assert [str(each.exception(PATIENCE)) for each in pending] == [f"fault while recording: {fault!r}"] * 5
-    assert logged(caplog) == [("ERROR", "fault while recording")] * 2
+    line = ("ERROR", "fault while recording; please report it")
+    assert logged(caplog) == [line, ("ERROR", BROKEN), line]
+    assert committer.trouble == f"fault while recording: {fault!r}"
     assert [entry.exc_info[1] for entry in caplog.records if entry.exc_info] == [fault, fault]
     ledger.fault = None
     assert [committer.record(failure(number)) for number in range(5)] == [True] * 5
