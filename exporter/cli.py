@@ -1,5 +1,6 @@
 """The command line. Only here the environment is read and an exit code decided."""
 
+import io
 import os
 import sys
 import uuid
@@ -99,6 +100,8 @@ def send_command(url: str, message_id: str | None, form: str, **fields: str) -> 
 
 def main() -> None:
     """Run the command line; ends the process. Exit codes are in errors.py."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # as standard error is: a server may answer in any script
     try:
         cli.main(prog_name=_COMMAND, standalone_mode=False)
     except ExporterError as error:
@@ -108,6 +111,8 @@ def main() -> None:
         sys.exit(error.exit_code)
     except click.exceptions.Abort:
         _end("interrupted", 130)
+    except OSError as error:  # a file that can't be read to its end, standard output on a full disk
+        _end(str(error), 1)
 
 
 def _end(text: str, code: int) -> NoReturn:

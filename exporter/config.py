@@ -12,8 +12,10 @@ from urllib.parse import urlsplit
 from exporter.errors import SettingError
 
 ENVIRONMENT_PREFIX: Final = "SMTPETER_EXPORTER_"
-# What Kubernetes puts into every pod beside a Service that is called smtpeter-exporter.
-_KUBERNETES: Final = re.compile(r"(SERVICE_(HOST|PORT.*)|PORT(_\d+_(TCP|UDP|SCTP).*)?)")
+# What Kubernetes puts into every pod beside a Service that is called smtpeter-exporter, or smtpeter-exporter-metrics.
+_KUBERNETES: Final = re.compile(
+    r"(\w+_)?(SERVICE_(HOST|PORT\w*)=.*|PORT(_\d+_(TCP|UDP|SCTP))?=\w+://.*|PORT_\d+_(TCP|UDP|SCTP)_(PROTO|PORT|ADDR)=.*)"
+)
 
 
 class Address(NamedTuple):
@@ -82,14 +84,17 @@ def _address(text: str) -> Address:
         raise ValueError
     if not colon or not re.fullmatch(r"[0-9]{1,5}", port) or int(port) > 65_535:  # noqa: PLR2004
         raise ValueError
+    host.encode("idna")  # as the socket will do it; raises ValueError for a label of 64 characters
+    if "\0" in host:
+        raise ValueError
     return Address(host or "0.0.0.0", int(port))  # noqa: S104 -- ":9100" means all interfaces, as in Prometheus
 
 
 def _duration(text: str) -> float:
-    if not re.fullmatch(r"0|([0-9]+(ms|s|m|h|d))+", text):
+    if not re.fullmatch(r"0|([0-9]{1,9}(ms|s|m|h|d))+", text):
         raise ValueError
     units = {"ms": 0.001, "s": 1, "m": 60, "h": 3_600, "d": 86_400}
-    return sum(int(number) * units[unit] for number, unit in re.findall(r"([0-9]+)(ms|[smhd])", text))
+    return sum(float(number) * units[unit] for number, unit in re.findall(r"([0-9]+)(ms|[smhd])", text))
 
 
 def _storage(text: str) -> Path:
@@ -102,6 +107,8 @@ def _storage(text: str) -> Path:
 def _public_url(text: str) -> str:
     parts = urlsplit(text)  # raises ValueError
     if text and (parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment):
+        raise ValueError
+    if parts.port == 0:  # raises ValueError for what is no port at all
         raise ValueError
     if not re.fullmatch(r"(/[A-Za-z0-9._~%-]+)*/?", parts.path):
         raise ValueError
@@ -224,7 +231,7 @@ def _environment(environment: Mapping[str, str]) -> dict[str, str]:
     found = {}
     for variable, text in environment.items():
         name = variable.removeprefix(ENVIRONMENT_PREFIX)
-        if name == variable or _KUBERNETES.fullmatch(name):
+        if name == variable or _KUBERNETES.fullmatch(f"{name}={text}"):
             continue
         if name not in names:
             near = _nearest(name, names, prefix=ENVIRONMENT_PREFIX)
@@ -239,7 +246,7 @@ def _file(file: Path) -> dict[str, str]:
             content = tomllib.load(opened)
     except OSError as error:
         raise SettingError(f"config.file: '{file}': {error.strerror}: expected a readable TOML file") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise SettingError(f"config.file: '{file}': {error}: expected TOML") from error
     names = [setting.name for setting in SETTINGS]
     found = {}
@@ -248,6 +255,8 @@ def _file(file: Path) -> dict[str, str]:
             raise SettingError(f"config.file: '{file}': {name}: no such setting{_nearest(name, names)}")
         if not isinstance(value, str):
             raise SettingError(f"config.file: '{file}': {name}: {value!r}: expected text in quotes")
+        if name in found:  # TOML sees no repetition in log.level and "log.level"
+            raise SettingError(f"config.file: '{file}': {name}: given twice")
         found[name] = value
     return found
 

@@ -9,9 +9,10 @@ from datetime import UTC, datetime
 from typing import Any, Final, TextIO
 
 _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
-_QUOTED_LOCAL_PART: Final = re.compile(r'"[^"\n]{1,128}"(?=@)')  # RFC 5321 section 4.1.2: "john doe"@example.com
+# RFC 5321 section 4.1.2: "john doe"@example.com, "john \"jr\" doe"@example.com
+_QUOTED_LOCAL_PART: Final = re.compile(r'"[^"\n]{1,128}(?:(?<=\\)"[^"\n]{1,64}){0,31}"(?=@)')
 _WORD: Final = re.compile(r"([\s<>()\[\],;:\"]+)")
-_PLAIN: Final = re.compile(r"[^\s\"=\\\x00-\x1f\x7f]+")
+_PLAIN: Final = re.compile(r"[^\s\"=\\\x00-\x1f\x7f-\x9f\ud800-\udfff]+")
 
 
 def mask(text: str) -> str:
@@ -46,7 +47,7 @@ class LineFormatter(logging.Formatter):
             )
         masked = {key: mask(str(value)) for key, value in fields.items() if value not in (None, "")}
         if self._as_json:
-            return json.dumps(masked, ensure_ascii=False).encode(errors="replace").decode()
+            return json.dumps(masked)
         return " ".join(f"{key}={_logfmt(value)}" for key, value in masked.items())
 
 

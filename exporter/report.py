@@ -24,7 +24,7 @@ MAX_FIELDS: Final = 100
 # Longer than any real one: RFC 5321 4.5.3.1 allows 64 + 1 + 255 octets in an address, a message id of SMTPeter's has
 # some 20 characters, and the others are words and numbers.
 _LONGEST: Final = {"id": 256, "recipient": 512, "state": 64, "code": 64, "extended": 64, "description": MAX_BODY}
-
+_LONGEST_CONTENT_TYPE: Final = 256
 
 _MULTIPART: Final = MultipartFormHandler(MultipartParseOptions())
 _MULTIPART.parse_options.max_body_part_count = 0  # counted here, as for the other content types
@@ -81,7 +81,10 @@ def _form(body: bytes) -> list[tuple[str, Any]]:
     # Not parse_qsl, which decodes all eleven variables where six are used: half of what reading a form costs.
     pairs: list[tuple[str, Any]] = []
     try:
-        for item in body.decode().split("&", MAX_FIELDS):  # what is left over makes one variable too many
+        items = body.decode().split("&", MAX_FIELDS)
+        if len(items) > MAX_FIELDS:
+            _refuse("too_many_fields", f"more than {MAX_FIELDS} variables")
+        for item in items:
             name, _, value = item.partition("=")
             if "%" in name or "+" in name:
                 name = unquote_plus(name, errors="strict")
@@ -105,7 +108,7 @@ def _json(body: bytes) -> list[tuple[str, Any]]:
 def json_pairs(text: str) -> list[tuple[str, Any]]:
     """Names and values of a JSON object, with repeated names kept. Raises :class:`Refusal` (400)."""
     try:
-        value = json.loads(text, object_pairs_hook=_Pairs, parse_constant=_no_constant)
+        value = json.loads(text, object_pairs_hook=_Pairs, parse_float=str, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:  # RecursionError: 100,000 opening brackets
         _refuse("malformed", f"not JSON: {error}")
     if not isinstance(value, _Pairs):
@@ -124,6 +127,9 @@ def _no_constant(word: str) -> NoReturn:
 
 def _multipart(content_type: str, body: bytes) -> list[tuple[str, Any]]:
     """Read RFC 7578 with falcon's parser; that of the standard library's email package takes seconds over evil MIME."""
+    # Falcon takes time that grows with the square of the parameters' length; a boundary has at most 70 characters.
+    if len(content_type) > _LONGEST_CONTENT_TYPE or not content_type.isascii():
+        _refuse("malformed", f"content type {content_type[:100]!r} is too long or not ASCII")
     pairs: list[tuple[str, Any]] = []
     try:
         for part in _MULTIPART.deserialize(BytesIO(body), content_type, len(body)):
@@ -150,8 +156,8 @@ def text_of(name: str, value: Any) -> str:  # noqa: ANN401 -- JSON holds anythin
     """The text of a variable's value; nothing becomes empty, a number its digits. Raises :class:`Refusal` (400)."""
     if value is None:
         return ""
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
-        _refuse("wrong_type", f"variable {name} is a {type(value).__name__}, expected text or a number")
+    if isinstance(value, bool) or not isinstance(value, str | int):  # a number with a point was left as it is written
+        _refuse("wrong_type", f"variable {name} is neither text nor a number")
     text = value if isinstance(value, str) else str(value)
     if len(text) > _LONGEST[name]:
         _refuse("value_too_long", f"variable {name} is longer than {_LONGEST[name]} characters")

@@ -20,5 +20,6 @@ bring() {
 if bring 2>/dev/null || { apt-get -qq update && bring; }; then
     rm -f ./*.deb
 else
-    echo "make test: no$missing here, and apt-get can't bring it; tests that need it will be skipped" >&2
+    missing=$(printf '%s\n' $missing | sort -u | tr '\n' ' ')
+    echo "make test: no ${missing}here, and apt-get can't bring it; tests that need it will be skipped" >&2
 fi
