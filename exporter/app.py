@@ -1,6 +1,7 @@
 """The two WSGI applications: routes, and what happens to errors."""
 
 import logging
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -11,6 +12,7 @@ from exporter.committer import Committer
 from exporter.errors import Refusal
 from exporter.private import Healthy, Metrics, Page, Ready
 from exporter.telemetry import Telemetry
+from exporter.verification import VerificationFiles
 from exporter.webhook import Failures
 
 log = logging.getLogger(__name__)
@@ -20,6 +22,7 @@ RETRY_AFTER: Final = 5
 
 _REASONS: Final[dict[int, str]] = {
     HTTPStatus.NOT_FOUND: "not_found",
+    HTTPStatus.REQUEST_TIMEOUT: "slow",
     HTTPStatus.METHOD_NOT_ALLOWED: "method",
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "too_large",
     HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE: "too_large",
@@ -32,11 +35,18 @@ def reason_for(status: int) -> str:
     return _REASONS.get(status, "malformed")
 
 
-def public_app(failures: Failures, telemetry: Telemetry, *, prefix: str) -> falcon.App[Any, Any]:
-    """The application that SMTPeter calls: POST on ``/failures``, and on the same below ``prefix`` if there is one."""
+def public_app(
+    failures: Failures, telemetry: Telemetry, *, prefix: str, files: VerificationFiles | None
+) -> falcon.App[Any, Any]:
+    """The application that SMTPeter calls: POST on ``/failures`` and the verification files beside it.
+
+    Both are there at the root, and below ``prefix`` if there is one.
+    """
     app = falcon.App(media_type=falcon.MEDIA_TEXT)
-    for path in {"/failures", f"{prefix}/failures"}:
-        app.add_route(path, failures)
+    for folder in {"", prefix}:
+        app.add_route(f"{folder}/failures", failures)
+        if files:
+            app.add_route(f"{folder}/{{name}}", files)
 
     def refuse(req: falcon.Request, resp: falcon.Response, error: Refusal, _params: object) -> None:
         telemetry.refused(error.reason)
@@ -53,8 +63,7 @@ def public_app(failures: Failures, telemetry: Telemetry, *, prefix: str) -> falc
             error = falcon.HTTPMethodNotAllowed(["POST"])  # falcon knows only the registered methods, and says 400
         reason = reason_for(error.status_code)
         refuse(req, resp, Refusal(error.status_code, reason, f"{req.method} {req.path}"), params)
-        if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-            resp.set_header("Allow", "POST")
+        resp.set_headers(error.headers or {})  # Allow, for 405
 
     def refuse_fault(req: falcon.Request, resp: falcon.Response, error: Exception, params: object) -> None:
         log.error("fault while answering; please report it", exc_info=error)
@@ -67,9 +76,22 @@ def public_app(failures: Failures, telemetry: Telemetry, *, prefix: str) -> falc
     return app
 
 
-def private_app(registry: CollectorRegistry, committer: Committer) -> falcon.App[Any, Any]:
-    """The application that Prometheus and the operator call."""
-    app = falcon.App(media_type=falcon.MEDIA_TEXT)
+class _Guard:
+    """Ask for a password before everything but health: whoever watches over the process need have none."""
+
+    def __init__(self, admits: Callable[[str | None], bool]) -> None:
+        self._admits = admits
+
+    def process_request(self, req: falcon.Request, _resp: falcon.Response) -> None:
+        if not req.path.startswith("/-/") and not self._admits(req.auth):
+            raise falcon.HTTPUnauthorized(challenges=['Basic realm="smtpeter-exporter"'])
+
+
+def private_app(
+    registry: CollectorRegistry, committer: Committer, admits: Callable[[str | None], bool]
+) -> falcon.App[Any, Any]:
+    """The application that Prometheus and the operator call; ``admits`` judges the header Authorization."""
+    app = falcon.App(media_type=falcon.MEDIA_TEXT, middleware=[_Guard(admits)])
     app.add_route("/metrics", Metrics(registry))
     app.add_route("/-/healthy", Healthy())
     app.add_route("/-/ready", Ready(committer))
@@ -80,7 +102,8 @@ def private_app(registry: CollectorRegistry, committer: Committer) -> falcon.App
         _answer(resp, 500, "internal")
 
     def http_error(_req: falcon.Request, resp: falcon.Response, error: falcon.HTTPError, _params: object) -> None:
-        _answer(resp, error.status_code, reason_for(error.status_code))
+        word = "unauthorized" if error.status_code == HTTPStatus.UNAUTHORIZED else reason_for(error.status_code)
+        _answer(resp, error.status_code, word)
         resp.set_headers(error.headers or {})
 
     app.add_error_handler(Exception, fault)

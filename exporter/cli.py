@@ -13,7 +13,7 @@ import click
 from exporter import __version__, config, logs
 from exporter.classify import as_json, classify
 from exporter.errors import ExporterError
-from exporter.send import send
+from exporter.send import send, signing
 from exporter.serve import serve
 
 _COMMAND = "smtpeter-exporter"
@@ -30,6 +30,7 @@ def _with_settings(command: Callable[..., Any]) -> Callable[..., Any]:
         command = click.option(
             f"--{setting.name}",
             setting.field,
+            multiple=setting.many,
             metavar=setting.expected.split(",")[0].split(" such")[0].upper(),
             help=f"{setting.help} Expected: {setting.expected}. Default: {setting.default or 'none'}.",
         )(command)
@@ -42,14 +43,17 @@ def _with_settings(command: Callable[..., Any]) -> Callable[..., Any]:
     )(command)
 
 
-def _values(config_file: Path | None, flags: dict[str, str | None]) -> dict[str, config.Value]:
-    by_name = {setting.name: flags[setting.field] for setting in config.SETTINGS}
+def _values(config_file: Path | None, flags: dict[str, Any]) -> dict[str, config.Value]:
+    by_name = {
+        setting.name: ",".join(flags[setting.field]) or None if setting.many else flags[setting.field]
+        for setting in config.SETTINGS
+    }
     return config.gather(by_name, os.environ, config_file)
 
 
 @cli.command("serve")
 @_with_settings
-def serve_command(config_file: Path | None, **flags: str | None) -> None:
+def serve_command(config_file: Path | None, **flags: Any) -> None:  # noqa: ANN401 -- click gives text or several
     """Receive failures and expose them as metrics, until told to stop."""
     settings = config.read(_values(config_file, flags))
     logs.configure(settings.log_level, settings.log_format)
@@ -58,7 +62,7 @@ def serve_command(config_file: Path | None, **flags: str | None) -> None:
 
 @cli.command()
 @_with_settings
-def check_config(config_file: Path | None, **flags: str | None) -> None:
+def check_config(config_file: Path | None, **flags: Any) -> None:  # noqa: ANN401 -- click gives text or several
     """Show the settings that serve would use, and where each comes from; exit with 2 when one is wrong."""
     values = _values(config_file, flags)
     config.read(values)
@@ -90,9 +94,25 @@ def classify_command(file: Any) -> None:  # noqa: ANN401 -- click gives any bina
 @click.option("--extended", default="5.1.1", show_default=True, help="Enhanced status code.")
 @click.option("--description", default="5.1.1 User unknown", show_default=True, help="The server's text.")
 @click.option("--format", "form", type=click.Choice(["form", "json", "multipart"]), default="form", show_default=True)
-def send_command(url: str, message_id: str | None, form: str, **fields: str) -> None:
+@click.option("--sign-key", type=click.Path(path_type=Path), help="PEM file of an RSA private key to sign with.")
+@click.option("--sign-key-id", help="Name in DNS at which the public key is found.")
+@click.option("--sign-account", help="Account to sign for, such as environment-1234.")
+def send_command(  # noqa: PLR0913, PLR0917 -- click calls it, by name
+    url: str,
+    message_id: str | None,
+    form: str,
+    sign_key: Path | None,
+    sign_key_id: str | None,
+    sign_account: str | None,
+    **fields: str,
+) -> None:
     """Post one failure to URL as SMTPeter would and say what came back; exit with 1 unless it was 200."""
-    answer = send(url, {"id": message_id or uuid.uuid4().hex, **fields}, form=form)
+    signer = None
+    if sign_key and sign_key_id and sign_account:
+        signer = signing(sign_key, sign_key_id, sign_account)
+    elif sign_key or sign_key_id or sign_account:
+        raise click.UsageError("--sign-key, --sign-key-id and --sign-account go together")
+    answer = send(url, {"id": message_id or uuid.uuid4().hex, **fields}, form=form, signer=signer)
     click.echo(f"{answer.status} {answer.phrase}: {answer.body}".rstrip(": "))
     if answer.status != 200:  # noqa: PLR2004
         sys.exit(1)

@@ -9,24 +9,15 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
+from exporter import setting_values as read_as
 from exporter.errors import SettingError
+from exporter.setting_values import Address
 
 ENVIRONMENT_PREFIX: Final = "SMTPETER_EXPORTER_"
 # What Kubernetes puts into every pod beside a Service that is called smtpeter-exporter, or smtpeter-exporter-metrics.
 _KUBERNETES: Final = re.compile(
     r"(\w+_)?(SERVICE_(HOST|PORT\w*)=.*|PORT(_\d+_(TCP|UDP|SCTP))?=\w+://.*|PORT_\d+_(TCP|UDP|SCTP)_(PROTO|PORT|ADDR)=.*)"
 )
-
-
-class Address(NamedTuple):
-    """Where to listen."""
-
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        """As in a URL."""
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
 @dataclass(frozen=True)
@@ -37,7 +28,13 @@ class Settings:
     webhook_public_url: str
     web_listen_address: Address
     storage_url: Path
+    webhook_verification_dir: Path | None
+    web_config_file: Path | None
     signature_mode: str
+    signature_account: tuple[str, ...]
+    signature_key_domain: str
+    signature_nameserver: tuple[Address, ...]
+    signature_max_age: float
     metrics_birth_hold: float
     log_level: str
     log_format: str
@@ -57,6 +54,8 @@ class Setting:
     expected: str
     help: str
     read: Callable[[str], Any]
+    many: bool = False
+    """Whether it may be given several times; the text then has the values with commas between them."""
 
     @property
     def field(self) -> str:
@@ -76,105 +75,101 @@ class Value(NamedTuple):
     origin: str
 
 
-def _address(text: str) -> Address:
-    host, colon, port = text.rpartition(":")
-    if host.startswith("[") and host.endswith("]"):
-        host = host[1:-1]
-    elif ":" in host:
-        raise ValueError
-    if not colon or not re.fullmatch(r"[0-9]{1,5}", port) or int(port) > 65_535:  # noqa: PLR2004
-        raise ValueError
-    host.encode("idna")  # as the socket will do it; raises ValueError for a label of 64 characters
-    if "\0" in host:
-        raise ValueError
-    return Address(host or "0.0.0.0", int(port))  # noqa: S104 -- ":9100" means all interfaces, as in Prometheus
-
-
-def _duration(text: str) -> float:
-    if not re.fullmatch(r"0|([0-9]{1,9}(ms|s|m|h|d))+", text):
-        raise ValueError
-    units = {"ms": 0.001, "s": 1, "m": 60, "h": 3_600, "d": 86_400}
-    return sum(float(number) * units[unit] for number, unit in re.findall(r"([0-9]+)(ms|[smhd])", text))
-
-
-def _storage(text: str) -> Path:
-    scheme, _, path = text.partition(":///")
-    if scheme != "sqlite" or not path or "?" in path or "\0" in path:
-        raise ValueError
-    return Path(path)
-
-
-def _public_url(text: str) -> str:
-    parts = urlsplit(text)  # raises ValueError
-    if text and (parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment):
-        raise ValueError
-    if parts.port == 0:  # raises ValueError for what is no port at all
-        raise ValueError
-    if not re.fullmatch(r"(/[A-Za-z0-9._~%-]+)*/?", parts.path):
-        raise ValueError
-    return text
-
-
-def _one_of(*words: str) -> Callable[[str], str]:
-    def read(text: str) -> str:
-        if text not in words:
-            raise ValueError
-        return text
-
-    return read
-
-
 SETTINGS: Final = (
     Setting(
         "webhook.listen-address",
         "127.0.0.1:10125",
         "HOST:PORT",
         "Address of the public listener, which SMTPeter calls.",
-        _address,
+        read_as.address,
     ),
     Setting(
         "webhook.public-url",
         "",
         "a URL such as https://mail.example.com/smtpeter, without query",
         "Base URL as SMTPeter calls it, when a proxy stands before the exporter; its path is served, too.",
-        _public_url,
+        read_as.public_url,
+    ),
+    Setting(
+        "webhook.verification-dir",
+        "",
+        "a folder",
+        "Folder with the smtpeter-….txt files that SMTPeter hands out; they are served beside the callback.",
+        read_as.path,
     ),
     Setting(
         "web.listen-address",
         "127.0.0.1:10126",
         "HOST:PORT",
         "Address of the private listener: metrics and health, for Prometheus and the operator.",
-        _address,
+        read_as.address,
+    ),
+    Setting(
+        "web.config.file",
+        "",
+        "a YAML file as Prometheus's exporter-toolkit documents it",
+        "TLS and basic authentication of the private listener.",
+        read_as.path,
     ),
     Setting(
         "storage.url",
         "sqlite:///smtpeter-exporter.db",
         "sqlite:///relative/path or sqlite:////absolute/path",
         "The ledger: what was counted. Under systemd the default lies in the unit's state directory.",
-        _storage,
+        read_as.storage,
     ),
     Setting(
         "signature.mode",
         "required",
         "required or off",
         "Which requests count: those that SMTPeter signed, or (off) all, for trials on a machine of your own.",
-        _one_of("required", "off"),
+        read_as.one_of("required", "off"),
+    ),
+    Setting(
+        "signature.account",
+        "",
+        "environment- and the number of your account, such as environment-1234",
+        "Whose calls count: the X-Copernica-ID that SMTPeter sends. Needed where signatures are required.",
+        read_as.many(read_as.account),
+        many=True,
+    ),
+    Setting(
+        "signature.key-domain",
+        "copernica.com",
+        "a domain name",
+        "Domain that the names of SMTPeter's public keys lie under.",
+        read_as.domain,
+    ),
+    Setting(
+        "signature.nameserver",
+        "",
+        "an IP address with or without a port, such as 192.0.2.53:53",
+        "Name servers to ask for public keys. Default: the system's.",
+        read_as.many(read_as.nameserver),
+        many=True,
+    ),
+    Setting(
+        "signature.max-age",
+        "300s",
+        "a duration of at least 1s, such as 300s",
+        "How old, or how far ahead, the Date of a signed call may be.",
+        read_as.max_age,
     ),
     Setting(
         "metrics.birth-hold",
         "60s",
         "a duration such as 60s or 2m; 0s turns it off",
         "How long a new series is shown as 0 first, so that increase() sees its first failures.",
-        _duration,
+        read_as.duration,
     ),
     Setting(
         "log.level",
         "info",
         "debug, info, warning or error",
         "How much to log; debug also shows each failure (addresses masked) and each refusal.",
-        _one_of("debug", "info", "warning", "error"),
+        read_as.one_of("debug", "info", "warning", "error"),
     ),
-    Setting("log.format", "logfmt", "logfmt or json", "Form of the log lines.", _one_of("logfmt", "json")),
+    Setting("log.format", "logfmt", "logfmt or json", "Form of the log lines.", read_as.one_of("logfmt", "json")),
 )
 
 
@@ -217,10 +212,21 @@ def read(values: Mapping[str, Value]) -> Settings:
         raise SettingError(
             f"web.listen-address: '{private}' is webhook.listen-address as well: expected two different addresses"
         )
-    if settings.signature_mode == "required":
+    if settings.signature_mode == "required" and not settings.signature_account:
         raise SettingError(
-            f"signature.mode: 'required' (from {values['signature.mode'].origin}): this version can't check signatures "
-            "yet; expected off, where nobody but you can reach the public listener"
+            f"signature.account: not given, but signature.mode is required (from {values['signature.mode'].origin}): "
+            "expected the account whose calls count, such as environment-1234"
+        )
+    if settings.signature_mode == "off" and settings.signature_account:
+        raise SettingError(
+            f"signature.mode: 'off' (from {values['signature.mode'].origin}), but signature.account is "
+            f"{values['signature.account'].text!r}: expected required, or no account"
+        )
+    folder = settings.webhook_verification_dir
+    if folder and not folder.is_dir():
+        raise SettingError(
+            f"webhook.verification-dir: '{folder}' (from {values['webhook.verification-dir'].origin}): "
+            "expected a folder that exists"
         )
     return settings
 
@@ -248,13 +254,16 @@ def _file(file: Path) -> dict[str, str]:
         raise SettingError(f"config.file: '{file}': {error.strerror}: expected a readable TOML file") from error
     except (ValueError, RecursionError) as error:
         raise SettingError(f"config.file: '{file}': {error}: expected TOML") from error
-    names = [setting.name for setting in SETTINGS]
+    many = {setting.name: setting.many for setting in SETTINGS}
     found = {}
     for name, value in _flat(content):
-        if name not in names:
-            raise SettingError(f"config.file: '{file}': {name}: no such setting{_nearest(name, names)}")
-        if not isinstance(value, str):
-            raise SettingError(f"config.file: '{file}': {name}: {value!r}: expected text in quotes")
+        if name not in many:
+            raise SettingError(f"config.file: '{file}': {name}: no such setting{_nearest(name, many)}")
+        if many[name] and isinstance(value, list) and all(isinstance(one, str) for one in value):
+            found[name] = ",".join(value)
+        elif not isinstance(value, str):
+            expected = "a list of texts" if many[name] else "text"
+            raise SettingError(f"config.file: '{file}': {name}: {value!r}: expected {expected} in quotes")
         if name in found:  # TOML sees no repetition in log.level and "log.level"
             raise SettingError(f"config.file: '{file}': {name}: given twice")
         found[name] = value

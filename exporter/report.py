@@ -25,6 +25,9 @@ MAX_FIELDS: Final = 100
 # some 20 characters, and the others are words and numbers.
 _LONGEST: Final = {"id": 256, "recipient": 512, "state": 64, "code": 64, "extended": 64, "description": MAX_BODY}
 _LONGEST_CONTENT_TYPE: Final = 256
+# What SMTPeter's other loops send as "type", and none of them has a state: whoever mixes the URLs of two loops up must
+# not see deliveries as failures.
+_OTHER_LOOPS: Final = ("delivery", "bounce", "abuse")
 
 _MULTIPART: Final = MultipartFormHandler(MultipartParseOptions())
 _MULTIPART.parse_options.max_body_part_count = 0  # counted here, as for the other content types
@@ -64,13 +67,15 @@ def report_of(pairs: list[tuple[str, Any]]) -> Report:
     """Make the report out of names and values; names that SMTPeter does not use are ignored.
 
     Raises :class:`Refusal` (400) for a name that comes twice, a value that is not text or a number, text that is
-    not fit for UTF-8, and a report without id or recipient.
+    not fit for UTF-8, a report of another loop, and one without id or recipient.
     """
     if len(pairs) > MAX_FIELDS:
         _refuse("too_many_fields", f"{len(pairs)} variables, expected at most {MAX_FIELDS}")
     fields = dict(pairs)
     if len(fields) != len(pairs):
         _check_duplicates([name for name, _ in pairs])
+    if fields.get("type") in _OTHER_LOOPS and "state" not in fields:
+        _refuse("other_loop", f"a report of the loop {fields['type']}; expected one of failures")
     report = Report(*[text_of(name, fields[name]) if name in fields else "" for name in Report._fields])
     if not report.id or not report.recipient:
         _refuse("missing_field", f"variable {'recipient' if report.id else 'id'} is missing or empty")

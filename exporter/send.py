@@ -5,11 +5,18 @@ import urllib.error
 import urllib.request
 import uuid
 from collections.abc import Mapping
+from email.utils import formatdate
 from http.client import HTTPException
+from pathlib import Path
 from typing import Any, Final, NamedTuple
 from urllib.parse import urlencode
 
-from exporter.errors import ExporterError
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+from exporter.errors import ExporterError, SettingError
+from exporter.signature import Call, signed_headers
 
 TIMEOUT: Final = 15
 """Seconds to wait for an answer; longer than the exporter takes to answer 503 when its disk hangs."""
@@ -51,13 +58,51 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 _OPENER: Final = urllib.request.build_opener(_NoRedirect)
 
 
-def send(url: str, fields: Mapping[str, str], *, form: str) -> Answer:
-    """Post the fields. Raises ExporterError when no HTTP answer comes."""
-    content_type, body = body_of(fields, form)
+class Signing(NamedTuple):
+    """Whose signature to give to a call: private key, its name in DNS, and the account."""
+
+    key: RSAPrivateKey
+    key_id: str
+    account: str
+
+
+def signing(file: Path, key_id: str, account: str) -> Signing:
+    """Read the private key from a PEM file. Raises SettingError."""
     try:
-        request = urllib.request.Request(url, body, {"Content-Type": content_type})  # noqa: S310 -- checked below
-        if request.type not in {"http", "https"}:  # urllib reads files, too
-            raise ValueError(f"unknown url type: {url!r}")  # noqa: TRY301
+        key = load_pem_private_key(file.read_bytes(), password=None)
+    except OSError as error:
+        raise SettingError(f"--sign-key: '{file}': {error.strerror}: expected a readable PEM file") from error
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise SettingError(f"--sign-key: '{file}': {error}: expected an RSA private key without password") from error
+    if not isinstance(key, RSAPrivateKey):
+        raise SettingError(f"--sign-key: '{file}': expected an RSA private key")
+    return Signing(key, key_id, account)
+
+
+def request_of(
+    url: str, fields: Mapping[str, str], *, form: str, signer: Signing | None = None
+) -> urllib.request.Request:
+    """The request that posts the fields, signed by ``signer`` now. Raises ValueError when there can be none."""
+    content_type, body = body_of(fields, form)
+    request = urllib.request.Request(url, body, {"Content-Type": content_type})  # noqa: S310 -- checked below
+    if request.type not in {"http", "https"} or not request.host:  # urllib reads files, too
+        raise ValueError(f"unknown url type: {url!r}")
+    if signer:
+        request.add_header("Host", request.host)
+        request.add_header("Date", formatdate(usegmt=True))
+        request.add_header("Content-Length", str(len(body)))
+        request.add_header("X-Copernica-ID", signer.account)
+        request.add_header("X-Nonce", uuid.uuid4().hex)
+        call = Call("POST", request.selector, lambda name: request.get_header(name.capitalize()), body)
+        for name, value in signed_headers(signer.key, call, key_id=signer.key_id).items():
+            request.add_header(name, value)
+    return request
+
+
+def send(url: str, fields: Mapping[str, str], *, form: str, signer: Signing | None = None) -> Answer:
+    """Post the fields. Raises ExporterError when no HTTP answer comes."""
+    try:
+        request = request_of(url, fields, form=form, signer=signer)
         with _OPENER.open(request, timeout=TIMEOUT) as answer:
             return Answer(answer.status, answer.reason, answer.readline().decode(errors="replace").strip())
     except urllib.error.HTTPError as error:

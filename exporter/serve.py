@@ -12,10 +12,15 @@ from exporter.app import private_app, public_app, reason_for
 from exporter.collector import LedgerCollector
 from exporter.committer import Committer
 from exporter.config import Settings
+from exporter.keys import Keys, resolver
 from exporter.labels import Labels, LabelSets
+from exporter.private_server import PrivateListener
 from exporter.server import Listener
+from exporter.signature import Policy, Verifier
 from exporter.sqlite import SqliteLedger
 from exporter.telemetry import Telemetry
+from exporter.verification import VerificationFiles
+from exporter.web_config import WebConfig
 from exporter.webhook import Failures
 
 log = logging.getLogger(__name__)
@@ -33,6 +38,8 @@ class Exporter:
     def __init__(self, settings: Settings, stopping: threading.Event) -> None:
         self._stopping = stopping
         self.failed = False
+        web_config = WebConfig(settings.web_config_file) if settings.web_config_file else None
+        self._keys: Keys | None = None
         telemetry = Telemetry()
         telemetry.signature_mode(settings.signature_mode)
         self._ledger = SqliteLedger(settings.storage_url, now=time.time())
@@ -44,19 +51,24 @@ class Exporter:
                     self._ledger, label_sets=lambda: len(label_sets), trouble=lambda: self._committer.trouble
                 )
             )
+            folder = settings.webhook_verification_dir
             self.public = Listener(
-                public_app(Failures(self._committer, label_sets, telemetry), telemetry, prefix=settings.public_path),
+                public_app(
+                    Failures(self._verifier(settings, telemetry), self._committer, label_sets, telemetry),
+                    telemetry,
+                    prefix=settings.public_path,
+                    files=VerificationFiles(folder) if folder else None,
+                ),
                 *settings.webhook_listen_address,
                 threads=PUBLIC_THREADS,
                 connections=1_000,
                 refused=lambda status: telemetry.refused(reason_for(status)),
                 failed=self._fail,
             )
-            self.private = Listener(
-                private_app(telemetry.registry, self._committer),
+            self.private = PrivateListener(
+                private_app(telemetry.registry, self._committer, web_config.admits if web_config else _all),
                 *settings.web_listen_address,
-                threads=4,
-                connections=100,
+                web_config,
                 failed=self._fail,
             )
         except BaseException:
@@ -74,11 +86,26 @@ class Exporter:
         self.public.stop()
         written = self._committer.stop()
         self.private.stop()
+        if self._keys:
+            self._keys.close()
         if written:
             self._ledger.close()
         else:
             log.error("the disk is stuck; what was not answered 200 may not be in the ledger")
             self.failed = True
+
+    def _verifier(self, settings: Settings, telemetry: Telemetry) -> Verifier | None:
+        if settings.signature_mode == "off":
+            return None
+        self._keys = Keys(resolver(settings.signature_nameserver), noted=telemetry.looked_up)
+        telemetry.watch_keys(self._keys.ages)
+        policy = Policy(
+            accounts=frozenset(settings.signature_account),
+            key_domain=settings.signature_key_domain,
+            max_age=settings.signature_max_age,
+            callback=f"{settings.webhook_public_url.rstrip('/')}/failures" if settings.webhook_public_url else "",
+        )
+        return Verifier(policy, self._keys, time.time)
 
     def _fail(self) -> None:
         self.failed = True
@@ -96,14 +123,13 @@ def serve(settings: Settings) -> int:
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
     exporter = Exporter(settings, stopping)
-    if settings.signature_mode == "off":
-        log.warning("signature.mode is off: whoever reaches the public listener can invent failures")
+    _warn(settings)
     exporter.start()
     log.info(
         "ready",
         extra={
             "failures": f"http://{exporter.public.address}/failures",
-            "metrics": f"http://{exporter.private.address}/metrics",
+            "metrics": f"{exporter.private.scheme}://{exporter.private.address}/metrics",
             "ledger": settings.storage_url.absolute(),
             "version": __version__,
         },
@@ -112,3 +138,18 @@ def serve(settings: Settings) -> int:
     exporter.stop()
     log.info("stopped")
     return 1 if exporter.failed else 0
+
+
+def _warn(settings: Settings) -> None:
+    """Tell of what is allowed, but should be known of."""
+    if settings.signature_mode == "off":
+        log.warning("signature.mode is off: whoever reaches the public listener can invent failures")
+    elif not settings.webhook_public_url:
+        log.warning("webhook.public-url is not set: a call that SMTPeter signed for another URL of the account counts")
+    host = settings.web_listen_address.host
+    if not settings.web_config_file and host != "localhost" and not host.startswith("127.") and host != "::1":
+        log.warning("the private listener is open to other machines without a password: see web.config.file")
+
+
+def _all(_authorization: str | None) -> bool:
+    return True

@@ -1,13 +1,15 @@
-"""A listener: waitress in a thread of its own, and an orderly stop.
+"""The public listener: waitress in a thread of its own, limits on what strangers may hold, and an orderly stop.
 
-The exporter runs two, which share nothing: whatever strangers do to the public one, the private one answers scrapes.
+It shares nothing with the private one: whatever strangers do here, scrapes are answered.
 """
 
+import heapq
 import logging
 import socket
 import threading
 import time
 from collections.abc import Callable
+from http import HTTPStatus
 from queue import SimpleQueue
 from typing import Any, Final
 from wsgiref.types import WSGIApplication
@@ -27,13 +29,16 @@ MAX_HEADER: Final = 16_384
 """The most bytes that all headers of a request may have together."""
 DRAIN: Final = 3.0
 """Seconds that requests in flight have to be finished in after the order to stop."""
+REQUEST_TIME: Final = 30.0
+"""Seconds within which a connection must bring a whole request, its first or its next; bytes that drip don't help."""
 
 
 class Listener:
     """Serve ``app`` on ``host``:``port`` (0: a free one) with so many threads and at most so many connections.
 
     ``refused`` is called with the status when the server itself turns a request away before the application sees it
-    (garbage, too large); ``failed`` when the serving thread dies. Raises ListenError when the address can't be bound.
+    (garbage, too large; 408 when it did not come to an end); ``failed`` when the serving thread dies. When nearly all
+    connections are in use, those that have waited for longest go. Raises ListenError when the address can't be bound.
     """
 
     def __init__(  # noqa: PLR0913 -- keyword-only, and all of one concern
@@ -44,8 +49,8 @@ class Listener:
         *,
         threads: int,
         connections: int,
-        refused: Callable[[int], None] = lambda _status: None,
-        failed: Callable[[], None] = lambda: None,
+        refused: Callable[[int], None],
+        failed: Callable[[], None],
     ) -> None:
         self._workers = _Workers(threads)
         self._sockets: dict[int, Any] = {}  # the map of waitress's event loop, by file descriptor
@@ -53,9 +58,9 @@ class Listener:
             app,
             map=self._sockets,
             _dispatcher=self._workers,
-            sockets=[_bind(host, port)],
+            sockets=[bind(host, port)],
             connection_limit=connections,
-            channel_timeout=30,
+            channel_timeout=int(2 * REQUEST_TIME),  # a client that does not read its answer; for others see _sweep
             log_socket_errors=False,  # clients that hang up are no event
             max_request_header_size=MAX_HEADER,
             max_request_body_size=2 * MAX_BODY,  # the application has the exact limit; this one counts chunk frames too
@@ -63,6 +68,9 @@ class Listener:
             ident=None,
         )
         self._server.channel_class = _channel_class(refused)
+        self._refused = refused
+        self._most = connections * 9 // 10
+        self._swept = 0.0
         self._failed = failed
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"listener {host}:{port}", daemon=True)
@@ -83,6 +91,7 @@ class Listener:
         try:
             while not self._stopping.is_set():
                 self._turn(1)
+                self._sweep(time.monotonic())
             self._drain()
         except Exception:
             log.exception("the listener died", extra={"address": self.address})
@@ -91,6 +100,21 @@ class Listener:
     def _turn(self, timeout: float) -> None:
         # poll, because select can't watch file descriptors past 1023.
         wasyncore.loop(timeout=timeout, use_poll=True, map=self._sockets, count=1)
+
+    def _sweep(self, now: float) -> None:
+        """Close connections that waitress would keep: those that drip, and the oldest ones when there are too many."""
+        full = len(self._server.active_channels) > self._most
+        if now < self._swept + 1 and not full:
+            return
+        self._swept = now
+        waiting = [channel for channel in self._server.active_channels.values() if not channel.requests]
+        late = [channel for channel in waiting if channel.since < now - REQUEST_TIME]
+        if full and not late:
+            late = heapq.nsmallest(self._most // 20 + 1, waiting, key=lambda channel: channel.since)
+        for channel in late:
+            if channel.request is not None:
+                self._refused(HTTPStatus.REQUEST_TIMEOUT)
+            channel.handle_close()
 
     def _drain(self) -> None:
         wasyncore.dispatcher.close(self._server)  # the listening socket only; the server's close takes the trigger too
@@ -139,7 +163,8 @@ class _Workers:
                 log.exception("fault while serving; please report it")
 
 
-def _bind(host: str, port: int) -> socket.socket:
+def bind(host: str, port: int) -> socket.socket:
+    """A bound TCP socket; an empty host or port 0 leaves the choice to the system. Raises ListenError."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -174,5 +199,16 @@ def _channel_class(refused: Callable[[int], None]) -> type[HTTPChannel]:
     class Channel(HTTPChannel):
         parser_class = _Parser
         error_task_class = Refuse
+
+        def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 -- passed on
+            super().__init__(*args, **kwargs)  # type: ignore[no-untyped-call]
+            self.since = time.monotonic()  # when it was opened, or brought its last whole request
+
+        def received(self, data: bytes) -> bool:
+            done = len(self.requests)
+            taken: bool = super().received(data)  # type: ignore[no-untyped-call]
+            if len(self.requests) > done or self.request is None:
+                self.since = time.monotonic()
+            return taken
 
     return Channel

@@ -2,13 +2,14 @@
 
 import platform
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import prometheus_client
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 
 from exporter import __version__
 from exporter.errors import REFUSAL_REASONS
+from exporter.keys import LOOKUP_RESULTS
 
 
 class Telemetry:
@@ -66,6 +67,38 @@ class Telemetry:
             "1 when only signed requests are counted, 0 when anyone who finds the URL can invent failures.",
             registry=registry,
         )
+
+        self._key_lookups = Counter(
+            "smtpeter_exporter_key_lookups",
+            "Look-ups in DNS of the keys that SMTPeter signs with, by result; failed means that DNS gave no answer.",
+            ["result"],
+            registry=registry,
+        )
+        for result in LOOKUP_RESULTS:
+            self._key_lookups.labels(result)
+        self._keys = Gauge(
+            "smtpeter_exporter_keys",
+            "Keys that are held; stale ones are used past their time because DNS gives no answer.",
+            ["state"],
+            registry=registry,
+        )
+        self._key_age = Gauge(
+            "smtpeter_exporter_key_age_seconds",
+            "Time since DNS gave the key that was looked up longest ago; 0 when none is held.",
+            registry=registry,
+        )
+        for state in ("fresh", "stale"):
+            self._keys.labels(state)
+
+    def watch_keys(self, ages: Callable[[], list[tuple[float, bool]]]) -> None:
+        """Show how old keys are: ``ages`` gives seconds and staleness of each."""
+        self._keys.labels("fresh").set_function(lambda: sum(not stale for _, stale in ages()))
+        self._keys.labels("stale").set_function(lambda: sum(stale for _, stale in ages()))
+        self._key_age.set_function(lambda: max((age for age, _ in ages()), default=0))
+
+    def looked_up(self, result: str) -> None:
+        """One look-up of a key ended; ``result`` is one of LOOKUP_RESULTS."""
+        self._key_lookups.labels(result).inc()
 
     def refused(self, reason: str) -> None:
         """One request was not counted; ``reason`` is one of REFUSAL_REASONS."""

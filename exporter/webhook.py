@@ -11,6 +11,7 @@ from exporter.failure import identity_of
 from exporter.labels import OVERFLOW, LabelSets, labels_of
 from exporter.ledger import Record
 from exporter.report import MAX_BODY, parse
+from exporter.signature import Call, Verifier
 from exporter.telemetry import Telemetry
 
 log = logging.getLogger(__name__)
@@ -19,15 +20,22 @@ log = logging.getLogger(__name__)
 class Failures:
     """The callback of SMTPeter's failures feedback loop: 200 once the failure is counted for ever."""
 
-    def __init__(self, committer: Committer, label_sets: LabelSets, telemetry: Telemetry) -> None:
+    def __init__(
+        self, verifier: Verifier | None, committer: Committer, label_sets: LabelSets, telemetry: Telemetry
+    ) -> None:
+        """Without a ``verifier`` all calls count."""
+        self._verifier = verifier
         self._committer = committer
         self._label_sets = label_sets
         self._telemetry = telemetry
 
     def on_post(self, req: falcon.Request, _resp: falcon.Response) -> None:
-        """Read, label, record, answer. Raises Refusal."""
+        """Verify, read, label, record, answer. Raises Refusal."""
         began = perf_counter()
-        report = parse(req.content_type or "", read_body(req))
+        body = read_body(req)
+        if self._verifier:
+            self._verifier.verify(Call(req.method, req.env["REQUEST_URI"], req.get_header, body))
+        report = parse(req.content_type or "", body)
         labels = labels_of(report.state, report.code, report.extended)
         admitted = self._label_sets.admit(labels)
         try:

@@ -1,0 +1,114 @@
+"""What the text of a setting means. Each function raises ValueError for text that means nothing."""
+
+import ipaddress
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+
+class Address(NamedTuple):
+    """Where to listen."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        """As in a URL."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def address(text: str) -> Address:
+    """``HOST:PORT``, ``[IPV6]:PORT`` or ``:PORT``."""
+    host, colon, port = text.rpartition(":")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    elif ":" in host:
+        raise ValueError
+    if not colon or not re.fullmatch(r"[0-9]{1,5}", port) or int(port) > 65_535:  # noqa: PLR2004
+        raise ValueError
+    host.encode("idna")  # as the socket will do it; raises ValueError for a label of 64 characters
+    if "\0" in host:
+        raise ValueError
+    return Address(host or "0.0.0.0", int(port))  # noqa: S104 -- ":9100" means all interfaces, as in Prometheus
+
+
+def duration(text: str) -> float:
+    """Seconds, of ``1h30m`` and the like."""
+    if not re.fullmatch(r"0|([0-9]{1,9}(ms|s|m|h|d))+", text):
+        raise ValueError
+    units = {"ms": 0.001, "s": 1, "m": 60, "h": 3_600, "d": 86_400}
+    return sum(float(number) * units[unit] for number, unit in re.findall(r"([0-9]+)(ms|[smhd])", text))
+
+
+def storage(text: str) -> Path:
+    """The file of a URL ``sqlite:///…``."""
+    scheme, _, path = text.partition(":///")
+    if scheme != "sqlite" or not path or "?" in path or "\0" in path:
+        raise ValueError
+    return Path(path)
+
+
+def public_url(text: str) -> str:
+    """A URL of http or https without query; empty for none."""
+    parts = urlsplit(text)  # raises ValueError
+    if text and (parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment):
+        raise ValueError
+    if parts.port == 0:  # raises ValueError for what is no port at all
+        raise ValueError
+    if not re.fullmatch(r"(/[A-Za-z0-9._~%-]+)*/?", parts.path):
+        raise ValueError
+    return text
+
+
+def path(text: str) -> Path | None:
+    """A path; empty for none."""
+    if "\0" in text:
+        raise ValueError
+    return Path(text) if text else None
+
+
+def many(read: Callable[[str], Any]) -> Callable[[str], tuple[Any, ...]]:
+    """A reader of several values with commas between them."""
+    return lambda text: tuple(read(part.strip()) for part in text.split(",")) if text else ()
+
+
+def account(text: str) -> str:
+    """An account as X-Copernica-ID has it."""
+    if not re.fullmatch(r"[A-Za-z]{1,32}[-_][0-9]{1,20}", text):
+        raise ValueError
+    return text
+
+
+def domain(text: str) -> str:
+    """A domain name, in lower case."""
+    lower = text.lower().removesuffix(".")
+    if not re.fullmatch(r"(?=.{1,200}$)([a-z0-9_-]{1,63}\.)*[a-z0-9-]{1,63}", lower):
+        raise ValueError
+    return lower
+
+
+def nameserver(text: str) -> Address:
+    """``ADDR`` or ``ADDR:PORT`` with an IP address."""
+    host, port = address(text if re.search(r"\]:|^[^:]*:[^:]*$", text) else f"[{text.strip('[]')}]:53")
+    return Address(str(ipaddress.ip_address(host)), port)
+
+
+def max_age(text: str) -> float:
+    """A duration of a second or more."""
+    seconds = duration(text)
+    if seconds < 1:
+        raise ValueError
+    return seconds
+
+
+def one_of(*words: str) -> Callable[[str], str]:
+    """A reader of one of these words."""
+
+    def read(text: str) -> str:
+        if text not in words:
+            raise ValueError
+        return text
+
+    return read
