@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 # The servers that the tests start: the system's if it has them, else those that tests/servers.sh brings.
-export PATH := $(CURDIR)/.servers/usr/bin:$(PATH)
+export PATH := $(CURDIR)/.servers/usr/bin:$(CURDIR)/.servers/usr/sbin:$(PATH)
 
 .PHONY: help run test lint bench docs lock clean
 

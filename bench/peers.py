@@ -67,7 +67,15 @@ def main() -> None:
     app = falcon.App()
     app.add_route("/failures", Body() if kind == "body" else Memory())
     if kind == "memory-tuned":
-        Listener(app, "127.0.0.1", port, threads=PUBLIC_THREADS, connections=1_000).start()
+        Listener(
+            app,
+            "127.0.0.1",
+            port,
+            threads=PUBLIC_THREADS,
+            connections=1_000,
+            refused=lambda _status: None,
+            failed=lambda: None,
+        ).start()
         threading.Event().wait()
     else:
         waitress.serve(app, host="127.0.0.1", port=port, threads=PUBLIC_THREADS, connection_limit=1_000)

@@ -63,7 +63,9 @@ def public_app(
             error = falcon.HTTPMethodNotAllowed(["POST"])  # falcon knows only the registered methods, and says 400
         reason = reason_for(error.status_code)
         refuse(req, resp, Refusal(error.status_code, reason, f"{req.method} {req.path}"), params)
-        resp.set_headers(error.headers or {})  # Allow, for 405
+        allowed = dict(error.headers or {}).get("Allow", "")  # falcon lists OPTIONS, which is refused here
+        if allowed:
+            resp.set_header("Allow", ", ".join(method for method in allowed.split(", ") if method != "OPTIONS"))
 
     def refuse_fault(req: falcon.Request, resp: falcon.Response, error: Exception, params: object) -> None:
         log.error("fault while answering; please report it", exc_info=error)

@@ -259,14 +259,15 @@ def _file(file: Path) -> dict[str, str]:
     for name, value in _flat(content):
         if name not in many:
             raise SettingError(f"config.file: '{file}': {name}: no such setting{_nearest(name, many)}")
-        if many[name] and isinstance(value, list) and all(isinstance(one, str) for one in value):
-            found[name] = ",".join(value)
-        elif not isinstance(value, str):
-            expected = "a list of texts" if many[name] else "text"
-            raise SettingError(f"config.file: '{file}': {name}: {value!r}: expected {expected} in quotes")
         if name in found:  # TOML sees no repetition in log.level and "log.level"
             raise SettingError(f"config.file: '{file}': {name}: given twice")
-        found[name] = value
+        if many[name] and isinstance(value, list) and all(isinstance(one, str) for one in value):
+            found[name] = ",".join(value)
+        elif isinstance(value, str):
+            found[name] = value
+        else:
+            expected = "a list of texts" if many[name] else "text"
+            raise SettingError(f"config.file: '{file}': {name}: {value!r}: expected {expected} in quotes")
     return found
 
 

@@ -34,7 +34,7 @@ MAX_TTL: Final = 3_600.0
 """A key is kept for as long as DNS says, within these bounds (seconds)."""
 NEGATIVE_TTL: Final = 30.0
 """Seconds for which a name is known to have no key; short, because a new key may be about to appear."""
-RETRY: Final = 10.0
+RETRY: Final = 5.0
 """Seconds after which a look-up that failed, or a key that did not fit, may be looked up again."""
 STALE: Final = 12 * 3_600.0
 """Seconds for which the last good key is used while DNS is down."""

@@ -91,6 +91,8 @@ def domain(text: str) -> str:
 
 def nameserver(text: str) -> Address:
     """``ADDR`` or ``ADDR:PORT`` with an IP address."""
+    if not text:
+        raise ValueError
     host, port = address(text if re.search(r"\]:|^[^:]*:[^:]*$", text) else f"[{text.strip('[]')}]:53")
     return Address(str(ipaddress.ip_address(host)), port)
 

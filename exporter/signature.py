@@ -35,6 +35,8 @@ _LONGEST: Final = {"date": 64, "digest": 128, "host": 260, "signature": 4_096, "
 _MAX_COVERED: Final = 32
 # The documented example lacks the comma before signature= and is folded; draft-cavage-11 writes created=1402170695.
 _PARAMETER: Final = re.compile(r'\s*([A-Za-z]{1,32})="([^"]*)"\s*,?\s*|\s*([A-Za-z]{1,32})=(\d{1,16})\s*,?\s*')
+# RFC 9110 section 5.6.7; the vendor's library writes RFC 822 dates, with two digits for the year and a numeric zone.
+_DATE: Final = re.compile(r"[A-Za-z]{3}, \d\d? [A-Za-z]{3} (\d{4}|\d\d) \d\d:\d\d:\d\d (GMT|UTC|[+-]\d{4})")
 _LABEL: Final = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 _NAME: Final = re.compile(rf"(?:{_LABEL}\.)+{_LABEL}")
 _PADDING: Final = PKCS1v15()
@@ -91,9 +93,8 @@ class Verifier:
             _refuse("date", f"the date {headers['date']} is {abs(age):.0f} s {'old' if age > 0 else 'ahead'}")
         if same_account(headers["x-copernica-id"]) not in self._policy.accounts:
             _refuse("account", f"x-copernica-id is {headers['x-copernica-id']}")
-        key_id, covered, signature = _parameters(headers["signature"])
-        if not key_id.endswith(f".{self._policy.key_domain}") or not _NAME.fullmatch(key_id):
-            _refuse("key_domain", f"keyId {key_id} is no name under {self._policy.key_domain}")
+        rest, signature = _split(headers["signature"])
+        key_id, covered = _parameters(rest, self._policy.key_domain)
         if not hmac.compare_digest(_digest(headers["digest"]), hashlib.sha256(call.body).digest()):
             _refuse("digest", "the body is not the one of the digest")
         host, target = self._as_called(headers["host"], call.target)
@@ -114,6 +115,8 @@ class Verifier:
             if len(value) > longest:
                 _refuse("signature_malformed", f"header {name} is longer than {longest} characters")
             headers[name] = value.strip()
+        if "," in headers["host"]:
+            _refuse("signature_malformed", "the header host comes twice")
         return headers
 
     def _as_called(self, host: str, target: str) -> tuple[str, str]:
@@ -145,20 +148,42 @@ def same_account(account: str) -> str:
 
 
 def _host(netloc: str) -> str:
-    return re.sub(r":(80|443)$", "", netloc.lower())
+    return netloc.lower().removesuffix(":443").removesuffix(":80")
 
 
 @lru_cache(maxsize=64)
 def _seconds(date: str) -> float:
     try:
-        # RFC 9110 section 5.6.7; the vendor's library writes RFC 822, with two digits for the year.
-        return parsedate_to_datetime(date).timestamp()
-    except (ValueError, TypeError, OverflowError, IndexError):
+        when = parsedate_to_datetime(date) if _DATE.fullmatch(date) else None
+    except (ValueError, OverflowError):  # the 31st of February
+        when = None
+    if when is None:
         _refuse("date", f"the date {date!r} can't be read")
+    return when.timestamp()
 
 
-def _parameters(header: str) -> tuple[str, tuple[str, ...], bytes]:
-    """Key id, names of the covered headers, and signature."""
+class _Parameters(NamedTuple):
+    """What the header Signature says, but for the signature itself."""
+
+    key_id: str
+    covered: tuple[str, ...]
+
+
+def _split(header: str) -> tuple[str, bytes]:
+    """The header Signature without the value that differs from call to call, the signature; and the signature."""
+    before, mark, rest = header.partition('signature="')
+    text, end, after = rest.partition('"')
+    if not mark or not end:
+        _refuse("signature_malformed", "the header signature lacks the parameter signature, or its end")
+    try:
+        return f"{before}{mark}{end}{after}", base64.b64decode("".join(text.split()), validate=True)
+    except (binascii.Error, ValueError):
+        _refuse("signature_malformed", "the signature is not base64")
+
+
+@lru_cache(maxsize=64)
+def _parameters(header: str, key_domain: str) -> _Parameters:
+    """Read the header Signature, of which there are few when the signature is taken out of it."""
     parameters: dict[str, str] = {}
     end = 0
     while end < len(header):
@@ -174,15 +199,12 @@ def _parameters(header: str) -> tuple[str, tuple[str, ...], bytes]:
         _refuse("signature_malformed", f"the header signature lacks {', '.join(sorted(missing))}")
     if parameters["algorithm"].lower() != "rsa-sha256":
         _refuse("algorithm", f"the algorithm is {parameters['algorithm']}")
-    covered = _covered(parameters["headers"])
-    try:
-        signature = base64.b64decode("".join(parameters["signature"].split()), validate=True)
-    except (binascii.Error, ValueError):
-        _refuse("signature_malformed", "the signature is not base64")
-    return parameters["keyid"].lower().removesuffix("."), covered, signature
+    key_id = parameters["keyid"].lower().removesuffix(".")
+    if not key_id.endswith(f".{key_domain}") or not _NAME.fullmatch(key_id):
+        _refuse("key_domain", f"keyId {key_id} is no name under {key_domain}")
+    return _Parameters(key_id, _covered(parameters["headers"]))
 
 
-@lru_cache(maxsize=64)
 def _covered(headers: str) -> tuple[str, ...]:
     names = tuple(headers.lower().split())
     if len(names) != len(set(names)) or len(names) > _MAX_COVERED:

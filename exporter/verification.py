@@ -35,6 +35,10 @@ class VerificationFiles:
         """Answer as for GET; the server leaves the body out."""
         self.on_get(req, resp, name)
 
+    def on_options(self, _req: falcon.Request, _resp: falcon.Response, **_: str) -> None:
+        """Refuse what falcon would answer by itself."""
+        raise falcon.HTTPMethodNotAllowed(["GET", "HEAD"])
+
     def _read(self, name: str) -> bytes:
         if not _NAME.fullmatch(name):
             raise Refusal(404, "not_found", f"{name[:100]!r} is not the name of a verification file")

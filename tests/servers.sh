@@ -1,12 +1,13 @@
 #!/bin/sh
-# Bring Debian's Prometheus and Alertmanager for the tests, unless the system has them: unpacked into .servers, so that
-# nothing is installed and no daemon is started. Where that can't be done, the tests that need them say that they are
-# skipped.
+# Bring Debian's Prometheus, Alertmanager, nginx and Caddy for the tests, unless the system has them: unpacked into
+# .servers, so that nothing is installed and no daemon is started. Where that can't be done, the tests that need them say
+# that they are skipped.
 set -eu
 cd "$(dirname "$0")/.."
 
 missing=
-for pair in prometheus:prometheus promtool:prometheus prometheus-alertmanager:prometheus-alertmanager; do
+for pair in prometheus:prometheus promtool:prometheus prometheus-alertmanager:prometheus-alertmanager nginx:nginx caddy:caddy
+do
     command -v "${pair%:*}" >/dev/null 2>&1 || missing="$missing ${pair#*:}"
 done
 [ -n "$missing" ] || exit 0

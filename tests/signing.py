@@ -15,7 +15,12 @@ import dns.message
 import dns.rcode
 import dns.rdatatype
 import dns.rrset
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, generate_private_key
+from cryptography.hazmat.primitives.asymmetric.rsa import (
+    RSAPrivateKey,
+    RSAPublicKey,
+    RSAPublicNumbers,
+    generate_private_key,
+)
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from exporter.signature import SMTPETERS_ORDER, Call, signed_headers
@@ -31,9 +36,10 @@ def key(number: int = 0, bits: int = 2_048) -> RSAPrivateKey:
     return generate_private_key(65_537, bits)
 
 
-def record(private: RSAPrivateKey, encoding: PublicFormat = PublicFormat.SubjectPublicKeyInfo) -> str:
+def record(key: RSAPrivateKey | RSAPublicKey, encoding: PublicFormat = PublicFormat.SubjectPublicKeyInfo) -> str:
     """The TXT record that publishes the key."""
-    der = private.public_key().public_bytes(Encoding.DER, encoding)
+    public = key.public_key() if isinstance(key, RSAPrivateKey) else key
+    der = public.public_bytes(Encoding.DER, encoding)
     return f"v=DKIM1; k=rsa; p={base64.b64encode(der).decode()}"
 
 
@@ -66,6 +72,11 @@ def getter(headers: Mapping[str, str]) -> Callable[[str], str | None]:
     """What gives the value of a header, whatever the case of its name."""
     lower = {name.lower(): value for name, value in headers.items()}
     return lambda name: lower.get(name.lower())
+
+
+def short_record() -> str:
+    """The record of a key of 1,023 bits."""
+    return record(RSAPublicNumbers(65_537, (1 << 1_022) + 1).public_key())
 
 
 class NameServer:

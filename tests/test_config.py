@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from exporter.config import SETTINGS, Address, Value, gather, read
+from exporter.config import SETTINGS, Value, gather, read
 from exporter.errors import SettingError
+from exporter.setting_values import Address
 
 OFF = {"signature.mode": "off"}
 
@@ -25,7 +26,13 @@ def test_defaults_are_those_of_the_design() -> None:
         "webhook_public_url": "",
         "web_listen_address": Address("127.0.0.1", 10126),
         "storage_url": Path("smtpeter-exporter.db"),
+        "webhook_verification_dir": None,
+        "web_config_file": None,
         "signature_mode": "off",
+        "signature_account": (),
+        "signature_key_domain": "copernica.com",
+        "signature_nameserver": (),
+        "signature_max_age": 300.0,
         "metrics_birth_hold": 60.0,
         "log_level": "info",
         "log_format": "logfmt",
@@ -95,6 +102,12 @@ BAD = [
         ["example.com", "ftp://x/", "https://", "https://x/?q", "https://x/#f", "https://x/a b", "http://["],
     ),
     ("signature.mode", ["", "Off", "none"]),
+    ("signature.account", ["1234", "environment 1", "environment-", "environment-1,,environment-2", "-1"]),
+    ("signature.key-domain", ["", ".com", "a..b", "exa mple.com", "x" * 64, "a." * 120 + "com"]),
+    ("signature.nameserver", ["dns.example.com:53", "127.0.0.1:x", "127.0.0.1:70000", "::1:53x", "127.0.0.1,", ","]),
+    ("signature.max-age", ["", "0s", "999ms", "-5s"]),
+    ("webhook.verification-dir", ["a\0b"]),
+    ("web.config.file", ["a\0b"]),
     ("log.level", ["", "INFO", "trace"]),
     ("log.format", ["", "text"]),
 ]
@@ -109,13 +122,33 @@ def test_bad_values_are_told_with_setting_value_and_what_was_expected(name: str,
     assert str(caught.value) == f"{name}: {text!r} (from --{name}): expected {expected}"
 
 
-def test_signatures_that_cannot_be_checked_are_not_promised() -> None:
-    """Mode required, the default, is refused by a version that can't check signatures."""
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("signature.mode", None, "not given, but signature.mode is required (from default): expected the account"),
+        ("signature.account", "environment-1", "'off' (from --signature.mode), but signature.account is"),
+        ("webhook.verification-dir", "/nowhere", "'/nowhere' (from --webhook.verification-dir): expected a folder"),
+    ],
+)
+def test_settings_that_do_not_go_together_are_told(name: str, text: str | None, message: str) -> None:
+    """Each value is good, but not with the others, or not on this machine."""
     with pytest.raises(SettingError) as caught:
-        read(gather({}, {}, None))
-    assert str(caught.value) == (
-        "signature.mode: 'required' (from default): this version can't check signatures yet; expected off, where "
-        "nobody but you can reach the public listener"
+        settings_of({name: text})
+    assert message in str(caught.value)
+
+
+def test_some_settings_take_several_values(tmp_path: Path) -> None:
+    """They stand in a list in the file, and with commas between them elsewhere; flags are repeated."""
+    file = tmp_path / "exporter.toml"
+    file.write_text('[signature]\nmode = "required"\naccount = ["environment-1", "environment_2"]\n')
+    environment = {"SMTPETER_EXPORTER_SIGNATURE_NAMESERVER": "127.0.0.1:5353, 2001:db8::1,[::1]:54,192.0.2.1"}
+    settings = read(gather({}, environment, file))
+    assert settings.signature_account == ("environment-1", "environment_2")
+    assert settings.signature_nameserver == (
+        Address("127.0.0.1", 5353),
+        Address("2001:db8::1", 53),
+        Address("::1", 54),
+        Address("192.0.2.1", 53),
     )
 
 
@@ -133,6 +166,8 @@ UNKNOWN = [
     ('colour = "red"', "colour: no such setting"),
     ('[log]\nlevels = "info"', "log.levels: no such setting; did you mean log.level?"),
     ("log.level = 3", "log.level: 3: expected text in quotes"),
+    ('log.level = ["info"]', "log.level: ['info']: expected text in quotes"),
+    ("signature.account = [1234]", "signature.account: [1234]: expected a list of texts in quotes"),
     ("log.level = ", "Invalid value (at end of document): expected TOML"),
 ]
 
