@@ -298,7 +298,7 @@ class Prometheus:
             "scrape_configs:\n"
             f"  - {{job_name: tests, file_sd_configs: [{{files: ['{self._targets}/*.json']}}]}}\n"
         )
-        self.address = f"127.0.0.1:{_free_port()}"
+        self.address = f"127.0.0.1:{free_port()}"
         with (folder / "prometheus.log").open("wb") as log:
             self._process = subprocess.Popen(
                 [
@@ -350,7 +350,8 @@ class Prometheus:
             return False
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port on loopback that nothing listens on at the moment."""
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         port: int = sock.getsockname()[1]
