@@ -4,7 +4,7 @@ BIN := .venv/bin
 # The servers that the tests start: the system's if it has them, else those that tests/servers.sh brings.
 export PATH := $(CURDIR)/.servers/usr/bin:$(CURDIR)/.servers/usr/sbin:$(PATH)
 
-.PHONY: help run test lint bench docs lock clean
+.PHONY: help run test lint bench fuzz hostile docs lock clean
 
 help: ## Show what can be made.
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -34,6 +34,12 @@ lint: .venv/dev ## Check style, types, and that generated files are up to date.
 bench: .venv/dev ## Measure against what one would write by hand, and against history; needs wrk and two cores.
 	$(BIN)/python bench/throughput.py
 	$(BIN)/python bench/history.py
+
+fuzz: .venv/dev ## Send 100,000 mutated requests; exits 1 on a fault, a wrong count, or memory that grows.
+	$(BIN)/python -m bench.fuzz
+
+hostile: .venv/dev ## Measure good clients and scrapes beside 200 and 1,500 hostile connections.
+	$(BIN)/python -m bench.hostile
 
 docs: .venv/dev ## Write the generated part of the documentation anew.
 	$(BIN)/python docs/generate.py

@@ -116,12 +116,15 @@ class _Server(ThreadingMixIn, WSGIServer):
             _hang_up(request)
 
     def drain(self, seconds: float) -> None:
-        """Wait for the connections to end for at most so long, then end them."""
+        """Wait for the connections to end for at most so long, then end them, and wait as long for that."""
         with self._ended:
             self._ended.wait_for(lambda: not self._deadlines, seconds)
             late = list(self._deadlines)
         for request in late:
             _hang_up(request)
+        # A request that this cut off is taken for a whole one; it must not read the ledger while that is being closed.
+        with self._ended:
+            self._ended.wait_for(lambda: not self._deadlines, seconds)
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ANN401, ARG002
         # Clients that hang up, drip, or speak no TLS are no event; faults of the application are told by itself.
@@ -152,6 +155,7 @@ class _Handler(WSGIRequestHandler):
     error_content_type = "text/plain"
     server_version = "smtpeter-exporter"
     sys_version = ""
+    default_request_version = "HTTP/1.0"  # not 0.9, whose answers have no status
 
     def setup(self) -> None:
         if isinstance(self.request, ssl.SSLSocket):
@@ -173,6 +177,10 @@ class _Handler(WSGIRequestHandler):
             )
             answering.request_handler = self  # type: ignore[attr-defined]
             answering.run(self.server.get_app())  # type: ignore[attr-defined]
+
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:  # noqa: ARG002
+        """Answer with the status alone: ``message`` repeats what was sent."""
+        super().send_error(code)
 
     def log_message(self, *_: object) -> None:
         """Scrapes are no event."""

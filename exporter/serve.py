@@ -1,6 +1,7 @@
 """Wire the parts together and run them until told to stop."""
 
 import logging
+import resource
 import signal
 import threading
 import time
@@ -14,7 +15,7 @@ from exporter.committer import Committer
 from exporter.config import Settings
 from exporter.keys import Keys, resolver
 from exporter.labels import Labels, LabelSets
-from exporter.private_server import PrivateListener
+from exporter.private_server import MAX_CONNECTIONS, PrivateListener
 from exporter.server import Listener
 from exporter.signature import Policy, Verifier
 from exporter.sqlite import SqliteLedger
@@ -27,6 +28,9 @@ log = logging.getLogger(__name__)
 
 PUBLIC_THREADS: Final = 64
 """As many failures can be in one commit; a thread that waits for the disk costs next to nothing."""
+
+PUBLIC_CONNECTIONS: Final = 1_000
+"""Connections to the public listener at a time; before there are as many, the oldest idle ones go."""
 
 
 class Exporter:
@@ -61,7 +65,7 @@ class Exporter:
                 ),
                 *settings.webhook_listen_address,
                 threads=PUBLIC_THREADS,
-                connections=1_000,
+                connections=PUBLIC_CONNECTIONS,
                 refused=lambda status: telemetry.refused(reason_for(status)),
                 failed=self._fail,
             )
@@ -120,6 +124,7 @@ def serve(settings: Settings) -> int:
         log.info("stopping", extra={"signal": signal.Signals(number).name})
         stopping.set()
 
+    _allow_files()
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
     exporter = Exporter(settings, stopping)
@@ -134,10 +139,22 @@ def serve(settings: Settings) -> int:
             "version": __version__,
         },
     )
-    stopping.wait()
+    # Not one wait without end: a signal that comes just before it begins would be seen only when it ends.
+    while not stopping.wait(1):
+        pass
     exporter.stop()
     log.info("stopped")
     return 1 if exporter.failed else 0
+
+
+def _allow_files() -> None:
+    """Raise the limit on open files to what both listeners may need together, as far as the system lets us."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 2 * (PUBLIC_CONNECTIONS + MAX_CONNECTIONS)
+    if hard != resource.RLIM_INFINITY:
+        wanted = min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _warn(settings: Settings) -> None:

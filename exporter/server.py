@@ -16,7 +16,7 @@ from wsgiref.types import WSGIApplication
 
 from waitress import wasyncore
 from waitress.channel import HTTPChannel
-from waitress.parser import HTTPRequestParser, ParsingError
+from waitress.parser import HTTPRequestParser, ParsingError, TransferEncodingNotImplemented
 from waitress.server import create_server
 from waitress.task import ErrorTask
 
@@ -178,12 +178,15 @@ def bind(host: str, port: int) -> socket.socket:
 
 
 class _Parser(HTTPRequestParser):
-    """Waitress's parser, but with an answer to what it trips over: a length of 5,000 digits, ``http://[`` as target."""
+    """Waitress's parser, but with an answer to what it trips over: a length of 5,000 digits, ``http://[`` as target.
+
+    A transfer coding other than chunked is the client's mistake too, 400 and not 501: nothing is amiss here.
+    """
 
     def parse_header(self, header_plus: bytes) -> None:
         try:
             super().parse_header(header_plus)  # type: ignore[no-untyped-call]
-        except ValueError as error:
+        except (ValueError, TransferEncodingNotImplemented) as error:
             raise ParsingError("Header is invalid") from error
 
 

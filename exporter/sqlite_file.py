@@ -70,7 +70,10 @@ class SqliteFile:
 
     def close(self) -> None:
         """Close the connections and give the lock back."""
-        self._close()
+        # Closing a connection that a scrape reads from crashes; one that hangs is left to the end of the process.
+        if self.reading.acquire(timeout=1):
+            self._close()
+            self.reading.release()
         self._lock_file.close()
 
     @contextmanager

@@ -9,10 +9,12 @@ import hashlib
 import hmac
 import logging
 import os
+import re
 import secrets
 import ssl
 from base64 import b64decode
-from collections.abc import Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -32,16 +34,21 @@ _CLIENT_AUTH: Final = {
     "VerifyClientCertIfGiven": ssl.CERT_OPTIONAL,
     "RequireAndVerifyClientCert": ssl.CERT_REQUIRED,
 }
+# Trying one would take as long as a log-in. The salt of 16 bytes leaves four bits of its last letter unused.
+_HASH: Final = re.compile(r"\$2[aby]\$(0[4-9]|[12]\d|3[01])\$[./A-Za-z0-9]{21}[.Oeu][./A-Za-z0-9]{31}", re.ASCII)
 # What a user that does not exist is compared with, so that it takes as long as one that does.
 _NOBODY: Final = bcrypt.hashpw(secrets.token_bytes(16), bcrypt.gensalt(10))
 
 
+Stamps = dict[Path, tuple[int, int]]
+"""The state of files, by which a change is seen."""
+
+
 class Loaded(NamedTuple):
-    """One reading of the file: what the listener does with it, and the state of all files that it came from."""
+    """One reading of the file: what the listener does with it."""
 
     tls: ssl.SSLContext | None
     users: Mapping[str, bytes]
-    stamps: Mapping[Path, tuple[int, int]]
 
 
 class WebConfig:
@@ -49,8 +56,8 @@ class WebConfig:
 
     def __init__(self, file: Path) -> None:
         self._file = file
-        self._loaded = load(file)
-        self._failed_at: Mapping[Path, tuple[int, int]] = {}
+        self._stamps: Stamps = {}  # of what was read last, even if it was of no use
+        self._loaded = load(file, self._stamps)
         # Of credentials that were good, a keyed hash: bcrypt takes longer than a scrape.
         self._salt = secrets.token_bytes(32)
         self._known: dict[bytes, bytes] = {}
@@ -62,13 +69,12 @@ class WebConfig:
 
     def reload(self) -> None:
         """Read the file again if it, or a file it names, has changed. A file that can't be used is told of once."""
-        stamps = _stamps(self._loaded.stamps)
-        if stamps in (self._loaded.stamps, self._failed_at):
+        if _stamps(self._stamps) == self._stamps:
             return
+        self._stamps = {}
         try:
-            self._loaded = load(self._file)
+            self._loaded = load(self._file, self._stamps)
         except SettingError as error:
-            self._failed_at = stamps
             log.error("the web configuration in force stays", extra={"error": error})  # noqa: TRY400 -- one line
         else:
             self._known = {}
@@ -84,52 +90,64 @@ class WebConfig:
             user, colon, password = b64decode(encoded.strip(), validate=True).decode().partition(":")
             expected = users.get(user, _NOBODY)
             token = hmac.digest(self._salt, expected + password.encode(), hashlib.sha256)
-            if scheme.lower() == "basic" and hmac.compare_digest(self._known.get(expected, b""), token):
+            basic = colon and scheme.lower() == "basic"
+            if basic and hmac.compare_digest(self._known.get(expected, b""), token):
                 return True
             good = bcrypt.checkpw(password.encode(), expected)
         except ValueError:  # not base64, not UTF-8, more than the 72 bytes that bcrypt takes
             return False
-        if not (good and colon and user in users and scheme.lower() == "basic"):
+        if not (good and basic and user in users):
             return False
         self._known[expected] = token
         return True
 
 
-def load(file: Path) -> Loaded:
-    """Read the file and those it names. Raises SettingError."""
+def load(file: Path, stamps: Stamps) -> Loaded:
+    """Read the file and those it names, each of which is noted in ``stamps`` first. Raises SettingError."""
+    stamps.update(_stamps([file]))
     try:
-        content = yaml.safe_load(file.read_bytes()) or {}
+        with file.open("rb") as opened:  # of bytes, errors would quote lines, with the hashes in them
+            content = yaml.load(opened, _Reader)  # noqa: S506 -- a SafeLoader
     except OSError as error:
         raise SettingError(f"{_SETTING}: '{file}': {error.strerror}: expected a readable YAML file") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise SettingError(f"{_SETTING}: '{file}': not YAML: {' '.join(str(error).split())}") from error
+    content = {} if content is None else content
     _only(content, {"tls_server_config", "basic_auth_users"}, file, "")
-    users = content.get("basic_auth_users") or {}
+    users = content.get("basic_auth_users")
+    users = {} if users is None else users
     if not isinstance(users, dict):
         raise SettingError(f"{_SETTING}: '{file}': basic_auth_users: expected names with a bcrypt hash each")
     tls = content.get("tls_server_config")
-    files = [file]
     context = None
     if tls is not None:
         _only(tls, _TLS_KEYS, file, "tls_server_config.")
         paths = {
             key: file.parent / str(tls[key]) for key in ("cert_file", "key_file", "client_ca_file") if tls.get(key)
         }
-        files.extend(paths.values())
+        stamps.update(_stamps(paths.values()))
         context = _tls(tls, paths, file)
-    stamps = _stamps(dict.fromkeys(files, (0, 0)))
-    return Loaded(context, {str(user): _hash(user, users[user], file) for user in users}, stamps)
+    return Loaded(context, {str(user): _hash(user, users[user], file) for user in users})
+
+
+class _Reader(yaml.SafeLoader):
+    """As Go's, it does not take a key that stands twice: the later one, perhaps an empty one, would win unseen."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:  # noqa: FBT001, FBT002
+        keys = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value in keys:
+                raise yaml.MarkedYAMLError(problem=f"{key.value} stands twice", problem_mark=key.start_mark)
+            keys.add(key.value if isinstance(key, yaml.ScalarNode) else None)
+        return super().construct_mapping(node, deep)
 
 
 def _hash(user: object, text: object, file: Path) -> bytes:
-    try:
-        hashed = str(text).encode("ascii")
-        bcrypt.checkpw(b"", hashed)
-    except ValueError:
+    if not _HASH.fullmatch(str(text)):
         raise SettingError(
             f"{_SETTING}: '{file}': basic_auth_users.{user}: expected a bcrypt hash, as htpasswd -nB makes it"
-        ) from None
-    return hashed
+        )
+    return str(text).encode()
 
 
 def _tls(tls: Mapping[str, Any], paths: Mapping[str, Path], file: Path) -> ssl.SSLContext:
@@ -137,7 +155,7 @@ def _tls(tls: Mapping[str, Any], paths: Mapping[str, Path], file: Path) -> ssl.S
         return SettingError(f"{_SETTING}: '{file}': tls_server_config.{key}: {tls.get(key)!r}: expected {expected}")
 
     for key, known in (("client_auth_type", _CLIENT_AUTH), ("min_version", _VERSIONS), ("max_version", _VERSIONS)):
-        if tls.get(key) not in {None, *known}:
+        if tls.get(key) not in [None, *known]:  # in a set, a list would be a fault
             raise wrong(key, " or ".join(known))
     for key in ("cert_file", "key_file"):
         if key not in paths:
@@ -145,19 +163,25 @@ def _tls(tls: Mapping[str, Any], paths: Mapping[str, Path], file: Path) -> ssl.S
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = _VERSIONS[tls.get("min_version") or "TLS12"]
     context.maximum_version = _VERSIONS[tls.get("max_version") or "TLS13"]
+    if context.minimum_version > context.maximum_version:
+        raise wrong("max_version", "no version below min_version")
     context.verify_mode = _CLIENT_AUTH[tls.get("client_auth_type") or "NoClientCert"]
     if (context.verify_mode == ssl.CERT_NONE) == ("client_ca_file" in paths):
         raise wrong("client_ca_file", "the PEM file to verify client certificates with, where they are asked for")
-    try:
+    with _told("cert_file", "a PEM certificate that fits the unencrypted key_file", wrong):
         context.load_cert_chain(paths["cert_file"], paths["key_file"], password=_no_password)
-    except (OSError, ValueError) as error:
-        raise wrong("cert_file", f"a PEM certificate that fits the unencrypted key_file: {error}") from error
     if "client_ca_file" in paths:
-        try:
+        with _told("client_ca_file", "a PEM file", wrong):
             context.load_verify_locations(paths["client_ca_file"])
-        except OSError as error:
-            raise wrong("client_ca_file", f"a PEM file: {error}") from error
     return context
+
+
+@contextmanager
+def _told(key: str, expected: str, wrong: Callable[[str, str], SettingError]) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name, an encrypted key
+        raise wrong(key, f"{expected}: {error}") from error
 
 
 def _no_password() -> str:
@@ -167,7 +191,7 @@ def _no_password() -> str:
 
 def _only(content: object, known: set[str], file: Path, prefix: str) -> None:
     if not isinstance(content, dict):
-        raise SettingError(f"{_SETTING}: '{file}': {prefix or 'the file'}: expected keys with values")
+        raise SettingError(f"{_SETTING}: '{file}': {prefix.rstrip('.') or 'the file'}: expected keys with values")
     for key in content:
         if key not in known:
             raise SettingError(
@@ -175,12 +199,12 @@ def _only(content: object, known: set[str], file: Path, prefix: str) -> None:
             )
 
 
-def _stamps(files: Mapping[Path, object]) -> dict[Path, tuple[int, int]]:
-    stamps = {}
+def _stamps(files: Iterable[Path]) -> Stamps:
+    stamps: Stamps = {}
     for file in files:
         try:
             status = os.stat(file)  # noqa: PTH116 -- follows links, as mounted secrets are
             stamps[file] = (status.st_mtime_ns, status.st_ino)
-        except OSError:
+        except (OSError, ValueError):
             stamps[file] = (0, 0)
     return stamps
