@@ -1,0 +1,118 @@
+"""Good clients and scrapes beside hostile connections: whether all are answered, and how long it takes.
+
+The hostile ones are a process of their own. Good requests are signed, each on a connection of its own: one after
+another, then from 8 clients at once; meanwhile the private listener is scraped. Exits 1 when a good request is not
+answered 200, or a scrape takes 100 ms.
+"""
+
+import multiprocessing
+import statistics
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from http.client import HTTPException
+from multiprocessing.synchronize import Event
+from pathlib import Path
+
+from tests.hostility import hostile, signed
+from tests.running import Exporter, exchange, exporter
+from tests.signing import ACCOUNT, KEY_ID, NameServer, key, record
+
+CLIENTS = 8
+HOSTILE = {0: 500, 200: 500, 1_500: 50}
+"""Hostile connections, and how many good requests are sent in each way meanwhile; past 1,000 good ones queue."""
+LONGEST_SCRAPE = 0.1
+PAUSE = 0.05
+"""Seconds between two scrapes."""
+
+
+def besiege(address: str, number: int, begun: Event, ending: Event) -> None:
+    """Hold hostile connections until told to end."""
+    with hostile(address, number):
+        begun.set()
+        ending.wait()
+
+
+@contextmanager
+def besieged(address: str, number: int) -> Iterator[None]:
+    """Have another process hold so many hostile connections."""
+    context = multiprocessing.get_context("spawn")
+    begun, ending = context.Event(), context.Event()
+    process = context.Process(target=besiege, args=(address, number, begun, ending))
+    process.start()
+    try:
+        if not begun.wait(60):
+            sys.exit("bench: the hostile clients did not get ready")
+        yield
+    finally:
+        ending.set()
+        process.join()
+
+
+def timed(address: str, raw: bytes) -> tuple[bool, float]:
+    """Send a good request: whether it was answered 200, and seconds."""
+    began = time.perf_counter()
+    try:
+        status = exchange(address, raw).status
+    except (OSError, HTTPException):
+        status = 0
+    return status == 200, time.perf_counter() - began
+
+
+def scraped(running: Exporter, stopping: threading.Event) -> list[float]:
+    """Scrape until told to stop: seconds of each."""
+    taken = []
+    while not stopping.wait(PAUSE):
+        began = time.perf_counter()
+        running.get("/metrics")
+        taken.append(time.perf_counter() - began)
+    return taken
+
+
+def row(what: str, seconds: list[float], answered: str) -> str:
+    """One line of the table, with times in milliseconds."""
+    ranks = statistics.quantiles(seconds, n=100, method="inclusive")
+    times = " | ".join(f"{value * 1e3:.1f}" for value in (ranks[49], ranks[98], max(seconds)))
+    return f"| {what} | {answered} | {times} |"
+
+
+def measure(running: Exporter, number: int, amount: int, first: int) -> bool:
+    """Print the rows for so many hostile connections; whether all is well."""
+    requests = signed(range(first, first + 2 * amount))
+    stopping = threading.Event()
+    with besieged(running.public, number), ThreadPoolExecutor(CLIENTS + 1) as pool:
+        scrapes = pool.submit(scraped, running, stopping)
+        ways = {
+            "one after another": [timed(running.public, raw) for raw in requests[:amount]],
+            f"{CLIENTS} at once": list(pool.map(lambda raw: timed(running.public, raw), requests[amount:])),
+        }
+        stopping.set()
+        taken = scrapes.result()
+    for way, results in ways.items():
+        good = sum(right for right, _ in results)
+        print(row(f"{number:,} hostile: good ones, {way}", [took for _, took in results], f"{good} of {amount}"))
+    print(row(f"{number:,} hostile: scrapes", taken, f"{len(taken)} of {len(taken)}"), flush=True)
+    return all(right for results in ways.values() for right, _ in results) and max(taken) < LONGEST_SCRAPE
+
+
+def main() -> None:
+    """Run and print."""
+    flags = ("--signature.mode", "required", "--signature.account", ACCOUNT)
+    with tempfile.TemporaryDirectory(dir=Path.cwd(), prefix="bench-") as folder, NameServer() as name_server:
+        name_server.records[KEY_ID] = [record(key())]
+        nameserver = ("--signature.nameserver", name_server.address)
+        with exporter(Path(folder), *flags, *nameserver, measured=False) as running:
+            print("| | answered | p50 ms | p99 ms | max ms |\n|---|---|---|---|---|", flush=True)
+            right = [measure(running, number, amount, number * 1_000) for number, amount in HOSTILE.items()]
+            counted = sum(running.failures().values())
+    expected = 2 * sum(HOSTILE.values())
+    print(f"\ncounted {counted:,.0f} of {expected:,}")
+    sys.exit(0 if all(right) and counted == expected else 1)
+
+
+if __name__ == "__main__":
+    main()
