@@ -26,6 +26,7 @@ _REASONS: Final[dict[int, str]] = {
     HTTPStatus.METHOD_NOT_ALLOWED: "method",
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "too_large",
     HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE: "too_large",
+    HTTPStatus.TOO_MANY_REQUESTS: "pipelined",
     HTTPStatus.INTERNAL_SERVER_ERROR: "internal",
 }
 

@@ -59,6 +59,7 @@ REFUSAL_REASONS: Final = {
     "content_type": "a content type other than form, JSON or multipart",
     "too_large": "a body over 64 KiB, or a header over 16 KiB",
     "slow": "a request that did not come to an end within 30 seconds, or was the oldest of too many",
+    "pipelined": "more than 8 requests sent ahead on one connection: closed without an answer",
     "malformed": "a request or body that can't be read as what it says it is",
     "encoding": "a body that is not UTF-8, or holds NUL or lone surrogates",
     "too_many_fields": "a body of more than 100 variables",

@@ -5,10 +5,12 @@ It shares nothing with the private one: whatever strangers do here, scrapes are 
 
 import heapq
 import logging
+import os
 import socket
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from http import HTTPStatus
 from queue import SimpleQueue
 from typing import Any, Final
@@ -33,12 +35,17 @@ REQUEST_TIME: Final = 30.0
 """Seconds within which a connection must bring a whole request, its first or its next; bytes that drip don't help."""
 
 
+MAX_AHEAD: Final = 8
+"""Requests that a connection may bring before the answer to its first; clients and proxies that are well send one."""
+
+
 class Listener:
     """Serve ``app`` on ``host``:``port`` (0: a free one) with so many threads and at most so many connections.
 
     ``refused`` is called with the status when the server itself turns a request away before the application sees it
-    (garbage, too large; 408 when it did not come to an end); ``failed`` when the serving thread dies. When nearly all
-    connections are in use, those that have waited for longest go. Raises ListenError when the address can't be bound.
+    (garbage, too large; 408 when it did not come to an end, 429 when more than MAX_AHEAD were sent ahead); ``failed``
+    when the serving thread dies. When nearly all connections are in use, those that have waited for longest go.
+    Raises ListenError when the address can't be bound.
     """
 
     def __init__(  # noqa: PLR0913 -- keyword-only, and all of one concern
@@ -68,6 +75,7 @@ class Listener:
             ident=None,
         )
         self._server.channel_class = _channel_class(refused)
+        _never_block(self._server.trigger)
         self._refused = refused
         self._most = connections * 9 // 10
         self._swept = 0.0
@@ -177,6 +185,43 @@ def bind(host: str, port: int) -> socket.socket:
     return bound
 
 
+def _never_block(trigger: Any) -> None:  # noqa: ANN401 -- waitress has no types
+    """Let the pipe that wakes the event loop be full: then the loop is about to wake anyway.
+
+    A thread that waits here for room may hold the lock of a connection that the loop wants, and then both stand still.
+    """
+    pull = trigger._physical_pull  # noqa: SLF001 -- waitress offers no other way
+
+    def pull_if_room() -> None:
+        with suppress(BlockingIOError):
+            pull()
+
+    os.set_blocking(trigger.trigger, False)
+    trigger._physical_pull = pull_if_room  # noqa: SLF001
+
+
+class _NoMore(Exception):
+    """A connection brought something that gets no answer: ``too_many`` requests, or more after a refused one."""
+
+    def __init__(self, *, too_many: bool) -> None:
+        self.too_many = too_many
+
+
+class _Requests(list[HTTPRequestParser]):
+    """The requests of a connection that are still to be answered, so many and no more.
+
+    Waitress would parse and keep all of what one read brought, hundreds of requests, while others wait; and would make
+    requests of the rest of what can't be read, though it closes the connection after it has said so.
+    """
+
+    def append(self, request: HTTPRequestParser) -> None:
+        if self and self[-1].error:
+            raise _NoMore(too_many=False)
+        if len(self) >= MAX_AHEAD:
+            raise _NoMore(too_many=True)
+        super().append(request)
+
+
 class _Parser(HTTPRequestParser):
     """Waitress's parser, but with an answer to what it trips over: a length of 5,000 digits, ``http://[`` as target.
 
@@ -205,11 +250,26 @@ def _channel_class(refused: Callable[[int], None]) -> type[HTTPChannel]:
 
         def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 -- passed on
             super().__init__(*args, **kwargs)  # type: ignore[no-untyped-call]
+            self.requests = _Requests()
             self.since = time.monotonic()  # when it was opened, or brought its last whole request
+
+        def send_continue(self) -> None:
+            """Ask for the body, unless none is to come: waitress would wait for it and answer nothing."""
+            if self.request is not None and self.request.completed:
+                self.request.expect_continue = False
+            else:
+                super().send_continue()  # type: ignore[no-untyped-call]
 
         def received(self, data: bytes) -> bool:
             done = len(self.requests)
-            taken: bool = super().received(data)  # type: ignore[no-untyped-call]
+            try:
+                taken: bool = super().received(data)  # type: ignore[no-untyped-call]
+            except _NoMore as end:
+                self.request = None
+                if end.too_many:
+                    refused(HTTPStatus.TOO_MANY_REQUESTS)
+                    self.handle_close()  # type: ignore[no-untyped-call]
+                return False
             if len(self.requests) > done or self.request is None:
                 self.since = time.monotonic()
             return taken

@@ -14,7 +14,7 @@ import falcon
 
 from exporter.errors import Refusal
 
-MAX_SIZE: Final = 65_536
+MAX_SIZE: Final = 4_096
 """The largest file that is served, in bytes; SMTPeter's have a line."""
 
 _NAME: Final = re.compile(r"smtpeter-[A-Za-z0-9_-]{1,100}\.txt")
