@@ -34,6 +34,7 @@ lint: .venv/dev ## Check style, types, and that generated files are up to date.
 bench: .venv/dev ## Measure against what one would write by hand, and against history; needs wrk and two cores.
 	$(BIN)/python bench/throughput.py
 	$(BIN)/python bench/history.py
+	$(BIN)/python -m bench.signatures
 
 fuzz: .venv/dev ## Send 100,000 mutated requests; exits 1 on a fault, a wrong count, or memory that grows.
 	$(BIN)/python -m bench.fuzz

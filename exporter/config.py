@@ -86,7 +86,7 @@ SETTINGS: Final = (
     Setting(
         "webhook.public-url",
         "",
-        "a URL such as https://mail.example.com/smtpeter, without query",
+        "a URL such as https://mail.example.com/smtpeter, without user, query, % and the last /failures",
         "Base URL as SMTPeter calls it, when a proxy stands before the exporter; its path is served, too.",
         read_as.public_url,
     ),
@@ -151,7 +151,7 @@ SETTINGS: Final = (
     Setting(
         "signature.max-age",
         "300s",
-        "a duration of at least 1s, such as 300s",
+        "a duration of 1s to 1d, such as 300s",
         "How old, or how far ahead, the Date of a signed call may be.",
         read_as.max_age,
     ),

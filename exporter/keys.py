@@ -11,7 +11,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as NotInTime
 from dataclasses import dataclass
 from typing import Final, NamedTuple
@@ -40,10 +40,10 @@ STALE: Final = 12 * 3_600.0
 """Seconds for which the last good key is used while DNS is down."""
 MAX_NAMES: Final = 64
 """Names that are remembered."""
-STRANGE_LOOKUPS: Final = 20
-"""Look-ups a minute of names that never had a key."""
-MAX_WAITING: Final = 16
-"""Requests that may wait for DNS at once; a quarter of the threads."""
+STRANGE_LOOKUPS: Final = 10
+"""Look-ups a second of names that never had a key; as many may be under way."""
+MAX_WAITING: Final = {"strange": 44, "known": 12}
+"""Requests that may wait for DNS at once, for names that never had a key and for others; of 64 threads some stay."""
 PATIENCE: Final = 4.0
 """Seconds that a request waits for DNS; a little more than a look-up takes at most."""
 
@@ -66,9 +66,13 @@ class DnsDown(Exception):
 
 @dataclass
 class _Entry:
-    """What is known of a name. ``keys`` is empty when ``refusal`` says why; times are of the clock."""
+    """What is known of a name. ``keys`` is empty when ``refusal`` says why; times are of the clock.
+
+    ``known``: it once had a key.
+    """
 
     used: float
+    known: bool = False
     keys: tuple[RSAPublicKey, ...] = ()
     refusal: str = "key_unavailable"
     fetched: float = float("-inf")
@@ -94,8 +98,11 @@ class Keys:
         self._lock = threading.Lock()
         self._entries: dict[str, _Entry] = {}
         self._strange: list[float] = []
-        self._waiting = threading.Semaphore(MAX_WAITING)
-        self._pool = ThreadPoolExecutor(4, thread_name_prefix="key look-up")
+        self._waiting = {kind: threading.Semaphore(most) for kind, most in MAX_WAITING.items()}
+        self._pools = {
+            kind: ThreadPoolExecutor(most, thread_name_prefix=f"look-up of a {kind} key")
+            for kind, most in {"strange": STRANGE_LOOKUPS, "known": 4}.items()
+        }
 
     def find(self, name: str) -> Sequence[RSAPublicKey]:
         """The keys at the name, at least one. Raises Refusal: 403 when there is none, 503 when none can be had now."""
@@ -109,18 +116,24 @@ class Keys:
             looking = self._look_up(name, entry, now)
             if looking is None or (entry.failed and entry.keys):
                 return self._result(name, entry)
-        return self._wait(name, entry, looking)
+        if not self._wait(name, entry, looking) and not entry.keys:
+            raise Refusal(503, "key_unavailable", f"too many requests wait for the key {name}")
+        with self._lock:
+            return self._result(name, entry)
 
-    def find_newer(self, name: str) -> Sequence[RSAPublicKey]:
-        """Keys that took the place of those that ``find`` gave; none when the last look-up is too recent."""
+    def find_newer(self, name: str, tried: Sequence[RSAPublicKey]) -> Sequence[RSAPublicKey]:
+        """Keys that took the place of those that were tried; none when the last look-up is too recent."""
         with self._lock:
             entry = self._entry(name, self._clock())
-            before = entry.keys
+            if entry.keys is not tried:  # another request's look-up brought them
+                return entry.keys
             looking = self._look_up(name, entry, self._clock())
         if looking is None:
             return ()
-        after = self._wait(name, entry, looking)
-        return () if after is before else after
+        if not self._wait(name, entry, looking):
+            raise Refusal(503, "key_unavailable", f"too many requests wait for the key {name}")
+        with self._lock:
+            return () if entry.keys is tried else self._result(name, entry)
 
     def ages(self) -> list[tuple[float, bool]]:
         """For each key that is held: seconds since DNS gave it, and whether it is past its time for want of DNS."""
@@ -131,14 +144,15 @@ class Keys:
 
     def close(self) -> None:
         """Begin no further look-up."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        for pool in self._pools.values():
+            pool.shutdown(wait=False, cancel_futures=True)
 
     def _entry(self, name: str, now: float) -> _Entry:
         entry = self._entries.get(name)
         if entry is None:
-            if len(self._entries) >= MAX_NAMES:  # names without a key go first, then those not used for longest
-                gone = min(self._entries, key=lambda one: (bool(self._entries[one].keys), self._entries[one].used))
-                del self._entries[gone]
+            if len(self._entries) >= MAX_NAMES:  # names that never had a key go first, those not used for longest
+                gone = min(self._entries.items(), key=lambda one: (one[1].known, bool(one[1].looking), one[1].used))
+                del self._entries[gone[0]]
             entry = self._entries[name] = _Entry(used=now)
         entry.used = now
         if now - entry.fetched > STALE:
@@ -156,26 +170,28 @@ class Keys:
         """The look-up of the name that is under way, begun if need be; None when it is too early for another."""
         if entry.looking or now < entry.tried + RETRY:
             return entry.looking
-        if not entry.keys:
-            self._strange = [then for then in self._strange if then > now - 60]
-            if len(self._strange) >= STRANGE_LOOKUPS:
+        if not entry.known:
+            self._strange = [then for then in self._strange if then > now - 1]
+            under_way = sum(bool(one.looking) and not one.known for one in self._entries.values())
+            if max(len(self._strange), under_way) >= STRANGE_LOOKUPS:
                 return None
             self._strange.append(now)
         entry.tried = now
-        entry.looking = self._pool.submit(self._fetch, name, entry)
+        entry.looking = self._pools[_kind(entry)].submit(self._fetch, name, entry)
         return entry.looking
 
-    def _wait(self, name: str, entry: _Entry, looking: Future[None]) -> Sequence[RSAPublicKey]:
-        if not self._waiting.acquire(blocking=False):
-            raise Refusal(503, "key_unavailable", f"too many requests wait for the key {name}")
+    def _wait(self, name: str, entry: _Entry, looking: Future[None]) -> bool:
+        """Wait for a look-up, whatever comes of it; False when too many wait already."""
+        waiting = self._waiting[_kind(entry)]
+        if not waiting.acquire(blocking=False):
+            return False
         try:
             looking.result(PATIENCE)
-        except NotInTime:
+        except (NotInTime, CancelledError):
             log.debug("no answer from DNS in time", extra={"key": name})
         finally:
-            self._waiting.release()
-        with self._lock:
-            return self._result(name, entry)
+            waiting.release()
+        return True
 
     def _fetch(self, name: str, entry: _Entry) -> None:
         """Look the name up, and note what came of it."""
@@ -200,9 +216,14 @@ class Keys:
             else:
                 if keys != entry.keys:
                     entry.keys = keys
+                entry.known = entry.known or bool(keys)
                 entry.refusal = f"key_{result}"
                 entry.fetched, entry.expires = now, now + ttl
         self._noted(result)
+
+
+def _kind(entry: _Entry) -> str:
+    return "known" if entry.known else "strange"
 
 
 def read_records(name: str, texts: Sequence[bytes]) -> tuple[tuple[RSAPublicKey, ...], str]:
@@ -257,7 +278,7 @@ def resolver(nameservers: Sequence[Address]) -> Callable[[str], Answer]:
         except (dns.resolver.NXDOMAIN, dns.resolver.NoAnswer):
             return Answer((), NEGATIVE_TTL)
         except (dns.exception.DNSException, OSError) as error:
-            raise DnsDown(str(error)) from error
+            raise DnsDown(str(error).replace("@", " port ")) from error  # else its address is masked as an e-mail one's
         return Answer([b"".join(record.strings) for record in found], found.rrset.ttl if found.rrset else 0)
 
     return resolve

@@ -21,7 +21,7 @@ from exporter.web_config import WebConfig
 log = logging.getLogger(__name__)
 
 MAX_CONNECTIONS: Final = 100
-"""Connections at a time; one more is closed at once."""
+"""Connections at a time; for one more, the oldest is closed."""
 DEADLINE: Final = 15.0
 """Seconds after which a connection is closed, whatever it is at: handshake, request and answer must be done by then."""
 
@@ -92,13 +92,14 @@ class _Server(ThreadingMixIn, WSGIServer):
 
     def process_request(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 -- a socket
         with self._ended:
-            full = len(self._deadlines) >= MAX_CONNECTIONS
-            if not full:
-                self._deadlines[request] = time.monotonic() + DEADLINE
-        if full:
-            self.shutdown_request(request)
-        else:
-            super().process_request(request, client_address)
+            oldest = next(iter(self._deadlines)) if len(self._deadlines) >= MAX_CONNECTIONS else None
+            if oldest:
+                # Its thread needs a moment to see it; that it is forgotten now is what lets more in.
+                del self._deadlines[oldest]
+            self._deadlines[request] = time.monotonic() + DEADLINE
+        if oldest:
+            _hang_up(oldest)
+        super().process_request(request, client_address)
 
     def shutdown_request(self, request: Any) -> None:  # noqa: ANN401
         with self._ended:

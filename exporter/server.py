@@ -228,6 +228,8 @@ class _Parser(HTTPRequestParser):
     A transfer coding other than chunked is the client's mistake too, 400 and not 501: nothing is amiss here.
     """
 
+    path = ""  # else waitress trips over one without a request line when its client hangs up while being answered
+
     def parse_header(self, header_plus: bytes) -> None:
         try:
             super().parse_header(header_plus)  # type: ignore[no-untyped-call]

@@ -51,13 +51,17 @@ def storage(text: str) -> Path:
 
 
 def public_url(text: str) -> str:
-    """A URL of http or https without query; empty for none."""
+    """A URL of http or https with a plain host and path, not that of the callback itself; empty for none."""
     parts = urlsplit(text)  # raises ValueError
-    if text and (parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment):
+    if not text:
+        return text
+    if parts.scheme not in {"http", "https"} or parts.query or parts.fragment:
+        raise ValueError
+    if not re.fullmatch(r"([A-Za-z0-9-]+\.)*[A-Za-z0-9-]+(:[0-9]+)?|\[[0-9A-Fa-f:.]+\](:[0-9]+)?", parts.netloc):
         raise ValueError
     if parts.port == 0:  # raises ValueError for what is no port at all
         raise ValueError
-    if not re.fullmatch(r"(/[A-Za-z0-9._~%-]+)*/?", parts.path):
+    if not re.fullmatch(r"(/[A-Za-z0-9._~-]+)*/?", parts.path) or parts.path.rstrip("/").endswith("/failures"):
         raise ValueError
     return text
 
@@ -98,9 +102,9 @@ def nameserver(text: str) -> Address:
 
 
 def max_age(text: str) -> float:
-    """A duration of a second or more."""
+    """A duration of a second to a day; far less than identities are kept, so that no replay counts again."""
     seconds = duration(text)
-    if seconds < 1:
+    if not 1 <= seconds <= 86_400:  # noqa: PLR2004
         raise ValueError
     return seconds
 

@@ -10,8 +10,10 @@ import hashlib
 import hmac
 import re
 from collections.abc import Callable, Sequence
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
+from itertools import product
 from typing import Final, NamedTuple, NoReturn, Protocol
 from urllib.parse import urlsplit
 
@@ -39,6 +41,7 @@ _PARAMETER: Final = re.compile(r'\s*([A-Za-z]{1,32})="([^"]*)"\s*,?\s*|\s*([A-Za
 _DATE: Final = re.compile(r"[A-Za-z]{3}, \d\d? [A-Za-z]{3} (\d{4}|\d\d) \d\d:\d\d:\d\d (GMT|UTC|[+-]\d{4})")
 _LABEL: Final = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 _NAME: Final = re.compile(rf"(?:{_LABEL}\.)+{_LABEL}")
+_LONGEST_NAME: Final = 253  # RFC 1035 section 2.3.4, written out
 _PADDING: Final = PKCS1v15()
 _HASH: Final = SHA256()
 
@@ -70,7 +73,7 @@ class KeySource(Protocol):
     def find(self, name: str) -> Sequence[RSAPublicKey]:
         """The keys at the name, at least one. Raises Refusal when there is none, or none to be had."""
 
-    def find_newer(self, name: str) -> Sequence[RSAPublicKey]:
+    def find_newer(self, name: str, tried: Sequence[RSAPublicKey]) -> Sequence[RSAPublicKey]:
         """Keys that took the place of those that ``find`` gave; none unless a look-up is due. Raises Refusal."""
 
 
@@ -83,7 +86,8 @@ class Verifier:
         self._keys = keys
         self._clock = clock
         url = urlsplit(policy.callback)
-        self._host, self._path = _host(url.netloc), url.path
+        # Proxies write Host in their own way. Signed is the one that SMTPeter sent: as in the URL, or put plainly.
+        self._hosts, self._path = list(dict.fromkeys((url.netloc, _host(url.netloc)))), url.path
 
     def verify(self, call: Call) -> None:
         """Return when SMTPeter made this call not long ago. Raises Refusal: 403, or 503 when no key can be had."""
@@ -97,13 +101,19 @@ class Verifier:
         key_id, covered = _parameters(rest, self._policy.key_domain)
         if not hmac.compare_digest(_digest(headers["digest"]), hashlib.sha256(call.body).digest()):
             _refuse("digest", "the body is not the one of the digest")
-        host, target = self._as_called(headers["host"], call.target)
-        values = headers | {"(request-target)": f"{call.method.lower()} {target}", "host": host}
-        text = "\n".join(f"{name}: {_value(name, values, call)}" for name in covered).encode("latin-1", "replace")
-        if _fits(self._keys.find(key_id), signature, text) or _fits(self._keys.find_newer(key_id), signature, text):
+        hosts, target = self._as_called(headers["host"], call.target)
+        values = headers | {"(request-target)": f"{call.method.lower()} {target}"}
+        texts = [
+            "\n".join(f"{name}: {_value(name, values | {'host': host}, call)}" for name in covered).encode(
+                "latin-1", "replace"
+            )
+            for host in hosts
+        ]
+        keys = self._keys.find(key_id)
+        if _fits(keys, signature, texts) or _fits(self._keys.find_newer(key_id, keys), signature, texts):
             return
-        if (host, target) != (headers["host"], call.target):
-            _refuse("url", f"called as {headers['host']}{call.target}, expected {host}{target}")
+        if target != call.target or headers["host"] not in hosts:
+            _refuse("url", f"called as {headers['host']}{call.target}, expected {hosts[0]}{target}")
         _refuse("signature", f"the signature is not one of {key_id}")
 
     def _headers(self, call: Call) -> dict[str, str]:
@@ -119,15 +129,13 @@ class Verifier:
             _refuse("signature_malformed", "the header host comes twice")
         return headers
 
-    def _as_called(self, host: str, target: str) -> tuple[str, str]:
-        """Host and target as SMTPeter signed them: those of the callback, where a proxy made others of them."""
-        if not self._host:
-            return host, target
+    def _as_called(self, host: str, target: str) -> tuple[list[str], str]:
+        """Host (what it may have been) and target as SMTPeter signed them, where a proxy made others of them."""
+        if not self._path:
+            return [host], target
         path, question, query = target.partition("?")
-        return (
-            host if _host(host) == self._host else self._host,
-            target if path == self._path else f"{self._path}{question}{query}",
-        )
+        same = [host] if _host(host) == self._hosts[-1] and host not in self._hosts else []
+        return [*same, *self._hosts], target if path == self._path else f"{self._path}{question}{query}"
 
 
 def signed_headers(
@@ -154,12 +162,10 @@ def _host(netloc: str) -> str:
 @lru_cache(maxsize=64)
 def _seconds(date: str) -> float:
     try:
-        when = parsedate_to_datetime(date) if _DATE.fullmatch(date) else None
+        when = parsedate_to_datetime(date if _DATE.fullmatch(date) else "")
+        return when.replace(tzinfo=when.tzinfo or UTC).timestamp()  # none: -0000, RFC 5322 section 3.3
     except (ValueError, OverflowError):  # the 31st of February
-        when = None
-    if when is None:
         _refuse("date", f"the date {date!r} can't be read")
-    return when.timestamp()
 
 
 class _Parameters(NamedTuple):
@@ -200,7 +206,7 @@ def _parameters(header: str, key_domain: str) -> _Parameters:
     if parameters["algorithm"].lower() != "rsa-sha256":
         _refuse("algorithm", f"the algorithm is {parameters['algorithm']}")
     key_id = parameters["keyid"].lower().removesuffix(".")
-    if not key_id.endswith(f".{key_domain}") or not _NAME.fullmatch(key_id):
+    if not key_id.endswith(f".{key_domain}") or not _NAME.fullmatch(key_id) or len(key_id) > _LONGEST_NAME:
         _refuse("key_domain", f"keyId {key_id} is no name under {key_domain}")
     return _Parameters(key_id, _covered(parameters["headers"]))
 
@@ -231,8 +237,8 @@ def _digest(header: str) -> bytes:
         _refuse("digest", "the digest is not base64")
 
 
-def _fits(keys: Sequence[RSAPublicKey], signature: bytes, text: bytes) -> bool:
-    for key in keys:
+def _fits(keys: Sequence[RSAPublicKey], signature: bytes, texts: Sequence[bytes]) -> bool:
+    for key, text in product(keys, texts):
         try:
             key.verify(signature, text, _PADDING, _HASH)
         except InvalidSignature:

@@ -110,7 +110,7 @@ def load(file: Path, stamps: Stamps) -> Loaded:
             content = yaml.load(opened, _Reader)  # noqa: S506 -- a SafeLoader
     except OSError as error:
         raise SettingError(f"{_SETTING}: '{file}': {error.strerror}: expected a readable YAML file") from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+    except Exception as error:  # for some values with a tag, such as !!int '', it raises whatever comes
         raise SettingError(f"{_SETTING}: '{file}': not YAML: {' '.join(str(error).split())}") from error
     content = {} if content is None else content
     _only(content, {"tls_server_config", "basic_auth_users"}, file, "")

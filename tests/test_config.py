@@ -99,13 +99,16 @@ BAD = [
     ),
     (
         "webhook.public-url",
-        ["example.com", "ftp://x/", "https://", "https://x/?q", "https://x/#f", "https://x/a b", "http://["],
+        [
+            *("example.com", "ftp://x/", "https://", "https://x/?q", "https://x/#f", "https://x/a b", "http://["),
+            *("https://x/a%20b", "https://user@x/", "https://münchen.example", "https://x./", "https://x/a/failures"),
+        ],
     ),
     ("signature.mode", ["", "Off", "none"]),
     ("signature.account", ["1234", "environment 1", "environment-", "environment-1,,environment-2", "-1"]),
     ("signature.key-domain", ["", ".com", "a..b", "exa mple.com", "x" * 64, "a." * 120 + "com"]),
     ("signature.nameserver", ["dns.example.com:53", "127.0.0.1:x", "127.0.0.1:70000", "::1:53x", "127.0.0.1,", ","]),
-    ("signature.max-age", ["", "0s", "999ms", "-5s"]),
+    ("signature.max-age", ["", "0s", "999ms", "-5s", "25h"]),
     ("webhook.verification-dir", ["a\0b"]),
     ("web.config.file", ["a\0b"]),
     ("log.level", ["", "INFO", "trace"]),

@@ -2,7 +2,8 @@
 
 import base64
 import json
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from email.utils import formatdate
 from pathlib import Path
 from typing import Any, Final
@@ -15,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.errors import REFUSAL_REASONS, Refusal
-from exporter.signature import Call, Policy, Verifier
+from exporter.signature import Call, Policy, Verifier, signed_headers
 from tests.signing import ACCOUNT, KEY_ID, getter, headers_for, key
 
 NOW: Final = 1_795_449_709.0
@@ -40,7 +41,7 @@ class OneKey:
             raise Refusal(403, "key_unknown", name)
         return [key().public_key()]
 
-    def find_newer(self, _name: str) -> Sequence[RSAPublicKey]:
+    def find_newer(self, _name: str, _tried: Sequence[RSAPublicKey]) -> Sequence[RSAPublicKey]:
         """What has been put there since."""
         return self._newer
 
@@ -159,6 +160,7 @@ REFUSED: Final[dict[str, tuple[dict[str, Any], Callable[[dict[str, str]], dict[s
     "date that is none": ({}, header("Date", "yesterday"), "date"),
     "31st of February": ({}, header("Date", "Tue, 31 Feb 2026 16:01:49 GMT"), "date"),
     "date without a zone": ({}, header("Date", "Mon, 23 Nov 2026 16:01:49"), "date"),
+    "last second": ({}, header("Date", "Fri, 31 Dec 9999 23:59:59 -0000"), "date"),
     "date of the year 99999": ({}, header("Date", "Mon, 23 Nov 99999 16:01:49 GMT"), "date"),
     "two dates": ({}, lambda h: {**h, "Date": f"{h['Date']}, {h['Date']}"}, "date"),
     "date that was not signed": ({"at": NOW - 1_000}, header("Date", formatdate(NOW, usegmt=True)), "signature"),
@@ -291,6 +293,35 @@ def test_a_proxy_may_rewrite_host_and_path() -> None:
     headers = headers_for(HOST, f"{PATH}?a=1", BODY, "application/json", at=NOW)
     assert outcome({**headers, "Host": "10.0.0.7"}, target="/failures?a=1") == "accepted"
     assert outcome({**headers, "Host": "10.0.0.7"}, target="/failures?a=2") == "403 url"
+
+
+@pytest.mark.parametrize("host", ["mail.example.com", "MAIL.example.com", "mail.example.com:443"])
+def test_a_proxy_may_write_the_host_in_its_own_way(host: str) -> None:
+    """Signed is the host that SMTPeter called: as the public URL has it, or put plainly."""
+    for written in ("mail.example.com", "Mail.Example.com"):
+        policy = POLICY._replace(callback=URL.replace(HOST, "Mail.Example.com"))
+        headers = headers_for(written, PATH, BODY, "application/json", at=NOW)
+        assert outcome({**headers, "Host": host}, policy=policy) == "accepted"
+
+
+@pytest.fixture
+def _amsterdam(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A machine whose clock does not show universal time."""
+    monkeypatch.setenv("TZ", "Europe/Amsterdam")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.usefixtures("_amsterdam")
+def test_a_date_without_a_zone_is_universal() -> None:
+    """-0000 says that the zone is not told, and the time is UTC's all the same (RFC 5322 section 3.3)."""
+    headers = signed()
+    call = Call("POST", PATH, getter(headers | {"Date": formatdate(NOW)}), BODY)
+    headers |= {"Date": formatdate(NOW)} | signed_headers(key(), call, key_id=KEY_ID)
+    assert headers["Date"].endswith("-0000")
+    assert outcome(headers) == "accepted"
 
 
 @pytest.mark.parametrize("host", ["mail.example.com", "MAIL.example.com", "mail.example.com:443"])

@@ -304,3 +304,11 @@ def test_a_folder_that_goes_takes_its_files_with_it(tmp_path: Path) -> None:
         assert site.refused("GET", f"/{NAME}") == (404, "not_found\n", NOT_FOUND)
         (tmp_path / "away").rename(folder)
         assert site.ask("GET", f"/{NAME}").body == LINE
+
+
+def test_a_folder_of_that_name_costs_no_descriptor(site: Site) -> None:
+    """Docker makes a folder of a mounted file that is not there; asking for it must leave nothing open."""
+    (site.folder / "smtpeter-folder.txt").mkdir()
+    before = site.running.samples()["process_open_fds"]
+    assert {site.ask("GET", "/smtpeter-folder.txt").status for _ in range(50)} == {404}
+    assert site.running.samples()["process_open_fds"] < before + 25

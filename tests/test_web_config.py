@@ -418,7 +418,10 @@ def test_links_are_followed_to_what_changed(web: Path) -> None:
     assert serial_of(config) != first
 
 
-@pytest.mark.parametrize("content", [None, "colour: red", "tls_server_config: {min_version: [TLS12]}", "\0", "[]"])
+@pytest.mark.parametrize(
+    "content",
+    [None, "colour: red", "tls_server_config: {min_version: [TLS12]}", "\0", "[]", "basic_auth_users: !!int ''"],
+)
 def test_a_broken_change_leaves_the_last_good_one(
     web: Path, caplog: pytest.LogCaptureFixture, content: str | None
 ) -> None:
