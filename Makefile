@@ -35,6 +35,7 @@ bench: .venv/dev ## Measure against what one would write by hand, and against hi
 	$(BIN)/python bench/throughput.py
 	$(BIN)/python bench/history.py
 	$(BIN)/python -m bench.signatures
+	$(BIN)/python -m bench.reasons
 
 fuzz: .venv/dev ## Send 100,000 mutated requests; exits 1 on a fault, a wrong count, or memory that grows.
 	$(BIN)/python -m bench.fuzz

@@ -5,7 +5,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from exporter import config, errors
+from exporter import errors
+from exporter import settings as all_settings
 from exporter.collector import LedgerCollector
 from exporter.ledger import Ledger
 from exporter.sqlite import SqliteLedger
@@ -24,7 +25,7 @@ def settings() -> Iterator[str]:
         "where each value came from."
     )
     rows = ["| flag | variable | default | what |", "|---|---|---|---|"]
-    for setting in config.SETTINGS:
+    for setting in all_settings.SETTINGS:
         default = f"`{setting.default}`" if setting.default else "none"
         rows.append(
             f"| `--{setting.name}` | `{setting.variable}` | {default} | {setting.help} Expected: {setting.expected}. |"
@@ -41,7 +42,7 @@ def metrics(ledger: Ledger) -> Iterator[str]:
         "Python client."
     )
     telemetry = Telemetry()
-    telemetry.registry.register(LedgerCollector(ledger, label_sets=lambda: 0, trouble=lambda: None))
+    telemetry.registry.register(LedgerCollector(ledger, [], label_sets=lambda: 0, trouble=lambda: None))
     rows = ["| metric | type | labels | what |", "|---|---|---|---|"]
     labels = {"smtpeter_failures": "`state`, `code_class`, `extended`", "smtpeter_exporter_refused": "`reason`"}
     for family in sorted(telemetry.registry.collect(), key=lambda family: family.name):

@@ -4,19 +4,30 @@ import io
 import os
 import sys
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 import click
 
 from exporter import __version__, config, logs
-from exporter.classify import as_json, classify
+from exporter.classify import Meaning, Unreadable, classify, summary
 from exporter.errors import ExporterError
+from exporter.providers import Providers
 from exporter.send import send, signing
 from exporter.serve import serve
+from exporter.settings import ENVIRONMENT_PREFIX, SETTINGS
 
 _COMMAND = "smtpeter-exporter"
+
+
+_CONFIG_FILE = click.option(
+    "--config.file",
+    "config_file",
+    envvar=f"{ENVIRONMENT_PREFIX}CONFIG_FILE",
+    type=click.Path(path_type=Path),
+    help="TOML file with settings; flags and SMTPETER_EXPORTER_… variables go before it.",
+)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -26,7 +37,7 @@ def cli() -> None:
 
 
 def _with_settings(command: Callable[..., Any]) -> Callable[..., Any]:
-    for setting in reversed(config.SETTINGS):
+    for setting in reversed(SETTINGS):
         command = click.option(
             f"--{setting.name}",
             setting.field,
@@ -34,19 +45,13 @@ def _with_settings(command: Callable[..., Any]) -> Callable[..., Any]:
             metavar=setting.expected.split(",")[0].split(" such")[0].upper(),
             help=f"{setting.help} Expected: {setting.expected}. Default: {setting.default or 'none'}.",
         )(command)
-    return click.option(
-        "--config.file",
-        "config_file",
-        envvar=f"{config.ENVIRONMENT_PREFIX}CONFIG_FILE",
-        type=click.Path(path_type=Path),
-        help="TOML file with settings; flags and SMTPETER_EXPORTER_… variables go before it.",
-    )(command)
+    return _CONFIG_FILE(command)
 
 
 def _values(config_file: Path | None, flags: dict[str, Any]) -> dict[str, config.Value]:
     by_name = {
         setting.name: ",".join(flags[setting.field]) or None if setting.many else flags[setting.field]
-        for setting in config.SETTINGS
+        for setting in SETTINGS
     }
     return config.gather(by_name, os.environ, config_file)
 
@@ -72,27 +77,47 @@ def check_config(config_file: Path | None, **flags: Any) -> None:  # noqa: ANN40
 
 @cli.command("classify")
 @click.argument("file", type=click.File("rb"), default="-")
-def classify_command(file: Any) -> None:  # noqa: ANN401 -- click gives any binary stream
-    """Print the labels of failures: JSON lines in (state, code, extended), JSON lines out.
+@click.option("--summary", "summarised", is_flag=True, help="Print a table of reasons instead, for people.")
+@_CONFIG_FILE
+def classify_command(file: Any, config_file: Path | None, *, summarised: bool) -> None:  # noqa: ANN401 -- any stream
+    """Print what failures mean: JSON lines in, such as SMTPeter's log files; JSON lines out.
 
-    FILE is the file to read; standard input when there is none. Exits with 1 when a line could not be read.
+    FILE is the file to read; standard input when there is none. Of the configuration only the providers are used. Exits
+    with 1 when a line could not be read.
     """
-    unreadable = 0
-    for result in classify(file):
-        unreadable += "error" in result
-        click.echo(as_json(result))
+    providers = Providers(dict(config.own_providers(config_file)))
+    unreadable: list[Unreadable] = []
+
+    def readable() -> Iterator[Meaning]:
+        for result in classify(file, providers):
+            if not summarised:
+                click.echo(result.as_json())
+            if isinstance(result, Unreadable):
+                unreadable.append(result)
+            else:
+                yield result
+
+    table = list(summary(readable()))
+    for line in table if summarised else []:
+        click.echo(line)
     if unreadable:
-        _end(f"{unreadable} lines could not be read", 1)
+        _end(f"{len(unreadable)} lines could not be read; {unreadable[0].error}", 1)
+
+
+_ANSWER: Final = (
+    "5.1.1 The email account that you tried to reach does not exist. Please check the address for typing mistakes. "
+    "- gsmtp"
+)
 
 
 @cli.command("send")
 @click.argument("url")
 @click.option("--id", "message_id", help="Id of the message. Default: a new one, so that it counts.")
-@click.option("--recipient", default="someone@example.com", show_default=True, help="Address that failed.")
+@click.option("--recipient", default="no.such.user@gmail.com", show_default=True, help="Address that failed.")
 @click.option("--state", default="rcptto", show_default=True, help="Where in the conversation it failed.")
 @click.option("--code", default="550", show_default=True, help="SMTP reply code.")
 @click.option("--extended", default="5.1.1", show_default=True, help="Enhanced status code.")
-@click.option("--description", default="5.1.1 User unknown", show_default=True, help="The server's text.")
+@click.option("--description", default=_ANSWER, show_default=True, help="The server's text.")
 @click.option("--format", "form", type=click.Choice(["form", "json", "multipart"]), default="form", show_default=True)
 @click.option("--sign-key", type=click.Path(path_type=Path), help="PEM file of an RSA private key to sign with.")
 @click.option("--sign-key-id", help="Name in DNS at which the public key is found.")

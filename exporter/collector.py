@@ -1,22 +1,45 @@
 """Totals to metric families: what Prometheus sees of the ledger."""
 
 import logging
-from collections.abc import Callable, Iterable
+import threading
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from exporter.errors import LedgerError
-from exporter.labels import Labels
-from exporter.ledger import Ledger, Total
+from exporter.labels import OTHER, Labels
+from exporter.ledger import Ledger, Series, Total
+from exporter.reason import REASONS
 
 log = logging.getLogger(__name__)
 
 FAMILIES: Final = {
     "failures": ("Failed deliveries that SMTPeter reported, each counted once.", Labels._fields),
+    "failures_by_reason": ("The same failures by reason: what went wrong, in a word.", ("reason",)),
+    "failures_by_provider": (
+        "The same failures by mailbox provider of the recipient, and class of the SMTP reply code.",
+        ("provider", "code_class"),
+    ),
+    "failures_by_tag": (
+        "The same failures by tag of the mail, of those that tags.count names; with two of them, in both.",
+        ("tag",),
+    ),
 }
 """The families of series in the ledger: name (``smtpeter_NAME_total`` when exposed), help, names of labels."""
+
+USUAL_CLASSES: Final = ("4xx", "5xx", "none")
+"""The code classes that each provider has a series for from the start; others are rare, and born like any series."""
+
+
+def closed_series(providers: Iterable[str], tags: Iterable[str]) -> list[Series]:
+    """The series that stand at 0 from the start: each reason, provider and counted tag."""
+    return [
+        *(("failures_by_reason", reason) for reason in REASONS),
+        *(("failures_by_provider", provider, code) for provider in sorted(providers) for code in USUAL_CLASSES),
+        *(("failures_by_tag", tag) for tag in sorted({*tags, OTHER})),
+    ]
 
 
 class LedgerCollector(Collector):
@@ -26,50 +49,73 @@ class LedgerCollector(Collector):
     hour in which it is looked at.
     """
 
-    def __init__(self, ledger: Ledger, *, label_sets: Callable[[], int], trouble: Callable[[], str | None]) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        closed: Iterable[Series],
+        *,
+        label_sets: Callable[[], int],
+        trouble: Callable[[], str | None],
+    ) -> None:
+        """``closed`` are the series that are exposed as 0 when the ledger does not have them."""
         self._ledger = ledger
+        self._closed = dict.fromkeys(closed, 0)
         self._label_sets = label_sets
         self._trouble = trouble
         self._last: tuple[list[Total], int] = ([], 0)
+        self._reading = threading.Lock()
 
     def describe(self) -> Iterable[Metric]:
         """The families without samples: registering asks for the names only."""
-        return self._families([], 0)
+        return _families({}, 0.0, 0, 0, writable=False)
 
     def collect(self) -> Iterable[Metric]:
         """The families as of the last commit. May be called by several threads at once."""
-        try:
-            self._last = (self._ledger.totals(), self._ledger.size())
-        except LedgerError as error:
-            log.debug("the ledger can't be read, exposing the totals last read", extra={"error": str(error)})
-        return self._families(*self._last)
-
-    def _families(self, totals: list[Total], size: int) -> Iterable[Metric]:
-        counters = {
-            name: CounterMetricFamily(f"smtpeter_{name}", text, labels=labels)
-            for name, (text, labels) in FAMILIES.items()
-        }
-        for total in totals:
-            family, *values = total.series
-            if family in counters:  # else a later version's, which this one knows nothing of
-                counters[family].add_metric(values, 0 if total.held else total.value)
-        yield from counters.values()
-        yield _gauge(
-            "smtpeter_last_failure_timestamp_seconds",
-            "When a failure was last counted, in seconds since the epoch; 0 when there was none yet.",
+        totals, size = self._read()
+        return _families(
+            self._closed | {total.series: 0 if total.held else total.value for total in totals},
             max((total.raised_at for total in totals), default=0.0),
-        )
-        yield _gauge(
-            "smtpeter_exporter_ledger_writable",
-            "1 when failures can be recorded, 0 when they are answered 503 until they can.",
-            self._trouble() is None,
-        )
-        yield _gauge("smtpeter_exporter_ledger_size_bytes", "Size of the ledger on disk.", size)
-        yield _gauge(
-            "smtpeter_exporter_label_sets",
-            "Label sets of smtpeter_failures_total in use; past 500 they are counted as other.",
+            size,
             self._label_sets(),
+            writable=self._trouble() is None,
         )
+
+    def _read(self) -> tuple[list[Total], int]:
+        # One at a time, or a slow scrape could leave totals behind that are older than what another one has shown.
+        with self._reading:
+            try:
+                self._last = (self._ledger.totals(), self._ledger.size())
+            except LedgerError as error:
+                log.debug("the ledger can't be read, exposing the totals last read", extra={"error": str(error)})
+            return self._last
+
+
+def _families(
+    series: Mapping[Series, int], last: float, size: int, label_sets: int, *, writable: bool
+) -> Iterable[Metric]:
+    counters = {
+        name: CounterMetricFamily(f"smtpeter_{name}", text, labels=labels) for name, (text, labels) in FAMILIES.items()
+    }
+    for (family, *values), value in series.items():
+        if family in counters:  # else a later version's, which this one knows nothing of
+            counters[family].add_metric(values, value)
+    yield from counters.values()
+    yield _gauge(
+        "smtpeter_last_failure_timestamp_seconds",
+        "When a failure was last counted, in seconds since the epoch; 0 when there was none yet.",
+        last,
+    )
+    yield _gauge(
+        "smtpeter_exporter_ledger_writable",
+        "1 when failures can be recorded, 0 when they are answered 503 until they can.",
+        writable,
+    )
+    yield _gauge("smtpeter_exporter_ledger_size_bytes", "Size of the ledger on disk.", size)
+    yield _gauge(
+        "smtpeter_exporter_label_sets",
+        "Label sets of smtpeter_failures_total in use; past 500 they are counted as other.",
+        label_sets,
+    )
 
 
 def _gauge(name: str, text: str, value: float) -> Metric:

@@ -1,15 +1,54 @@
-"""A report to what is recorded of it: the identity of the failure, and the series that it raises. Pure.
+"""A report to what is recorded of it: the identity of the failure, and the series that it raises.
 
-After this module nothing personal is left.
+Pure but for the label sets in use. After this module nothing personal is left.
 """
 
+from collections.abc import Iterable
 from hashlib import blake2b
-from typing import Final
+from typing import Final, NamedTuple
 
-from exporter.labels import fold_state
+from exporter.labels import OTHER, OVERFLOW, Labels, LabelSets, fold_state, labels_of
+from exporter.ledger import Record, Series
+from exporter.providers import Providers
+from exporter.reason import Decision, reason_of
 from exporter.report import Report
 
 _PURPOSE: Final = b"smtpeter failure"
+
+
+class Failure(NamedTuple):
+    """What a report means: its record for the ledger, and what is told of it besides."""
+
+    record: Record
+    labels: Labels
+    decision: Decision
+    provider: str
+    overflowed: bool
+
+
+class Classifier:
+    """Makes failures of reports, with the label sets in use, the table of providers, and the tags that are counted."""
+
+    def __init__(self, label_sets: LabelSets, providers: Providers, tags: Iterable[str]) -> None:
+        self._label_sets = label_sets
+        self._providers = providers
+        self._tags = frozenset(tags)
+
+    def failure_of(self, report: Report) -> Failure:
+        """What the report means; never raises."""
+        labels = labels_of(report.state, report.code, report.extended)
+        admitted = self._label_sets.admit(labels)
+        decision = reason_of(report)
+        provider = self._providers.provider_of(report.recipient)
+        series: list[Series] = [
+            ("failures", *admitted),
+            ("failures_by_reason", decision.reason),
+            ("failures_by_provider", provider, labels.code_class),
+        ]
+        tags = self._tags.intersection(report.tags) if report.tags else ()
+        series.extend(("failures_by_tag", tag) for tag in sorted(tags) or (OTHER,))
+        overflowed = admitted is OVERFLOW and labels != OVERFLOW
+        return Failure(Record(identity_of(report), tuple(series)), labels, decision, provider, overflowed)
 
 
 def identity_of(report: Report) -> bytes:

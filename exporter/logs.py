@@ -9,17 +9,20 @@ from datetime import UTC, datetime
 from typing import Any, Final, TextIO
 
 _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+# As forms write it, and as answers in Chinese or Japanese may: full-width, small.
+_AT: Final = re.compile("%40|[\uff20\ufe6b]")
 # RFC 5321 section 4.1.2: "john doe"@example.com, "john \"jr\" doe"@example.com
-_QUOTED_LOCAL_PART: Final = re.compile(r'"[^"\n]{1,128}(?:(?<=\\)"[^"\n]{1,64}){0,31}"(?=@)')
+_QUOTED_LOCAL_PART: Final = re.compile(r'"[^"\n]{1,128}(?:(?<=\\)"[^"\n]{0,64}){0,31}"(?=@)')
 _WORD: Final = re.compile(r"([\s<>()\[\],;:\"]+)")
-_PLAIN: Final = re.compile(r"[^\s\"=\\\x00-\x1f\x7f-\x9f\ud800-\udfff]+")
+_PLAIN: Final = re.compile(r"[^\s\"=\\]+")
 
 
 def mask(text: str) -> str:
     """The text with the local part of each address in it replaced by ``***``. Takes time linear in its length."""
-    if "@" not in text and "%40" not in text:
+    text = _AT.sub("@", text)
+    if "@" not in text:
         return text
-    words = _WORD.split(_QUOTED_LOCAL_PART.sub("***", text.replace("%40", "@")))
+    words = _WORD.split(_QUOTED_LOCAL_PART.sub("***", text))
     return "".join(f"***@{word.rpartition('@')[2]}" if "@" in word else word for word in words)
 
 
@@ -52,8 +55,8 @@ class LineFormatter(logging.Formatter):
 
 
 def _logfmt(value: str) -> str:
-    # JSON's escapes are logfmt's, too; they keep a line a line whatever an SMTP server says.
-    return value if _PLAIN.fullmatch(value) else json.dumps(value)
+    # JSON's escapes are logfmt's, too; they keep a line a line, and a terminal in order, whatever an SMTP server says.
+    return value if value.isprintable() and _PLAIN.fullmatch(value) else json.dumps(value)
 
 
 def configure(level: str, form: str, stream: TextIO | None = None) -> None:

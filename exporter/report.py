@@ -18,12 +18,16 @@ from exporter.errors import Refusal
 
 MAX_BODY: Final = 65_536
 """The longest body that is read, in bytes."""
+MAX_TAGS: Final = 100
+"""The most tags of a failure that are looked at."""
 MAX_FIELDS: Final = 100
 """The most variables that a body may have; SMTPeter sends at most eleven, and one more for each tag."""
 
 # Longer than any real one: RFC 5321 4.5.3.1 allows 64 + 1 + 255 octets in an address, a message id of SMTPeter's has
 # some 20 characters, and the others are words and numbers.
 _LONGEST: Final = {"id": 256, "recipient": 512, "state": 64, "code": 64, "extended": 64, "description": MAX_BODY}
+_TEXTS: Final = tuple(_LONGEST)
+_USED: Final = frozenset({*_TEXTS, "tags", "tags[]"})
 _LONGEST_CONTENT_TYPE: Final = 256
 # What SMTPeter's other loops send as "type", and none of them has a state: whoever mixes the URLs of two loops up must
 # not see deliveries as failures.
@@ -37,12 +41,13 @@ _MULTIPART.parse_options.max_body_part_headers_size = 1_024
 class Report(NamedTuple):
     """One report as received; what is absent is empty. ``recipient`` and ``description`` are personal data."""
 
-    id: str
-    recipient: str
+    id: str = ""
+    recipient: str = ""
     state: str = ""
     code: str = ""
     extended: str = ""
     description: str = ""
+    tags: tuple[str, ...] = ()
 
 
 def parse(content_type: str, body: bytes) -> Report:
@@ -76,7 +81,10 @@ def report_of(pairs: list[tuple[str, Any]]) -> Report:
         _check_duplicates([name for name, _ in pairs])
     if fields.get("type") in _OTHER_LOOPS and "state" not in fields:
         _refuse("other_loop", f"a report of the loop {fields['type']}; expected one of failures")
-    report = Report(*[text_of(name, fields[name]) if name in fields else "" for name in Report._fields])
+    report = Report(
+        **{name: text_of(name, fields[name]) for name in _TEXTS if name in fields},
+        tags=tags_of([value for name, value in pairs if name in {"tags", "tags[]"}]),
+    )
     if not report.id or not report.recipient:
         _refuse("missing_field", f"variable {'recipient' if report.id else 'id'} is missing or empty")
     return report
@@ -93,7 +101,7 @@ def _form(body: bytes) -> list[tuple[str, Any]]:
             name, _, value = item.partition("=")
             if "%" in name or "+" in name:
                 name = unquote_plus(name, errors="strict")
-            if name in _LONGEST and ("%" in value or "+" in value):
+            if name in _USED and ("%" in value or "+" in value):
                 value = unquote_plus(value, errors="strict")
             if item:
                 pairs.append((name, value))
@@ -155,6 +163,21 @@ def _check_duplicates(names: list[str]) -> None:
         # A sender has many tags; the way they are repeated is not documented, "[]" is PHP's.
         if names.count(name) > 1 and name != "tags" and not name.endswith("[]"):
             _refuse("duplicate_field", f"variable {name[:50]!r} comes {names.count(name)} times")
+
+
+def tags_of(values: list[Any]) -> tuple[str, ...]:
+    """The tags of a failure, each once; their shape is not documented, so each shape that it might have is read.
+
+    ``values`` are those of ``tags`` or ``tags[]``: texts with ``;`` between tags, or lists of tags. What else there is
+    counts for nothing: a failure is not lost for the sake of its tags.
+    """
+    tags: dict[str, None] = {}
+    for value in values:
+        for one in value if isinstance(value, list) else [value]:
+            if isinstance(one, str):
+                tags.update(dict.fromkeys(tag.strip() for tag in one.split(";")[:MAX_TAGS]))
+    tags.pop("", None)
+    return tuple(tags)[:MAX_TAGS]
 
 
 def text_of(name: str, value: Any) -> str:  # noqa: ANN401 -- JSON holds anything

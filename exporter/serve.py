@@ -10,13 +10,15 @@ from typing import Final
 
 from exporter import __version__
 from exporter.app import private_app, public_app, reason_for
-from exporter.collector import LedgerCollector
+from exporter.collector import LedgerCollector, closed_series
 from exporter.committer import Committer
-from exporter.config import Settings
+from exporter.failure import Classifier
 from exporter.keys import Keys, resolver
 from exporter.labels import Labels, LabelSets
 from exporter.private_server import MAX_CONNECTIONS, PrivateListener
+from exporter.providers import Providers
 from exporter.server import Listener
+from exporter.settings import Settings
 from exporter.signature import Policy, Verifier
 from exporter.sqlite import SqliteLedger
 from exporter.telemetry import Telemetry
@@ -48,17 +50,24 @@ class Exporter:
         telemetry.signature_mode(settings.signature_mode)
         self._ledger = SqliteLedger(settings.storage_url, now=time.time())
         try:
-            label_sets = LabelSets(Labels(*total.series[1:]) for total in self._ledger.totals())
+            label_sets = LabelSets(
+                Labels(*total.series[1:]) for total in self._ledger.totals() if total.series[0] == "failures"
+            )
             self._committer = Committer(self._ledger, telemetry, hold=settings.metrics_birth_hold)
+            providers = Providers(dict(settings.providers))
             telemetry.registry.register(
                 LedgerCollector(
-                    self._ledger, label_sets=lambda: len(label_sets), trouble=lambda: self._committer.trouble
+                    self._ledger,
+                    closed_series(providers.names, settings.tags_count),
+                    label_sets=lambda: len(label_sets),
+                    trouble=lambda: self._committer.trouble,
                 )
             )
+            classifier = Classifier(label_sets, providers, settings.tags_count)
             folder = settings.webhook_verification_dir
             self.public = Listener(
                 public_app(
-                    Failures(self._verifier(settings, telemetry), self._committer, label_sets, telemetry),
+                    Failures(self._verifier(settings, telemetry), classifier, self._committer, telemetry),
                     telemetry,
                     prefix=settings.public_path,
                     files=VerificationFiles(folder) if folder else None,

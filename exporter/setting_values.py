@@ -7,6 +7,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
+from exporter.labels import OTHER
+from exporter.providers import Providers
+
 
 class Address(NamedTuple):
     """Where to listen."""
@@ -107,6 +110,20 @@ def max_age(text: str) -> float:
     if not 1 <= seconds <= 86_400:  # noqa: PLR2004
         raise ValueError
     return seconds
+
+
+def tag(text: str) -> str:
+    """A tag as it may become a label value."""
+    if not text.isprintable() or not 0 < len(text) <= 64 or ";" in text or text == OTHER:  # noqa: PLR2004
+        raise ValueError
+    return text
+
+
+def provider(text: str) -> tuple[str, str]:
+    """``NAME=DOMAIN`` to domain and name."""
+    name, _, domain_ = text.partition("=")
+    Providers({domain_: name})  # raises ValueError
+    return domain_, name
 
 
 def one_of(*words: str) -> Callable[[str], str]:

@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 from exporter import __version__
 from exporter.errors import REFUSAL_REASONS
 from exporter.keys import LOOKUP_RESULTS
+from exporter.reason import DECIDERS
 
 
 class Telemetry:
@@ -44,6 +45,14 @@ class Telemetry:
             "Failures counted under other, other, other because there were too many label sets.",
             registry=registry,
         )
+        self._decisions = Counter(
+            "smtpeter_exporter_reason_decisions",
+            "Failures counted, by the step that decided on their reason; much unclassified means a poor table.",
+            ["decided_by"],
+            registry=registry,
+        )
+        for step in DECIDERS:
+            self._decisions.labels(step)
         self._request_seconds = Histogram(
             "smtpeter_exporter_request_duration_seconds",
             "Time to read, label and durably record a failure that was answered 200.",
@@ -103,6 +112,10 @@ class Telemetry:
     def refused(self, reason: str) -> None:
         """One request was not counted; ``reason`` is one of REFUSAL_REASONS."""
         self._refused.labels(reason).inc()
+
+    def decided(self, step: str) -> None:
+        """One failure was counted whose reason was decided on by ``step``, one of DECIDERS."""
+        self._decisions.labels(step).inc()
 
     def overflowed(self) -> None:
         """One failure's label set was folded because there were too many."""

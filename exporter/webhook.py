@@ -7,9 +7,7 @@ import falcon
 
 from exporter.committer import Committer
 from exporter.errors import LedgerError, Refusal
-from exporter.failure import identity_of
-from exporter.labels import OVERFLOW, LabelSets, labels_of
-from exporter.ledger import Record
+from exporter.failure import Classifier
 from exporter.report import MAX_BODY, parse
 from exporter.signature import Call, Verifier
 from exporter.telemetry import Telemetry
@@ -21,31 +19,33 @@ class Failures:
     """The callback of SMTPeter's failures feedback loop: 200 once the failure is counted for ever."""
 
     def __init__(
-        self, verifier: Verifier | None, committer: Committer, label_sets: LabelSets, telemetry: Telemetry
+        self, verifier: Verifier | None, classifier: Classifier, committer: Committer, telemetry: Telemetry
     ) -> None:
         """Without a ``verifier`` all calls count."""
         self._verifier = verifier
         self._committer = committer
-        self._label_sets = label_sets
+        self._classifier = classifier
         self._telemetry = telemetry
 
     def on_post(self, req: falcon.Request, _resp: falcon.Response) -> None:
-        """Verify, read, label, record, answer. Raises Refusal."""
+        """Verify, read, classify, record, answer. Raises Refusal."""
         began = perf_counter()
         body = read_body(req)
         if self._verifier:
             self._verifier.verify(Call(req.method, req.env["REQUEST_URI"], req.get_header, body))
         report = parse(req.content_type or "", body)
-        labels = labels_of(report.state, report.code, report.extended)
-        admitted = self._label_sets.admit(labels)
+        failure = self._classifier.failure_of(report)
         try:
-            new = self._committer.record(Record(identity_of(report), (("failures", *admitted),)))
+            new = self._committer.record(failure.record)
         except LedgerError as error:
             raise Refusal(503, "unavailable", str(error)) from error
-        if new and admitted is OVERFLOW and labels != OVERFLOW:
-            self._telemetry.overflowed()
+        if new:
+            self._telemetry.decided(failure.decision.decided_by)
+            if failure.overflowed:
+                self._telemetry.overflowed()
         if log.isEnabledFor(logging.DEBUG):
-            log.debug("counted" if new else "counted before", extra={**report._asdict(), "labels": "/".join(admitted)})
+            about = failure.decision._asdict() | {"provider": failure.provider, "labels": "/".join(failure.labels)}
+            log.debug("counted" if new else "counted before", extra=report._asdict() | about)
         self._telemetry.answered(perf_counter() - began)
 
     def on_options(self, _req: falcon.Request, _resp: falcon.Response) -> None:

@@ -63,6 +63,25 @@ def failure(number: int, **fields: str) -> dict[str, str]:
     }
 
 
+COUNTED: Final = {
+    'smtpeter_failures_total{code_class="5xx",extended="5.1.1",state="rcptto"}': 1.0,
+    'smtpeter_failures_by_reason_total{reason="recipient_unknown"}': 1.0,
+    'smtpeter_failures_by_provider_total{code_class="5xx",provider="other"}': 1.0,
+    'smtpeter_failures_by_tag_total{tag="other"}': 1.0,
+    'smtpeter_exporter_reason_decisions_total{decided_by="extended"}': 1.0,
+    "smtpeter_exporter_request_duration_seconds_count": 1.0,
+    "smtpeter_exporter_commit_duration_seconds_count": 1.0,
+    "smtpeter_exporter_commit_batch_size_count": 1.0,
+}
+"""What one failure of :func:`failure` raises."""
+
+COUNTED_AGAIN: Final = {
+    "smtpeter_exporter_duplicates_total": 1.0,
+    **{name: by for name, by in COUNTED.items() if name.endswith("_count")},
+}
+"""What it raises when it comes again."""
+
+
 class Answer(NamedTuple):
     """What an HTTP server answered."""
 

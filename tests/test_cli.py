@@ -6,6 +6,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 
 import pytest
 
@@ -62,13 +63,57 @@ def test_classify_answers_line_for_line() -> None:
     assert (code, [json.loads(line) for line in out.splitlines()], err) == (
         1,
         [
-            {"state": "rcptto", "code_class": "5xx", "extended": "5.1.1"},
+            {
+                "state": "rcptto",
+                "code_class": "5xx",
+                "extended": "5.1.1",
+                "reason": "recipient_unknown",
+                "decided_by": "extended",
+                "provider": "other",
+            },
             {"error": "line 2: not JSON: Expecting value: line 1 column 1 (char 0)"},
             {"error": "line 3: the JSON is a list, expected an object"},
-            {"state": "none", "code_class": "none", "extended": "none"},
+            {
+                "state": "none",
+                "code_class": "none",
+                "extended": "none",
+                "reason": "unclassified",
+                "decided_by": "unclassified",
+                "provider": "other",
+            },
         ],
-        "smtpeter-exporter: 2 lines could not be read\n",
+        "smtpeter-exporter: 2 lines could not be read; line 2: not JSON: Expecting value: line 1 column 1 (char 0)\n",
     )
+
+
+LOG = """\
+{"id":"a","time":"2026-11-23 10:00:00","recipient":"jane@gmail.com","type":"failure","code":"550","status":"5.1.1",\
+"description":"5.1.1 The email account <jane@gmail.com> does not exist","state":"rcptto","tags":"news;may"}
+{"id":"b","recipient":"joe@gmail.com","code":"550","status":"5.1.1","description":"no such user","state":"rcptto"}
+{"id":"c","recipient":"joe@school.example","code":"","status":"4.4.7","description":"","state":"bounce"}
+"""
+
+
+def test_classify_summarises_log_files(tmp_path: Path) -> None:
+    """A log file of SMTPeter's becomes a table of reasons, most frequent first, in which addresses are masked."""
+    log = tmp_path / "failures.log"
+    log.write_text(LOG)
+    code, out, err = run("classify", "--summary", str(log))
+    assert (code, err) == (0, "")
+    assert out.splitlines() == [
+        "reason                failures  share  example",
+        "recipient_unknown            2  66.7%  5.1.1 The email account <***@gmail.com> does not exist",
+        "expired                      1  33.3%  4.4.7",
+        "all                          3",
+    ]
+
+
+def test_classify_knows_the_users_own_providers(tmp_path: Path) -> None:
+    """Of the configuration file, the table of providers is used."""
+    file = tmp_path / "exporter.toml"
+    file.write_text('[providers]\nschool = "school.example"\n')
+    code, out, _ = run("classify", "--config.file", str(file), stdin=LOG)
+    assert (code, [json.loads(line)["provider"] for line in out.splitlines()]) == (0, ["gmail", "gmail", "school"])
 
 
 def test_classify_needs_text() -> None:

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from exporter.config import SETTINGS, Value, gather, read
+from exporter.config import Value, gather, read
 from exporter.errors import SettingError
 from exporter.setting_values import Address
+from exporter.settings import SETTINGS
 
 OFF = {"signature.mode": "off"}
 
@@ -34,6 +35,8 @@ def test_defaults_are_those_of_the_design() -> None:
         "signature_nameserver": (),
         "signature_max_age": 300.0,
         "metrics_birth_hold": 60.0,
+        "providers": (),
+        "tags_count": (),
         "log_level": "info",
         "log_format": "logfmt",
     }
@@ -111,6 +114,8 @@ BAD = [
     ("signature.max-age", ["", "0s", "999ms", "-5s", "25h"]),
     ("webhook.verification-dir", ["a\0b"]),
     ("web.config.file", ["a\0b"]),
+    ("providers", ["x", "x=", "=example.com", "X=example.com", "a b=example.com", "x=exa mple.com", "x=*", "x=a,,y=b"]),
+    ("tags.count", ["other", "a;b", "a,,b", "x" * 65, "a\nb"]),
     ("log.level", ["", "INFO", "trace"]),
     ("log.format", ["", "text"]),
 ]
@@ -138,6 +143,16 @@ def test_settings_that_do_not_go_together_are_told(name: str, text: str | None, 
     with pytest.raises(SettingError) as caught:
         settings_of({name: text})
     assert message in str(caught.value)
+
+
+def test_providers_are_a_table_in_the_file(tmp_path: Path) -> None:
+    """Names stand before their domain or list of domains; elsewhere each pair is a value of its own."""
+    file = tmp_path / "exporter.toml"
+    file.write_text('[providers]\nschool = ["example.edu", "*.example.edu"]\nfirm = "example.nl"\n')
+    settings = read(gather(OFF, {}, file))
+    assert settings.providers == (("example.edu", "school"), ("*.example.edu", "school"), ("example.nl", "firm"))
+    environment = {"SMTPETER_EXPORTER_PROVIDERS": "firm=example.nl"}
+    assert read(gather(OFF, environment, file)).providers == (("example.nl", "firm"),)
 
 
 def test_some_settings_take_several_values(tmp_path: Path) -> None:

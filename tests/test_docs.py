@@ -8,11 +8,14 @@ from pathlib import Path
 import pytest
 
 from exporter.cli import cli
-from exporter.config import SETTINGS
+from exporter.reason import DECIDERS, REASONS, reason_of
+from exporter.report import Report
+from exporter.settings import SETTINGS
 from exporter.status_codes import REGISTRY
 
 ROOT = Path(__file__).parent.parent
-PAGES = sorted(path for pattern in ("*.md", "docs/*.md") for path in ROOT.glob(pattern))
+REASON_PAGES = {path.stem: path for path in ROOT.glob("docs/reasons/*.md") if path.stem != "README"}
+PAGES = sorted(path for pattern in ("*.md", "docs/*.md", "docs/reasons/*.md") for path in ROOT.glob(pattern))
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +49,7 @@ def test_metrics_that_are_named_exist(text: str) -> None:
 
 def test_commands_that_are_named_exist(text: str) -> None:
     """Each `smtpeter-exporter WORD` in the documentation is a command, and each command is named."""
-    assert set(re.findall(r"(?:`|bin/|\| |    )smtpeter-exporter ([a-z][a-z-]+)", text)) == set(cli.commands)
+    assert set(re.findall(r"(?:`|bin/|[|$] |    )smtpeter-exporter ([a-z][a-z-]+)", text)) == set(cli.commands)
 
 
 def test_make_targets_that_are_named_exist(text: str) -> None:
@@ -88,3 +91,38 @@ def test_status_codes_in_the_readme_are_real() -> None:
     shown = re.findall(r'extended="\d\.(\d+\.\d+)"', (ROOT / "README.md").read_text())
     assert shown
     assert set(shown) <= set(REGISTRY)
+
+
+def test_each_reason_has_a_page_and_each_page_a_reason() -> None:
+    """docs/reasons has a page for each reason, under its name, that begins with what the code says of it."""
+    assert set(REASON_PAGES) == set(REASONS)
+    wrong = {
+        reason: page.read_text().splitlines()[:3]
+        for reason, page in REASON_PAGES.items()
+        if page.read_text().splitlines()[:3] != [f"# `{reason}`", "", f"**{REASONS[reason]}**"]
+    }
+    assert wrong == {}
+
+
+def test_the_index_of_reasons_is_what_the_code_says() -> None:
+    """The index lists the reasons and the steps with the code's own words, in the code's order."""
+    index = (ROOT / "docs/reasons/README.md").read_text()
+    assert re.findall(r"^\| \[`(\w+)`\]\((\w+)\.md\) \| (.*) \|$", index, re.MULTILINE) == [
+        (reason, reason, meaning) for reason, meaning in REASONS.items()
+    ]
+    assert re.findall(r"^\d\. `(\w+)`: (.*)$", index, re.MULTILINE) == list(DECIDERS.items())
+
+
+@pytest.mark.parametrize("reason", REASONS)
+def test_answers_on_a_page_have_its_reason(reason: str) -> None:
+    """Each answer that a page shows is given the reason of that page, and its query asks for it."""
+    page = REASON_PAGES[reason].read_text()
+    block = re.search(r"^```text\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    assert block
+    decisions = {}
+    for line in block[1].splitlines():
+        parts = ["" if part == "-" else part for part in line.split(maxsplit=3)]
+        state, code, extended, description = parts
+        decisions[line] = reason_of(Report("1", "s@example.com", state, code, extended, description)).reason
+    assert set(decisions.values()) == {reason}, decisions
+    assert f'smtpeter_failures_by_reason_total{{reason="{reason}"}}' in page

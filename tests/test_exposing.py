@@ -23,6 +23,9 @@ HOLD: Final = ("--metrics.birth-hold", "2s")
 
 FAMILIES: Final = {
     "smtpeter_failures_total": "counter",
+    "smtpeter_failures_by_reason_total": "counter",
+    "smtpeter_failures_by_provider_total": "counter",
+    "smtpeter_failures_by_tag_total": "counter",
     "smtpeter_last_failure_timestamp_seconds": "gauge",
     "smtpeter_exporter_build_info": "gauge",
     "smtpeter_exporter_commit_batch_size": "histogram",
@@ -35,6 +38,7 @@ FAMILIES: Final = {
     "smtpeter_exporter_label_sets": "gauge",
     "smtpeter_exporter_ledger_size_bytes": "gauge",
     "smtpeter_exporter_ledger_writable": "gauge",
+    "smtpeter_exporter_reason_decisions_total": "counter",
     "smtpeter_exporter_refused_total": "counter",
     "smtpeter_exporter_request_duration_seconds": "histogram",
     "smtpeter_exporter_signature_required": "gauge",

@@ -22,7 +22,9 @@ from schemathesis.specs.openapi.checks import (
 
 from exporter.app import public_app
 from exporter.errors import REFUSAL_REASONS
+from exporter.failure import Classifier
 from exporter.labels import LabelSets
+from exporter.providers import Providers
 from exporter.telemetry import Telemetry
 from exporter.verification import VerificationFiles
 from exporter.webhook import Failures
@@ -103,7 +105,8 @@ def test_the_document_is_valid() -> None:
 def test_paths_are_the_routes(folder: Path) -> None:
     """All routes of the application are described, method by method, and no others."""
     # Routes are made of the classes; what these would call is not needed.
-    failures = Failures(None, None, LabelSets(()), Telemetry())  # type: ignore[arg-type]
+    classifier = Classifier(LabelSets(()), Providers({}), ())
+    failures = Failures(None, classifier, None, Telemetry())  # type: ignore[arg-type]
     app = public_app(failures, Telemetry(), prefix="", files=VerificationFiles(folder))
     routes = {
         f"{method.method} {route.path}"

@@ -1,0 +1,233 @@
+"""Log lines: no local part of an address is readable in any of them, and one event is one line that reads back."""
+
+import io
+import json
+import logging
+import re
+import sys
+from collections.abc import Iterator
+from typing import Any, Final
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter.logs import LineFormatter, configure, mask
+
+FORMATS: Final = {"logfmt": LineFormatter(as_json=False), "json": LineFormatter(as_json=True)}
+each_format = pytest.mark.parametrize("form", FORMATS)
+
+
+def read(form: str, line: str) -> dict[str, str]:
+    """The fields of a line; all of the line must be fields."""
+    if form == "json":
+        fields: dict[str, str] = json.loads(line)
+        return fields
+    pair = r'([a-z_]+)=("(?:[^"\\]|\\.)*"|[^\s"=\\]+)'
+    assert re.fullmatch(rf"{pair}( {pair})*", line, re.ASCII)
+    return {key: json.loads(text) if text.startswith('"') else text for key, text in re.findall(pair, line)}
+
+
+def line_of(form: str, message: str, *args: object, **fields: Any) -> str:
+    """The line of a record of 2023, with ``fields`` as its ``extra``."""
+    record = {"created": 1_700_000_000.25, "levelname": "DEBUG", "msg": message, "args": args}
+    return FORMATS[form].format(logging.makeLogRecord(record | fields))
+
+
+def fields_of(form: str, message: str, *args: object, **fields: Any) -> dict[str, str]:
+    """The fields that the record's line reads back as, without time and level."""
+    line = line_of(form, message, *args, **fields)
+    assert line.splitlines() == [line]
+    return {key: value for key, value in read(form, line).items() if key not in {"ts", "level"}}
+
+
+# Masking.
+
+
+@pytest.mark.parametrize(
+    ("text", "masked"),
+    [
+        ("", ""),
+        ("no address", "no address"),
+        ("jane.doe@example.com", "***@example.com"),
+        ("550 5.1.1 <jane.doe@example.com>: unknown", "550 5.1.1 <***@example.com>: unknown"),
+        ("jane@example.com,joe@example.org;(j@e.nl)", "***@example.com,***@example.org;(***@e.nl)"),
+        ("first\njane@example.com\nlast", "first\n***@example.com\nlast"),
+        ('to "jane doe"@example.com', "to ***@example.com"),
+        (r'to "jane \"jr\" doe"@example.com', "to ***@example.com"),
+        (r'to "jane \"jr\""@example.com', "to ***@example.com"),
+        (r'to "\"\""@example.com', "to ***@example.com"),
+        ('"Jane" <jane@example.com>', '"Jane" <***@example.com>'),
+        ("o'brien+tag@example.com", "***@example.com"),
+        ("jane=example.com@lists.example.org", "***@lists.example.org"),
+        ("jane@example.com@example.org", "***@example.org"),
+        ("id=1&recipient=jane%40example.com", "***@example.com"),
+        ("用户@例子.cn", "***@例子.cn"),
+        ("jane\uff20example.com", "***@example.com"),  # a full-width at sign, as CJK servers write it
+        ("jane\ufe6bexample.com", "***@example.com"),  # a small one
+        ("@example.com", "***@example.com"),
+        ("jane@", "***@"),
+        ("jane@[192.0.2.1]", "***@[192.0.2.1]"),
+        ("@", "***@"),
+        ("jane@example.com/joe@example.org", "***@example.org"),
+    ],
+)
+def test_masks_local_parts(text: str, masked: str) -> None:
+    """What stands before an at sign, up to a blank or a bracket or a quoted part, is ``***``; the rest stays."""
+    assert mask(text) == masked
+    assert mask(masked) == masked
+
+
+# Greek letters are in the local parts only: none of them may get through.
+GREEK: Final = st.sampled_from("αβγδεζηθικλμνξοπρστυφχψω")
+ATOM: Final = st.lists(GREEK | st.sampled_from("!#$%&'*+-/=?^_`{|}~."), min_size=1, max_size=30).map("".join)
+QUOTED: Final = st.lists(
+    GREEK | st.sampled_from([*" !#,;:<>()[]@.", r"\"", r"\\", r"\ "]), min_size=1, max_size=30
+).map(lambda pieces: f'"{"".join(pieces)}"')
+ADDRESS: Final = st.builds(
+    "{}{}{}".format, ATOM | QUOTED, st.sampled_from(["@", "%40", "\uff20"]), st.just("example.com")
+)
+FRAMES: Final = st.sampled_from(
+    [
+        "{}",
+        "<{}>",
+        "({})",
+        "[{}]",
+        "mailto:{}",
+        "rfc822;{}",
+        "to={},",
+        "5.1.1 {}: unknown",
+        "'{}'",
+        '"{}"',
+        "a\r\n{}\tb",
+    ]
+)
+ANSWER: Final = st.lists(st.builds(str.format, FRAMES, ADDRESS), min_size=1, max_size=4).map(" ".join)
+
+
+@given(text=ANSWER)
+def test_masks_any_address(text: str) -> None:
+    """Addresses of all forms that RFC 5321 and RFC 6531 know, in the ways that servers write them, are all masked."""
+    masked = mask(text)
+    assert re.findall("[\u03b1-\u03c9]", masked) == []
+    assert masked.count("@example.com") == len(re.findall("(?:@|%40|\uff20)example\\.com", text))
+
+
+@given(text=st.text(st.characters() | st.sampled_from('@" \\<>'), max_size=60))
+def test_masks_any_text(text: str) -> None:
+    """Any text can be masked; without a sign for "at" it stays as it is, and masking it again changes nothing."""
+    masked = mask(text)
+    assert mask(masked) == masked
+    assert masked == text or re.search("[@\uff20\ufe6b]|%40", text)
+
+
+@pytest.mark.parametrize("piece", ['"', '"\\', "@", "a@", '"a"', "%40", " ", '"a\\"', "a"])
+def test_masks_long_texts(piece: str) -> None:
+    """A description that fills the body is masked too, whatever it repeats."""
+    text = (piece * 65_536)[:65_536]
+    assert mask(f"{text} jane@example.com").endswith("***@example.com")
+
+
+# Lines.
+
+
+def test_a_line_in_logfmt() -> None:
+    """Time in UTC, level, message, then the fields in their order; quoted only where a value needs it."""
+    line = line_of("logfmt", "counted %s", 1, id="1", why='a "b"\n', code=550, none=None, empty="", path="/a?b")
+    assert line == (
+        'ts=2023-11-14T22:13:20.250+00:00 level=debug msg="counted 1" id=1 why="a \\"b\\"\\n" code=550 path=/a?b'
+    )
+
+
+def test_a_line_in_json() -> None:
+    """The same as an object, with the same keys in the same order, all values texts."""
+    line = line_of("json", "counted %s", 1, id="1", why='a "b"\n', code=550, none=None, empty="", path="/a?b")
+    assert line == (
+        '{"ts": "2023-11-14T22:13:20.250+00:00", "level": "debug", "msg": "counted 1", "id": "1", '
+        '"why": "a \\"b\\"\\n", "code": "550", "path": "/a?b"}'
+    )
+
+
+@each_format
+def test_descriptions_are_masked(form: str) -> None:
+    """Addresses are masked in every field, in the message and its arguments, and in values that are no texts."""
+    fields = {"recipient": "jane@e.com", "description": "no <jane@e.com>\r\nhere", "tags": ("jane@e.com",), "id": "1"}
+    assert fields_of(form, "lost %s", "jane@e.com", **fields) == {
+        "msg": "lost ***@e.com",
+        "recipient": "***@e.com",
+        "description": "no <***@e.com>\r\nhere",
+        "tags": "(***@e.com',)",
+        "id": "1",
+    }
+
+
+@each_format
+def test_exceptions(form: str) -> None:
+    """An exception is its last line, masked, and the places it came through, the innermost first; no traceback."""
+
+    def fail() -> None:
+        raise ValueError("bad\n<jane@example.com>")
+
+    try:
+        fail()
+    except ValueError:
+        fields = fields_of(form, "failed", exc_info=sys.exc_info())
+    places = fields.pop("at").split(" < ")
+    assert fields == {"msg": "failed", "error": "ValueError: bad\n<***@example.com>"}
+    assert [re.sub(r"[0-9]+", "N", place) for place in places] == [
+        "fail (test_logs.py:N)",
+        "test_exceptions (test_logs.py:N)",
+    ]
+
+
+TEXTS: Final = st.text(st.characters() | st.sampled_from('\r\n\x85\u2028\0="\\ \x1b@\ud800'), max_size=30)
+
+
+@each_format
+@given(message=TEXTS, why=TEXTS, answer=ANSWER)
+def test_any_line_reads_back(form: str, message: str, why: str, answer: str) -> None:
+    """Any texts make one line, printable throughout, which reads back as the masked texts; empty ones are left out."""
+    line = line_of(form, message.replace("%", "%%"), why=why, answer=answer)
+    assert line.isprintable()
+    written = {"msg": mask(message.replace("%", "%%")), "why": mask(why), "answer": mask(answer)}
+    fields = read(form, line)
+    assert (fields.pop("ts"), fields.pop("level")) == ("2023-11-14T22:13:20.250+00:00", "debug")
+    assert fields == {key: value for key, value in written.items() if value}
+
+
+# The process.
+
+
+@pytest.fixture
+def _root() -> Iterator[None]:
+    """The loggers as they were, after a test that configures them."""
+    loggers = [logging.getLogger(), logging.getLogger("waitress")]
+    before = [(logger.level, logger.handlers[:]) for logger in loggers]
+    logging.getLogger().handlers.clear()
+    yield
+    for logger, (level, handlers) in zip(loggers, before, strict=True):
+        logger.setLevel(level)
+        logger.handlers[:] = handlers
+
+
+@pytest.mark.usefixtures("_root")
+@pytest.mark.parametrize(
+    ("level", "shown"),
+    [
+        ("debug", ["d", "i", "w", "waits", "breaks"]),
+        ("info", ["i", "w", "breaks"]),
+        ("warning", ["w", "breaks"]),
+        ("error", ["breaks"]),
+    ],
+)
+@each_format
+def test_levels(form: str, level: str, shown: list[str]) -> None:
+    """Lines from the level on are written, of any logger; what the server warns of is for those who debug."""
+    stream = io.StringIO()
+    configure(level, form, stream)
+    log, waitress = logging.getLogger("exporter.test"), logging.getLogger("waitress.queue")
+    for write, message in [(log.debug, "d"), (log.info, "i"), (log.warning, "w")]:
+        write(message)
+    waitress.warning("waits")
+    waitress.error("breaks")
+    assert [read(form, line)["msg"] for line in stream.getvalue().splitlines()] == shown
