@@ -191,7 +191,8 @@ def test_turns_headers_that_come_twice_away(guarded: Guarded, name: str, reason:
     before = guarded.running.samples()
     raw = "\r\n".join([f"POST {PATH} HTTP/1.1", *lines, other, "", ""]).encode() + body
     assert exchange(guarded.running.public, raw).status == 403
-    assert changes(before, guarded.running.samples()) == refused(reason)
+    raised = changes(before, guarded.running.samples())
+    assert {name: by for name, by in raised.items() if "lookups" not in name} == refused(reason)
 
 
 def test_a_key_that_takes_the_place_of_another_is_seen(guarded: Guarded) -> None:
