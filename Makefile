@@ -4,7 +4,7 @@ BIN := .venv/bin
 # The servers that the tests start: the system's if it has them, else those that tests/servers.sh brings.
 export PATH := $(CURDIR)/.servers/usr/bin:$(CURDIR)/.servers/usr/sbin:$(PATH)
 
-.PHONY: help run test lint bench fuzz hostile docs lock clean
+.PHONY: help run test lint bench fuzz hostile rules docs lock clean
 
 help: ## Show what can be made.
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -30,6 +30,7 @@ lint: .venv/dev ## Check style, types, and that generated files are up to date.
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python docs/generate.py --check
+	$(BIN)/python deploy/prometheus/make_rules.py --check
 
 bench: .venv/dev ## Measure against what one would write by hand, and against history; needs wrk and two cores.
 	$(BIN)/python bench/throughput.py
@@ -42,6 +43,9 @@ fuzz: .venv/dev ## Send 100,000 mutated requests; exits 1 on a fault, a wrong co
 
 hostile: .venv/dev ## Measure good clients and scrapes beside 200 and 1,500 hostile connections.
 	$(BIN)/python -m bench.hostile
+
+rules: .venv/dev ## Write Prometheus's rules anew from deploy/prometheus/thresholds.toml.
+	$(BIN)/python deploy/prometheus/make_rules.py
 
 docs: .venv/dev ## Write the generated part of the documentation anew.
 	$(BIN)/python docs/generate.py
