@@ -25,7 +25,7 @@ def _duration(value: object) -> None:
 
 def _url(value: object) -> None:
     if not isinstance(value, str) or not re.fullmatch(r"https?://[^\s\"{}<>]+[^\s\"{}<>/]", value):
-        raise ValueError("a URL such as https://grafana.example.com, without / at the end")
+        raise ValueError("a URL such as https://grafana.example.com, without / at its end")
 
 
 def _pattern(value: object) -> None:
