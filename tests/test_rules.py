@@ -69,24 +69,24 @@ def test_changed_thresholds_change_the_rules(tmp_path: Path) -> None:
     text = (PROMETHEUS / "thresholds.toml").read_text()
     changed = tmp_path / "mine.toml"
     changed.write_text(
-        text.replace("floor = 100", "floor = 321").replace("http://127.0.0.1:3000", "https://grafana.example.org")
+        text.replace("floor = 50", "floor = 321").replace("http://127.0.0.1:3000", "https://grafana.example.org")
     )
     assert make_rules("--thresholds", str(changed), "--out", str(tmp_path)).returncode == 0
     before, after = (PROMETHEUS / "alerts.yaml").read_text(), (tmp_path / "alerts.yaml").read_text()
-    assert after == before.replace("> 100\n", "> 321\n").replace("http://127.0.0.1:3000", "https://grafana.example.org")
+    assert after == before.replace("> 50\n", "> 321\n").replace("http://127.0.0.1:3000", "https://grafana.example.org")
     assert (tmp_path / "rules.yaml").read_text() == (PROMETHEUS / "rules.yaml").read_text()
 
 
 @pytest.mark.parametrize(
     ("line", "instead", "message"),
     [
-        ("floor = 20", "floor = '20'", "spike.warning.floor = '20': expected a number, not negative"),
-        ("floor = 20", "floor = -1", "spike.warning.floor = -1: expected a number, not negative"),
-        ("floor = 20", "floor = true", "spike.warning.floor = True: expected a number, not negative"),
-        ("floor = 20", "flour = 20", "spike.warning.floor: missing"),
+        ("floor = 15", "floor = '15'", "spike.warning.floor = '15': expected a number, not negative"),
+        ("floor = 15", "floor = -1", "spike.warning.floor = -1: expected a number, not negative"),
+        ("floor = 15", "floor = true", "spike.warning.floor = True: expected a number, not negative"),
+        ("floor = 15", "flour = 15", "spike.warning.floor: missing"),
         (
-            "floor = 20",
-            "floor = 20\nfoo = 1",
+            "floor = 15",
+            "floor = 15\nfoo = 1",
             "spike.warning.foo: unknown; expected one of floor, factor, deviations, for",
         ),
         ("[silence]\nfailures", "[[silence]]\nfailures", "silence = [{'failures': 20}]: expected a table"),
@@ -94,7 +94,10 @@ def test_changed_thresholds_change_the_rules(tmp_path: Path) -> None:
         (
             'grafana = "http://127.0.0.1:3000"',
             'grafana = "127.0.0.1:3000/"',
-            "links.grafana = '127.0.0.1:3000/': expected a URL such as https://grafana.example.com, without / at its end",
+            (
+                "links.grafana = '127.0.0.1:3000/': "
+                "expected a URL such as https://grafana.example.com, without / at its end"
+            ),
         ),
         (
             'job = ".*smtpeter.*"',
@@ -106,7 +109,7 @@ def test_changed_thresholds_change_the_rules(tmp_path: Path) -> None:
             'replica_labels = ["in-stance"]',
             "exporters.replica_labels = ['in-stance']: expected a list of names of labels",
         ),
-        ("[keys]", "[keys", "Expected ']' at the end of a table declaration (at line 72, column 6): expected TOML"),
+        ("[keys]", "[keys", "Expected ']' at the end of a table declaration (at line 76, column 6): expected TOML"),
     ],
 )
 def test_mistakes_in_the_thresholds_are_told(line: str, instead: str, message: str, tmp_path: Path) -> None:

@@ -56,6 +56,7 @@ _SHAPE: Final = {
         "critical": _TIMED,
     },
     "elevated": {"warning": _TIMED},
+    "new_status": {"failures": _number},
     "silence": {"failures": _number},
     "unclassified": {"share": _number, "failures": _number},
     "refusals": {"warning": _LIMITS, "critical": {"in_15m": _number, "in_6h": _number}},
