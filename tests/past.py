@@ -1,0 +1,228 @@
+"""Give a Prometheus a past: failures of simulated traffic, and what the recording rules make of them.
+
+What takes an alert a day or a week to know (what is usual) is there at once, and two weeks are evaluated in minutes.
+"""
+
+import json
+import subprocess
+import tempfile
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import takewhile
+from pathlib import Path
+from random import Random
+from typing import Any, Final, NamedTuple, TextIO
+from urllib.parse import urlencode
+
+import yaml
+
+from exporter.collector import USUAL_CLASSES
+from exporter.labels import labels_of
+from exporter.reason import REASONS
+from exporter.traffic import Event
+from exporter.traffic_answers import ANSWERS
+from tests.running import Client, free_port, server, until
+
+RULES: Final = Path(__file__).parent.parent / "deploy/prometheus"
+STRANGERS: Final = 20  # unsigned calls a day
+MINUTE: Final = 60
+QUIET: Final = 4  # minutes after which an unchanged series is written again: Prometheus forgets it after five
+MOST_STEPS: Final = 10_000  # of one query, or Prometheus refuses it
+_PROVIDERS: Final = {answer.provider for answer in ANSWERS}
+
+Sums = dict[str, float]
+"""What an exporter shows: each series as OpenMetrics writes it but without job and instance, and its value."""
+
+Sample = tuple[float, str]
+"""When, and the value as Prometheus writes it."""
+
+
+class Alert(NamedTuple):
+    """An alerting rule; durations in seconds."""
+
+    name: str
+    severity: str
+    expression: str
+    hold: int
+    keep: int
+
+
+class Firing(NamedTuple):
+    """An alert that fired, with which labels, and from when on."""
+
+    alert: Alert
+    labels: Mapping[str, str]
+    begin: float
+
+
+def before(end: float, traffic: Iterator[Event]) -> Iterator[Event]:
+    """The traffic that comes before ``end``."""
+    return takewhile(lambda event: event.at < end, traffic)
+
+
+def load(data: Path, jobs: Mapping[str, Iterator[Event]], begin: int, end: int, *, instance: str = "a:1") -> None:
+    """Make the past of each job in the folder ``data`` of a Prometheus: its traffic, and the recorded series."""
+    with tempfile.TemporaryDirectory(dir=data.parent) as folder:
+        history = Path(folder) / "history.txt"
+        with history.open("w") as file:
+            for job, traffic in jobs.items():
+                _write(file, f'job="{job}",instance="{instance}"', traffic, begin, end)
+            file.write("# EOF\n")
+        backfill = "create-blocks-from openmetrics --max-block-duration=1000h"
+        _promtool(backfill, history, data)
+        for number, rules in enumerate(_levels()):
+            level = Path(folder) / f"level-{number}.txt"
+            with over(data) as address, level.open("w") as file:
+                for rule in rules:
+                    for labels, samples in evaluate(rule["expr"], address, begin, end):
+                        target = ",".join(f'{name}="{text}"' for name, text in labels.items())
+                        series = f"{rule['record']}{{{target}}}"
+                        file.writelines(f"{series} {value} {at}\n" for at, value in samples)
+                file.write("# EOF\n")
+            _promtool(backfill, level, data)
+
+
+def _promtool(words: str, *files: Path) -> None:
+    subprocess.run([server("promtool"), "tsdb", *words.split(), *map(str, files)], check=True, capture_output=True)
+
+
+def _write(file: TextIO, target: str, traffic: Iterator[Event], begin: int, end: int) -> None:
+    written: dict[str, tuple[float, int]] = {}
+    for minute, shown in _minutes(traffic, begin, end):
+        for series, value in shown.items():
+            last, at = written.get(series, (None, 0))
+            if value != last or minute - at >= QUIET * MINUTE:
+                name, brace, labels = series.partition("{")
+                file.write(f"{name}{{{target}{',' if brace else '}'}{labels} {value} {minute}\n")
+                written[series] = value, minute
+
+
+def _minutes(traffic: Iterator[Event], begin: int, end: int) -> Iterator[tuple[int, Sums]]:
+    """For each minute its end, and what the exporter shows then: a new series is held at 0 in its first minute."""
+    strangers = Random(begin)  # noqa: S311 -- a simulation
+    last, answered = "smtpeter_last_failure_timestamp_seconds", "smtpeter_exporter_request_duration_seconds_count"
+    unsigned = 'smtpeter_exporter_refused_total{reason="unsigned"}'
+    shown: Sums = {
+        **{f'smtpeter_failures_by_reason_total{{reason="{reason}"}}': 0 for reason in REASONS},
+        **{_provider(provider, code): 0 for provider in _PROVIDERS for code in USUAL_CLASSES},
+        **dict.fromkeys(("smtpeter_exporter_ledger_writable", "up"), 1),
+        **dict.fromkeys((last, answered, unsigned), 0),
+        'smtpeter_exporter_refused_total{reason="key_unavailable"}': 0,
+        'smtpeter_exporter_keys{state="stale"}': 0,
+        "smtpeter_exporter_label_overflow_total": 0,
+    }
+    sums: Counter[str] = Counter()
+    event = next(traffic, None)
+    for minute in range(begin, end, MINUTE):
+        while event and event.at < minute:
+            answer = event.answer
+            state, code_class, extended = labels_of(answer.state, answer.code, answer.extended)
+            labels = f'state="{state}",code_class="{code_class}",extended="{extended}"'
+            sums[f"smtpeter_failures_total{{{labels}}}"] += 1
+            sums[f'smtpeter_failures_by_reason_total{{reason="{answer.reason}"}}'] += 1
+            sums[_provider(answer.provider, code_class)] += 1
+            sums[answered] += 1
+            shown[last] = round(event.at)
+            event = next(traffic, None)
+        shown |= {series: value if series in shown else 0 for series, value in sums.items()}
+        sums[unsigned] += strangers.random() < STRANGERS / 1_440
+        yield minute, shown
+
+
+def _provider(provider: str, code_class: str) -> str:
+    return f'smtpeter_failures_by_provider_total{{provider="{provider}",code_class="{code_class}"}}'
+
+
+def _levels() -> Iterator[list[dict[str, Any]]]:
+    """The recording rules: those first that need no other, then those that need only these, and so on."""
+    left = _rules("rules.yaml")
+    while left:
+        names = {rule["record"] for rule in left}
+        ready = [rule for rule in left if not _names(rule["expr"]) & names]
+        yield ready
+        left = [rule for rule in left if rule not in ready]
+
+
+def _names(expression: str) -> set[str]:
+    return set("".join(one if one.isalnum() or one in "_:" else " " for one in expression).split())
+
+
+def _rules(file: str) -> list[dict[str, Any]]:
+    return [rule for group in yaml.safe_load((RULES / file).read_text())["groups"] for rule in group["rules"]]
+
+
+@contextmanager
+def over(data: Path) -> Iterator[str]:
+    """A Prometheus that only looks at the past in ``data``; its address."""
+    address = f"127.0.0.1:{free_port()}"
+    config = data.with_name("past.yml")
+    config.write_text("scrape_configs: []\n")
+    flags = [f"--config.file={config}", f"--storage.tsdb.path={data}", f"--web.listen-address={address}"]
+    flags += ["--storage.tsdb.retention.time=10y", "--query.max-samples=500000000", "--query.timeout=30m"]
+    with data.with_name("past.log").open("wb") as log:
+        process = subprocess.Popen([server("prometheus"), *flags], stdout=log, stderr=log)
+
+    def ready() -> bool:
+        assert process.poll() is None, data.with_name("past.log").read_text()
+        try:
+            with Client(address) as client:
+                return client.request("GET", "/-/ready").status == 200
+        except OSError:
+            return False
+
+    try:
+        until(ready)
+        yield address
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def alerts() -> list[Alert]:
+    """The alerts, as they are shipped."""
+    units = {"s": 1, "m": 60, "h": 3_600}
+    return [
+        Alert(
+            rule["alert"],
+            rule["labels"]["severity"],
+            rule["expr"],
+            *(int(text[:-1]) * units[text[-1]] for text in (rule.get("for", "0s"), rule.get("keep_firing_for", "0s"))),
+        )
+        for rule in _rules("alerts.yaml")
+    ]
+
+
+def evaluate(expression: str, address: str, begin: int, end: int) -> Iterator[tuple[dict[str, str], list[Sample]]]:
+    """What an expression gives at each minute from ``begin`` on: labels and samples; a series may come in parts."""
+    for start in range(begin, end, MOST_STEPS * MINUTE):
+        span = {"start": start, "end": min(start + MOST_STEPS * MINUTE, end) - MINUTE, "step": MINUTE}
+        with Client(address) as client:
+            answer = client.request("GET", f"/api/v1/query_range?{urlencode({'query': expression, **span})}")
+        assert answer.status == 200, answer.text
+        for series in json.loads(answer.body)["data"]["result"]:
+            series["metric"].pop("__name__", None)
+            yield series["metric"], series["values"]
+
+
+def firings(alert: Alert, address: str, begin: int, end: int) -> Iterator[Firing]:
+    """When the alert began to fire between two times, evaluated each minute, for each of its label sets."""
+    active: dict[str, list[float]] = defaultdict(list)
+    for labels, samples in evaluate(alert.expression, address, begin, end):
+        active[json.dumps(labels, sort_keys=True)] += [at for at, _ in samples]
+    for key, times in active.items():
+        yield from (Firing(alert, json.loads(key), at) for at in _begins(times, alert))
+
+
+def _begins(times: Sequence[float], alert: Alert) -> Iterator[float]:
+    """When an alert that is active at these times begins to fire."""
+    since = last = float("-inf")
+    firing = False
+    for at in times:
+        if at - last > MINUTE:
+            since = at
+            firing = firing and at - last <= MINUTE + alert.keep
+        if not firing and at - since >= alert.hold:
+            firing = True
+            yield at
+        last = at

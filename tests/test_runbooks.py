@@ -1,0 +1,476 @@
+"""Whoever is woken finds a page whose queries and names are right, and Alertmanager does as the example says."""
+
+import json
+import re
+import shlex
+import subprocess
+import tomllib
+from collections.abc import Iterator, Mapping
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Final
+
+import promql_parser
+import pytest
+import yaml
+
+from exporter.errors import REFUSAL_REASONS
+from exporter.settings import SETTINGS
+from tests.running import Client, free_port, server, until
+
+ROOT: Final = Path(__file__).parent.parent
+PAGES: Final = {path.stem: path.read_text() for path in sorted((ROOT / "docs/runbooks").glob("SMTPeter*.md"))}
+TEXTS: Final = PAGES | {
+    "README": (ROOT / "docs/runbooks/README.md").read_text(),
+    "../alerts": (ROOT / "docs/alerts.md").read_text(),
+}
+ALERTS: Final = [
+    rule
+    for group in yaml.safe_load((ROOT / "deploy/prometheus/alerts.yaml").read_text())["groups"]
+    for rule in group["rules"]
+]
+THRESHOLDS: Final = tomllib.loads((ROOT / "deploy/prometheus/thresholds.toml").read_text())
+EXAMPLE: Final = ROOT / "deploy/alertmanager/alertmanager.yml"
+
+SEVERITIES: Final = {
+    name: [rule["labels"]["severity"] for rule in ALERTS if rule["alert"] == name]
+    for name in dict.fromkeys(rule["alert"] for rule in ALERTS)
+}
+"""The alerts, each with its levels in the order of the file."""
+LABELS: Final[Mapping[str, Mapping[str, str]]] = {
+    "SMTPeterFailuresSpike": {"reason": "REASON"},
+    "SMTPeterReputationSpike": {"reason": "REASON"},
+    "SMTPeterSignatureRefusals": {"reason": "REASON"},
+    "SMTPeterNewStatus": {"extended": "EXTENDED"},
+    "SMTPeterReplicaDown": {"instance": "INSTANCE"},
+    "SMTPeterLedgerNotWritable": {"instance": "INSTANCE"},
+}
+"""What an alert has besides alertname, severity and job."""
+HEADINGS: Final = ["What it means", "First look", "Causes", "What to do", "To silence it"]
+
+
+def blocks(text: str, language: str) -> list[str]:
+    """The code blocks in a language."""
+    found: list[str] = re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    return found
+
+
+def quoted(text: str) -> list[str]:
+    """What stands in backticks in the text, code blocks left out."""
+    found: list[str] = re.findall(r"`([^`]+)`", re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL))
+    return [" ".join(word.split()) for word in found]
+
+
+def metrics_in(query: str) -> set[str]:
+    """The names of the metrics that a query asks for. Raises ValueError when it is no PromQL."""
+    names = set()
+
+    def visit(part: promql_parser.Expr) -> None:
+        if isinstance(part, promql_parser.MatrixSelector):
+            part = part.vector_selector
+        if isinstance(part, promql_parser.VectorSelector):
+            names.add(part.name or "")
+
+    promql_parser.walk(promql_parser.parse(query), visit)
+    return names
+
+
+def known_metrics() -> set[str]:
+    """What the exporter exposes, what the rules record, and up."""
+    reference = re.findall(r"^\| `(smtpeter_\w+)` \| (\w+)", (ROOT / "docs/reference.md").read_text(), re.MULTILINE)
+    recorded = [
+        rule["record"]
+        for group in yaml.safe_load((ROOT / "deploy/prometheus/rules.yaml").read_text())["groups"]
+        for rule in group["rules"]
+    ]
+    parts = {f"{name}_{part}" for name, kind in reference if kind == "histogram" for part in ("bucket", "sum", "count")}
+    return {name for name, kind in reference if kind != "histogram"} | parts | {*recorded, "up"}
+
+
+def silences(text: str) -> list[list[str]]:
+    """The arguments of the lines that silence, those after ``amtool silence add``."""
+    commands = [shlex.split(block.replace("\\\n", " ")) for block in blocks(text, "sh")]
+    return [command[3:] for command in commands if command[:3] == ["amtool", "silence", "add"]]
+
+
+def test_each_alert_has_a_page_and_each_page_an_alert() -> None:
+    """docs/runbooks has a page for each alert under its name, and the index lists them with their levels."""
+    assert list(SEVERITIES) == list(dict.fromkeys(rule["alert"] for rule in ALERTS))
+    assert set(PAGES) == set(SEVERITIES)
+    rows = re.findall(r"^\| \[(\w+)\]\((\w+)\.md\) \| ([a-z, ]+) \|", TEXTS["README"], re.MULTILINE)
+    assert rows == [(name, name, ", ".join(levels)) for name, levels in SEVERITIES.items()]
+
+
+def test_the_table_of_alerts_is_the_files() -> None:
+    """docs/alerts.md lists the alerts in the file's order, with levels and runbook, and the reasons of reputation."""
+    rows = re.findall(
+        r"^\| `(\w+)` \| ([a-z, ]+) \| .+ \| \[runbook\]\(runbooks/(\w+)\.md\) \|$", TEXTS["../alerts"], re.MULTILINE
+    )
+    assert rows == [(name, ", ".join(levels), name) for name, levels in SEVERITIES.items()]
+    for text in (TEXTS["../alerts"], PAGES["SMTPeterReputationSpike"]):
+        assert set(THRESHOLDS["reputation"]["reasons"]) <= set(quoted(text))
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_pages_are_of_one_form(name: str) -> None:
+    """A page has its title, the five headings, queries and one silence, says what both levels mean, and is short."""
+    page = PAGES[name]
+    assert page.startswith(f"# {name}\n")
+    assert [heading.split(" and ")[0] for heading in re.findall(r"^## (.*)$", page, re.MULTILINE)] == HEADINGS
+    assert blocks(page, "promql")
+    assert len(silences(page)) == 1
+    assert len(page.splitlines()) <= 60
+    levels = {level.lower() for level in re.findall(r"\*(Warning|Critical)\*", page)}
+    assert levels == (set(SEVERITIES[name]) if len(SEVERITIES[name]) > 1 else set())
+
+
+@pytest.mark.parametrize("rule", ALERTS, ids=lambda rule: f"{rule['alert']}-{rule['labels']['severity']}")
+def test_links_of_alerts_lead_somewhere(rule: Mapping[str, Any]) -> None:
+    """runbook_url is the alert's page, dashboard_url one of the dashboards, with a value for variables that it has."""
+    links, annotations = THRESHOLDS["links"], rule["annotations"]
+    assert annotations["runbook_url"] == f"{links['docs']}/runbooks/{rule['alert']}.md"
+    assert rule["alert"] in PAGES
+    base, _, query = annotations["dashboard_url"].partition("?")
+    dashboards = {board["uid"]: board for board in dashboard_files()}
+    assert base.removeprefix(f"{links['grafana']}/d/") in dashboards
+    variables = {one["name"] for one in dashboards[base.rpartition("/")[2]]["templating"]["list"]}
+    assert set(re.findall(r"var-(\w+)=", query)) <= variables
+
+
+def dashboard_files() -> list[dict[str, Any]]:
+    """The dashboards."""
+    return [json.loads(path.read_text()) for path in sorted((ROOT / "grafana").glob("*.json"))]
+
+
+def test_panels_that_are_named_exist() -> None:
+    """Each page names a dashboard and a panel that it has."""
+    panels = {
+        board["title"]: {
+            panel["title"] for part in board["panels"] for panel in (part, *part.get("panels", ())) if "title" in panel
+        }
+        for board in dashboard_files()
+    }
+    wrong = {}
+    for name, page in PAGES.items():
+        named = re.findall(r"Dashboard\s+\*([^*]+)\*,\s+panel\s+\*([^*]+)\*", page)
+        if not named or not all(" ".join(panel.split()) in panels.get(board, ()) for board, panel in named):
+            wrong[name] = named
+    assert wrong == {}
+
+
+def test_queries_are_promql_over_metrics_that_exist() -> None:
+    """Each query of a page can be parsed, and names only what the exporter exposes or the rules record."""
+    known = known_metrics()
+    asked = {query: metrics_in(query) for text in TEXTS.values() for query in blocks(text, "promql")}
+    assert len(asked) > len(PAGES)
+    assert {query: names - known for query, names in asked.items() if not names or names - known} == {}
+
+
+def test_metrics_that_are_named_exist() -> None:
+    """So do those that the text names."""
+    words = {word for text in TEXTS.values() for word in quoted(text) if re.fullmatch(r"smtpeter_\w+", word)}
+    assert words
+    assert words <= known_metrics()
+
+
+def test_thresholds_that_are_named_exist() -> None:
+    """Each `table.key` that a page names is one of thresholds.toml; only two alerts have none to raise."""
+    named = {
+        name: [
+            word.split(".")
+            for word in quoted(text)
+            if re.fullmatch(r"[a-z_]+(\.\w+)+", word) and word.split(".")[0] in THRESHOLDS
+        ]
+        for name, text in TEXTS.items()
+    }
+    for name, words in named.items():
+        for word in words:
+            table: Any = THRESHOLDS
+            for key in word:
+                assert key in table, f"{name}: {'.'.join(word)}"
+                table = table[key]
+            assert not isinstance(table, dict), f"{name}: {'.'.join(word)} is a table"
+    assert {name for name in PAGES if not named[name]} == {"SMTPeterNewStatus", "SMTPeterLabelOverflow"}
+
+
+def test_settings_that_are_named_exist() -> None:
+    """Each `--dotted.flag` that a page names is a setting."""
+    words = {flag for text in TEXTS.values() for word in quoted(text) for flag in re.findall(r"--([a-z-.]+\w)", word)}
+    ours = {word for word in words if "." in word}
+    assert ours
+    assert ours <= {setting.name for setting in SETTINGS}
+
+
+def test_reasons_of_refusal_that_are_named_exist() -> None:
+    """The table of SMTPeterSignatureRefusals explains each reason that the alert watches, and those only."""
+    watched = {
+        reason
+        for rule in ALERTS
+        if rule["alert"] == "SMTPeterSignatureRefusals"
+        for pattern in re.findall(r'reason=~"([^"]+)"', rule["expr"])
+        for reason in pattern.split("|")
+    }
+    cells = re.findall(r"^\| (`.*?) \| ", PAGES["SMTPeterSignatureRefusals"], re.MULTILINE)
+    assert sorted(reason for cell in cells for reason in quoted(cell)) == sorted(watched)
+    assert watched <= set(REFUSAL_REASONS)
+
+
+def test_what_ready_says_is_what_the_code_says() -> None:
+    """The table of SMTPeterLedgerNotWritable quotes the ledger's own words."""
+    code = "".join((ROOT / "exporter" / name).read_text() for name in ("sqlite_file.py", "committer.py"))
+    said = re.findall(r"^\| `([^`]+)` \|", PAGES["SMTPeterLedgerNotWritable"], re.MULTILINE)[1:]
+    assert len(said) > 5
+    assert [words for words in said if words not in code] == []
+
+
+def test_links_of_pages_lead_somewhere() -> None:
+    """Each relative link of a page is a file, and what follows # a heading of it."""
+    broken = []
+    for name, text in TEXTS.items():
+        for link, anchor in re.findall(r"\]\(((?!https?:)[^)#]+)(?:#([^)]*))?\)", text):
+            target = (ROOT / "docs/runbooks" / f"{name}.md").parent.resolve() / link
+            headings = re.findall(r"^#+ (.*)$", target.read_text(), re.MULTILINE) if target.exists() else []
+            anchors = {re.sub(r"[^\w-]", "", heading.lower().replace(" ", "-")) for heading in headings}
+            if not target.exists() or (anchor and anchor not in anchors):
+                broken.append(f"{name}: {link}#{anchor}")
+    assert broken == []
+
+
+def test_a_page_numbers_its_causes_in_order() -> None:
+    """A numbered list of causes has no gap: other pages refer to the numbers."""
+    for name, page in PAGES.items():
+        numbers = [int(number) for number in re.findall(r"^(\d+)\. ", page, re.MULTILINE)]
+        assert all(after == before + 1 for before, after in pairwise([0, *numbers])), name
+
+
+@pytest.fixture(scope="module")
+def amtool() -> str:
+    """Path of a real amtool."""
+    return server("amtool")
+
+
+def test_the_example_is_a_configuration(amtool: str) -> None:
+    """Amtool finds nothing wrong with the example, and its template is there."""
+    done = subprocess.run([amtool, "check-config", EXAMPLE], check=False, capture_output=True, text=True)
+    assert (done.returncode, done.stdout.count("SUCCESS")) == (0, 2), done.stdout  # the file, and its template
+
+
+@pytest.mark.parametrize(
+    ("severity", "receiver"), [("critical", "pager"), ("warning", "mail"), ("info", "daily-mail"), ("", "mail")]
+)
+def test_severity_decides_on_the_receiver(amtool: str, severity: str, receiver: str) -> None:
+    """Critical alerts page, warnings and what is not known go by mail, information goes into the daily mail."""
+    command = [amtool, "config", "routes", "test", f"--config.file={EXAMPLE}", "alertname=A", f"severity={severity}"]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert done.stdout.split() == [receiver]
+
+
+def test_inhibitions_name_alerts_that_exist() -> None:
+    """Each alert name in inhibit_rules is one of ours, each severity one that such an alert has."""
+    rules = yaml.safe_load(EXAMPLE.read_text())["inhibit_rules"]
+    for matchers in (rule[side] for rule in rules for side in ("source_matchers", "target_matchers")):
+        values = dict(re.split("=~?", matcher, maxsplit=1) for matcher in matchers)
+        names = [name for name in SEVERITIES if re.fullmatch(values["alertname"].strip('"'), name)]
+        assert names
+        assert "SMTPeter.+" in values["alertname"] or len(names) == values["alertname"].count("|") + 1
+        if "severity" in values:
+            assert values["severity"].strip('"') in {level for name in names for level in SEVERITIES[name]}
+
+
+def test_mails_show_the_annotations(amtool: str, tmp_path: Path) -> None:
+    """A mail has summary, description and both links of each alert, and says what is over; its subject how many."""
+    annotations = {
+        "summary": "smtpeter: 312 failures in 15 minutes: blocked",
+        "description": "312 deliveries failed.",
+        "runbook_url": "https://example.com/runbook",
+        "dashboard_url": "https://example.com/dashboard",
+    }
+    alert = {
+        "status": "firing",
+        "labels": {"alertname": "SMTPeterReputationSpike", "severity": "critical"},
+        "annotations": annotations,
+        "startsAt": "2026-11-23T09:10:00+02:00",
+    }
+    over = alert | {"status": "resolved", "endsAt": "2026-11-23T09:40:00Z"}
+    data = tmp_path / "data.json"
+    data.write_text(json.dumps({"status": "firing", "alerts": [alert, over]}))
+
+    def rendered(name: str) -> str:
+        command = [amtool, "template", "render", f"--template.data={data}"]
+        template = [
+            f"--template.glob={EXAMPLE.parent / 'smtpeter.tmpl'}",
+            f'--template.text={{{{ template "{name}" . }}}}',
+        ]
+        return subprocess.run([*command, *template], check=True, capture_output=True, text=True).stdout
+
+    assert rendered("smtpeter.subject") == "[firing] smtpeter: 312 failures in 15 minutes: blocked (2 alerts)"
+    part = (
+        "smtpeter: 312 failures in 15 minutes: blocked\n"
+        "SMTPeterReputationSpike, critical, since 2026-11-23 07:10 UTC{}\n\n"
+        "312 deliveries failed.\n\n"
+        "What to do: https://example.com/runbook\n"
+        "Dashboard: https://example.com/dashboard"
+    )
+    assert re.split(r"\n\n\n+", rendered("smtpeter.text").strip()) == [
+        part.format(""),
+        part.format(", over since 2026-11-23 09:40 UTC"),
+    ]
+
+
+Status = Mapping[str, Any]
+
+
+class Alertmanager:
+    """A real Alertmanager with the example's routes and inhibitions, and receivers that tell nobody."""
+
+    def __init__(self, program: str, folder: Path) -> None:
+        example = yaml.safe_load(EXAMPLE.read_text())
+        quiet = {
+            "route": example["route"],
+            "receivers": [{"name": receiver["name"]} for receiver in example["receivers"]],
+            "inhibit_rules": example["inhibit_rules"],
+        }
+        (folder / "alertmanager.yml").write_text(yaml.safe_dump(quiet))
+        self.address = f"127.0.0.1:{free_port()}"
+        command = [
+            program,
+            f"--config.file={folder / 'alertmanager.yml'}",
+            f"--storage.path={folder / 'data'}",
+            f"--web.listen-address={self.address}",
+            "--cluster.listen-address=",
+        ]
+        # Debian's looks for its templates in /usr/share, where they are not if the package is only unpacked.
+        share = Path(program).resolve().parents[1] / "share"
+        if not Path("/usr/share/prometheus/alertmanager").exists() and share.exists():
+            command = [
+                *("unshare", "--user", "--map-root-user", "--mount", "sh", "-c"),
+                *('mount --bind "$0" /usr/share && exec "$@"', str(share), *command),
+            ]
+        self._log = folder / "alertmanager.log"
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(command, stdout=log, stderr=log)
+        until(self._ready)
+
+    def post(self, *labels: Mapping[str, str]) -> None:
+        """Tell of firing alerts."""
+        body = json.dumps([{"labels": dict(one)} for one in labels]).encode()
+        with Client(self.address) as client:
+            answer = client.request("POST", "/api/v2/alerts", body, {"Content-Type": "application/json"})
+        assert answer.status == 200, answer.text
+
+    def statuses(self, job: str) -> list[tuple[dict[str, str], Status]]:
+        """The alerts of a job: labels, and what became of each."""
+        with Client(self.address) as client:
+            answer = client.request("GET", f"/api/v2/alerts?filter=job%3D{job}")
+        return [(alert["labels"], alert["status"]) for alert in json.loads(answer.body)]
+
+    def stop(self) -> None:
+        """End the process."""
+        self._process.terminate()
+        self._process.wait(30)
+
+    def _ready(self) -> bool:
+        code = self._process.poll()
+        if code is not None and "unshare" in str(self._process.args) and "mount" in (log := self._log.read_text()):
+            pytest.skip(f"needs an installed Alertmanager, or a mount namespace for an unpacked one: {log.strip()}")
+        assert code is None, f"Alertmanager ended with {code}: {self._log.read_text()}"
+        try:
+            with Client(self.address) as client:
+                return client.request("GET", "/-/ready").status == 200
+        except OSError:
+            return False
+
+
+@pytest.fixture(scope="module")
+def alertmanager(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Alertmanager]:
+    """One for all tests here; they use jobs of their own."""
+    running = Alertmanager(server("prometheus-alertmanager"), tmp_path_factory.mktemp("alertmanager"))
+    yield running
+    running.stop()
+
+
+def labels_of(name: str, severity: str, job: str, **others: str) -> dict[str, str]:
+    """The labels of an alert."""
+    return {"alertname": name, "severity": severity, "job": job, **others}
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_the_silence_of_a_page_silences_its_alert(amtool: str, alertmanager: Alertmanager, name: str) -> None:
+    """Pasted with the labels filled in, it silences that alert, and no other one of the job."""
+    (arguments,) = silences(PAGES[name])
+    job = f"silence-{name}"
+    filled = [argument.replace("job=JOB", f"job={job}") for argument in arguments]
+    address = next(index for index, text in enumerate(filled) if text.startswith("--alertmanager.url="))
+    filled[address] = f"--alertmanager.url=http://{alertmanager.address}"
+    assert any(text.startswith("--duration=") for text in filled)
+    assert any(text.startswith("--comment=") for text in filled)
+    matched = dict(text.split("=", maxsplit=1) for text in filled if not text.startswith("--"))
+    assert matched.keys() <= {"alertname", "severity", "job", *LABELS.get(name, ())}
+    assert matched.get("severity", SEVERITIES[name][0]) in SEVERITIES[name]
+    alertmanager.post(
+        labels_of(name, SEVERITIES[name][0], job, **LABELS.get(name, {})),
+        labels_of("SMTPeterOther", "warning", job, **LABELS.get(name, {})),
+    )
+    subprocess.run([amtool, "silence", "add", *filled], check=True, capture_output=True)
+    until(lambda: any(status["silencedBy"] for _, status in alertmanager.statuses(job)))
+    silenced = {labels["alertname"]: bool(status["silencedBy"]) for labels, status in alertmanager.statuses(job)}
+    assert silenced == {name: True, "SMTPeterOther": False}
+
+
+DOWN: Final = ("SMTPeterExporterDown", "critical")
+REFUSED: Final = ("SMTPeterSignatureRefusals", "critical")
+SPIKE: Final = ("SMTPeterFailuresSpike", "critical")
+INHIBITIONS: Final[list[tuple[tuple[str, str, dict[str, str]], tuple[str, str, dict[str, str]], bool]]] = [
+    ((*SPIKE, {"reason": "expired"}), ("SMTPeterFailuresSpike", "warning", {"reason": "expired"}), True),
+    ((*SPIKE, {"reason": "expired"}), ("SMTPeterFailuresSpike", "warning", {"reason": "routing"}), False),
+    ((*SPIKE, {"reason": "expired"}), ("SMTPeterReputationSpike", "warning", {"reason": "expired"}), False),
+    ((*SPIKE, {"reason": "expired"}), ("SMTPeterFailuresElevated", "warning", {}), True),
+    ((*SPIKE, {"reason": "expired"}), ("SMTPeterNewStatus", "info", {"extended": "5.7.26"}), False),
+    (
+        ("SMTPeterReputationSpike", "warning", {"reason": "blocked"}),
+        ("SMTPeterFailuresElevated", "warning", {"account": ""}),
+        True,
+    ),
+    (
+        ("SMTPeterReputationSpike", "warning", {"reason": "blocked", "account": "shop"}),
+        ("SMTPeterFailuresElevated", "warning", {"account": "news"}),
+        False,
+    ),
+    ((*DOWN, {}), ("SMTPeterReplicaDown", "warning", {"instance": "a:1"}), True),
+    ((*DOWN, {}), ("SMTPeterSilence", "warning", {}), True),
+    ((*DOWN, {}), ("SMTPeterKeysUnavailable", "warning", {}), True),
+    ((*DOWN, {}), ("SMTPeterFailuresSpike", "critical", {"reason": "expired"}), False),
+    ((*DOWN, {"account": "shop"}), ("SMTPeterSilence", "warning", {"account": "news"}), False),
+    ((*REFUSED, {}), ("SMTPeterSignatureRefusals", "warning", {"reason": "url"}), True),
+    ((*REFUSED, {}), ("SMTPeterSilence", "warning", {}), True),
+    (("SMTPeterSignatureRefusals", "warning", {"reason": "url"}), ("SMTPeterSilence", "warning", {}), False),
+    (("SMTPeterKeysUnavailable", "critical", {}), ("SMTPeterKeysUnavailable", "warning", {}), True),
+    (("SMTPeterKeysUnavailable", "warning", {}), ("SMTPeterSilence", "warning", {}), False),
+    (("SMTPeterLedgerNotWritable", "critical", {"instance": "a:1"}), ("SMTPeterSilence", "warning", {}), True),
+]
+"""Source, target, and whether the target keeps quiet."""
+
+
+def test_alerts_that_say_less_keep_quiet(alertmanager: Alertmanager) -> None:
+    """With the example, an alert inhibits those of its account that only hint at what it says, and no others."""
+    jobs = {f"inhibit-{number}": case for number, case in enumerate(INHIBITIONS)}
+    for job, (source, target, _) in jobs.items():
+        alertmanager.post(*(labels_of(name, severity, job, **more) for name, severity, more in (source, target)))
+        # Were the job not looked at, everything would be inhibited.
+        alertmanager.post(labels_of(target[0], target[1], f"{job}-other", **target[2]))
+    last = "inhibit-last"  # seen after all others
+    alertmanager.post(labels_of(*DOWN, last), labels_of("SMTPeterSilence", "warning", last))
+    until(lambda: any(status["inhibitedBy"] for _, status in alertmanager.statuses(last)))
+
+    def quiet(job: str, name: str, severity: str) -> list[bool]:
+        return [
+            bool(status["inhibitedBy"])
+            for labels, status in alertmanager.statuses(job)
+            if (labels["alertname"], labels["severity"]) == (name, severity)
+        ]
+
+    assert {job: quiet(job, *target[:2]) for job, (_, target, _) in jobs.items()} == {
+        job: [expected] for job, (_, _, expected) in jobs.items()
+    }
+    others = {job: quiet(f"{job}-other", *target[:2]) for job, (_, target, _) in jobs.items()}
+    assert others == {job: [False] for job in jobs}
