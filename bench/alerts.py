@@ -22,12 +22,12 @@ PERIODS: Final = {"first day": (0, 1), "first week": (0, 7), "second week": (7, 
 SPIKES: Final = {
     "everything, on the first day, Monday 14:00": (0, 14, None),
     "everything, Wednesday 14:00 of the first week": (2, 14, None),
-    "everything, Monday 10:00": (7, 10, None),
-    "blocked, Wednesday 14:00": (9, 14, "blocked"),
+    "everything, Tuesday 10:00": (8, 10, None),
+    "blocked, Thursday 14:00": (10, 14, "blocked"),
     "everything, Friday 20:00": (11, 20, None),
     "everything, Sunday 03:00": (13, 3, None),
 }
-"""Day, hour and reason of each spike: ten times as much. Days apart, so that each comes to calm."""
+"""Day, hour and reason of each spike: ten times as much. None has another a day or a week before it."""
 LASTING: Final = 6 * HOUR
 
 

@@ -18,6 +18,8 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from exporter.errors import ExporterError, SettingError
 from exporter.signature import Call, signed_headers
 
+FORMS: Final = ("form", "json", "multipart")
+"""In what a failure can be sent; SMTPeter's documentation has the first two."""
 TIMEOUT: Final = 15
 """Seconds to wait for an answer; longer than the exporter takes to answer 503 when its disk hangs."""
 
@@ -79,30 +81,39 @@ def signing(file: Path, key_id: str, account: str) -> Signing:
     return Signing(key, key_id, account)
 
 
-def request_of(
+def call_of(
+    host: str, target: str, fields: Mapping[str, str], *, form: str, signer: Signing | None = None
+) -> tuple[dict[str, str], bytes]:
+    """Headers and body of the call that posts the fields to ``target`` at ``host``, signed by ``signer`` now."""
+    content_type, body = body_of(fields, form)
+    headers = {"Host": host, "Content-Type": content_type, "Content-Length": str(len(body))}
+    if signer:
+        headers |= {
+            "Date": formatdate(usegmt=True),
+            "X-Copernica-ID": signer.account,
+            "X-Nonce": uuid.uuid4().hex,
+        }
+        values = {name.lower(): value for name, value in headers.items()}
+        call = Call("POST", target, lambda name: values.get(name.lower()), body)
+        headers |= signed_headers(signer.key, call, key_id=signer.key_id)
+    return headers, body
+
+
+def _request_of(
     url: str, fields: Mapping[str, str], *, form: str, signer: Signing | None = None
 ) -> urllib.request.Request:
-    """The request that posts the fields, signed by ``signer`` now. Raises ValueError when there can be none."""
-    content_type, body = body_of(fields, form)
-    request = urllib.request.Request(url, body, {"Content-Type": content_type})  # noqa: S310 -- checked below
+    """The request that posts the fields. Raises ValueError when there can be none."""
+    request = urllib.request.Request(url)  # noqa: S310 -- checked below
     if request.type not in {"http", "https"} or not request.host:  # urllib reads files, too
         raise ValueError(f"unknown url type: {url!r}")
-    if signer:
-        request.add_header("Host", request.host)
-        request.add_header("Date", formatdate(usegmt=True))
-        request.add_header("Content-Length", str(len(body)))
-        request.add_header("X-Copernica-ID", signer.account)
-        request.add_header("X-Nonce", uuid.uuid4().hex)
-        call = Call("POST", request.selector, lambda name: request.get_header(name.capitalize()), body)
-        for name, value in signed_headers(signer.key, call, key_id=signer.key_id).items():
-            request.add_header(name, value)
-    return request
+    headers, body = call_of(request.host, request.selector, fields, form=form, signer=signer)
+    return urllib.request.Request(url, body, headers)  # noqa: S310 -- checked above
 
 
 def send(url: str, fields: Mapping[str, str], *, form: str, signer: Signing | None = None) -> Answer:
     """Post the fields. Raises ExporterError when no HTTP answer comes."""
     try:
-        request = request_of(url, fields, form=form, signer=signer)
+        request = _request_of(url, fields, form=form, signer=signer)
         with _OPENER.open(request, timeout=TIMEOUT) as answer:
             return Answer(answer.status, answer.reason, answer.readline().decode(errors="replace").strip())
     except urllib.error.HTTPError as error:

@@ -9,7 +9,7 @@ import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import takewhile
+from itertools import islice, takewhile
 from pathlib import Path
 from random import Random
 from typing import Any, Final, NamedTuple, TextIO
@@ -18,8 +18,12 @@ from urllib.parse import urlencode
 import yaml
 
 from exporter.collector import USUAL_CLASSES
-from exporter.labels import labels_of
+from exporter.failure import Classifier
+from exporter.labels import LabelSets, labels_of
+from exporter.providers import Providers
 from exporter.reason import REASONS
+from exporter.report import Report
+from exporter.sqlite import SqliteLedger
 from exporter.traffic import Event
 from exporter.traffic_answers import ANSWERS
 from tests.running import Client, free_port, server, until
@@ -29,6 +33,7 @@ STRANGERS: Final = 20  # unsigned calls a day
 MINUTE: Final = 60
 QUIET: Final = 4  # minutes after which an unchanged series is written again: Prometheus forgets it after five
 MOST_STEPS: Final = 10_000  # of one query, or Prometheus refuses it
+_OF_A_REPORT: Final = ("id", "recipient", "state", "code", "extended", "description")
 _PROVIDERS: Final = {answer.provider for answer in ANSWERS}
 
 Sums = dict[str, float]
@@ -81,6 +86,16 @@ def load(data: Path, jobs: Mapping[str, Iterator[Event]], begin: int, end: int, 
                         file.writelines(f"{series} {value} {at}\n" for at, value in samples)
                 file.write("# EOF\n")
             _promtool(backfill, level, data)
+
+
+def fill(ledger: Path, traffic: Iterator[Event]) -> None:
+    """Count the traffic in a new ledger, so that an exporter on it goes on from where its past ended."""
+    classifier = Classifier(LabelSets(), Providers({}), ())
+    filled = SqliteLedger(ledger, now=0)
+    while batch := list(islice(traffic, 5_000)):
+        reports = (Report(**{name: event.fields.get(name, "") for name in _OF_A_REPORT}, tags=()) for event in batch)
+        filled.record([classifier.failure_of(report).record for report in reports], now=batch[-1].at, held=False)
+    filled.close()
 
 
 def _promtool(words: str, *files: Path) -> None:
@@ -197,7 +212,7 @@ def evaluate(expression: str, address: str, begin: int, end: int) -> Iterator[tu
     """What an expression gives at each minute from ``begin`` on: labels and samples; a series may come in parts."""
     for start in range(begin, end, MOST_STEPS * MINUTE):
         span = {"start": start, "end": min(start + MOST_STEPS * MINUTE, end) - MINUTE, "step": MINUTE}
-        with Client(address) as client:
+        with Client(address, patience=1_800) as client:
             answer = client.request("GET", f"/api/v1/query_range?{urlencode({'query': expression, **span})}")
         assert answer.status == 200, answer.text
         for series in json.loads(answer.body)["data"]["result"]:

@@ -103,8 +103,8 @@ def _read(response: HTTPResponse) -> Answer:
 class Client:
     """One connection to ``address`` (``host:port``) that is kept open from request to request."""
 
-    def __init__(self, address: str) -> None:
-        self._connection = HTTPConnection(address, timeout=PATIENCE)
+    def __init__(self, address: str, *, patience: float = PATIENCE) -> None:
+        self._connection = HTTPConnection(address, timeout=patience)
 
     def __enter__(self) -> Self:
         """Nothing is done before the first request."""
@@ -309,16 +309,30 @@ class Prometheus:
     INTERVAL: Final = 0.5
     """Seconds between two scrapes of a target."""
 
-    def __init__(self, program: str, folder: Path) -> None:
+    def __init__(  # noqa: PLR0913 -- by name
+        self,
+        program: str,
+        folder: Path,
+        *,
+        address: str | None = None,
+        interval: float = INTERVAL,
+        rules: Sequence[Path] = (),
+        alertmanager: str | None = None,
+    ) -> None:
+        """Evaluate ``rules`` as often and send alerts to ``alertmanager``; ``folder/data`` may hold a past."""
         self._targets = folder / "targets"
         self._targets.mkdir()
-        (folder / "prometheus.yml").write_text(
-            f"global: {{scrape_interval: {self.INTERVAL * 1000:.0f}ms, scrape_timeout: {self.INTERVAL * 1000:.0f}ms}}\n"
-            "scrape_configs:\n"
-            f"  - {{job_name: tests, file_sd_configs: [{{files: ['{self._targets}/*.json']}}]}}\n"
-        )
-        self.address = f"127.0.0.1:{free_port()}"
-        with (folder / "prometheus.log").open("wb") as log:
+        every = f"{interval * 1000:.0f}ms"
+        config = {
+            "global": {"scrape_interval": every, "scrape_timeout": every, "evaluation_interval": every},
+            "rule_files": [str(file) for file in rules],
+            "scrape_configs": [{"job_name": "tests", "file_sd_configs": [{"files": [f"{self._targets}/*.json"]}]}],
+            "alerting": {"alertmanagers": [{"static_configs": [{"targets": [alertmanager]}]}] if alertmanager else []},
+        }
+        (folder / "prometheus.yml").write_text(json.dumps(config))
+        self.address = address or f"127.0.0.1:{free_port()}"
+        self._log = folder / "prometheus.log"
+        with self._log.open("wb") as log:
             self._process = subprocess.Popen(
                 [
                     program,
@@ -329,7 +343,6 @@ class Prometheus:
                 stdout=log,
                 stderr=log,
             )
-        self._log = folder / "prometheus.log"
         until(self._ready)
 
     def add(self, job: str, *addresses: str, **labels: str) -> None:

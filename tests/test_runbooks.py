@@ -16,7 +16,8 @@ import yaml
 
 from exporter.errors import REFUSAL_REASONS
 from exporter.settings import SETTINGS
-from tests.running import Client, free_port, server, until
+from tests.alertmanager import Alertmanager
+from tests.running import server, until
 
 ROOT: Final = Path(__file__).parent.parent
 PAGES: Final = {path.stem: path.read_text() for path in sorted((ROOT / "docs/runbooks").glob("SMTPeter*.md"))}
@@ -317,74 +318,16 @@ def test_mails_show_the_annotations(amtool: str, tmp_path: Path) -> None:
     ]
 
 
-Status = Mapping[str, Any]
-
-
-class Alertmanager:
-    """A real Alertmanager with the example's routes and inhibitions, and receivers that tell nobody."""
-
-    def __init__(self, program: str, folder: Path) -> None:
-        example = yaml.safe_load(EXAMPLE.read_text())
-        quiet = {
-            "route": example["route"],
-            "receivers": [{"name": receiver["name"]} for receiver in example["receivers"]],
-            "inhibit_rules": example["inhibit_rules"],
-        }
-        (folder / "alertmanager.yml").write_text(yaml.safe_dump(quiet))
-        self.address = f"127.0.0.1:{free_port()}"
-        command = [
-            program,
-            f"--config.file={folder / 'alertmanager.yml'}",
-            f"--storage.path={folder / 'data'}",
-            f"--web.listen-address={self.address}",
-            "--cluster.listen-address=",
-        ]
-        # Debian's looks for its templates in /usr/share, where they are not if the package is only unpacked.
-        share = Path(program).resolve().parents[1] / "share"
-        if not Path("/usr/share/prometheus/alertmanager").exists() and share.exists():
-            command = [
-                *("unshare", "--user", "--map-root-user", "--mount", "sh", "-c"),
-                *('mount --bind "$0" /usr/share && exec "$@"', str(share), *command),
-            ]
-        self._log = folder / "alertmanager.log"
-        with self._log.open("wb") as log:
-            self._process = subprocess.Popen(command, stdout=log, stderr=log)
-        until(self._ready)
-
-    def post(self, *labels: Mapping[str, str]) -> None:
-        """Tell of firing alerts."""
-        body = json.dumps([{"labels": dict(one)} for one in labels]).encode()
-        with Client(self.address) as client:
-            answer = client.request("POST", "/api/v2/alerts", body, {"Content-Type": "application/json"})
-        assert answer.status == 200, answer.text
-
-    def statuses(self, job: str) -> list[tuple[dict[str, str], Status]]:
-        """The alerts of a job: labels, and what became of each."""
-        with Client(self.address) as client:
-            answer = client.request("GET", f"/api/v2/alerts?filter=job%3D{job}")
-        return [(alert["labels"], alert["status"]) for alert in json.loads(answer.body)]
-
-    def stop(self) -> None:
-        """End the process."""
-        self._process.terminate()
-        self._process.wait(30)
-
-    def _ready(self) -> bool:
-        code = self._process.poll()
-        if code is not None and "unshare" in str(self._process.args) and "mount" in (log := self._log.read_text()):
-            pytest.skip(f"needs an installed Alertmanager, or a mount namespace for an unpacked one: {log.strip()}")
-        assert code is None, f"Alertmanager ended with {code}: {self._log.read_text()}"
-        try:
-            with Client(self.address) as client:
-                return client.request("GET", "/-/ready").status == 200
-        except OSError:
-            return False
-
-
 @pytest.fixture(scope="module")
 def alertmanager(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Alertmanager]:
     """One for all tests here; they use jobs of their own."""
-    running = Alertmanager(server("prometheus-alertmanager"), tmp_path_factory.mktemp("alertmanager"))
+    example = yaml.safe_load(EXAMPLE.read_text())
+    quiet = {
+        "route": example["route"],
+        "receivers": [{"name": receiver["name"]} for receiver in example["receivers"]],
+        "inhibit_rules": example["inhibit_rules"],
+    }
+    running = Alertmanager(server("prometheus-alertmanager"), tmp_path_factory.mktemp("alertmanager"), quiet)
     yield running
     running.stop()
 

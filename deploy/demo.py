@@ -1,0 +1,195 @@
+"""``make demo``: watch dashboards and alerts at work, on loopback, with simulated traffic and a spike in it.
+
+Starts the exporter, and Prometheus, Alertmanager and (where it is installed) Grafana with the files that are shipped,
+after a past of some days was made for them. Ctrl-C stops and removes everything.
+"""
+
+import argparse
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Final
+
+import pytest
+import yaml
+
+from exporter.traffic import Traffic
+from tests.alertmanager import Alertmanager
+from tests.past import RULES, before, fill, load
+from tests.running import Prometheus, environment, exporter
+
+ROOT: Final = Path(__file__).parent.parent
+JOB: Final = "smtpeter"
+WEBHOOK, METRICS, PROMETHEUS, ALERTMANAGER, GRAFANA = (
+    f"127.0.0.1:{port}" for port in (10_125, 10_126, 9_090, 9_093, 3_000)
+)
+DATASOURCE: Final = {
+    "apiVersion": 1,
+    "datasources": [
+        {
+            "name": "Prometheus",
+            "type": "prometheus",
+            "access": "proxy",
+            "url": f"http://{PROMETHEUS}",
+            "isDefault": True,
+        }
+    ],
+}
+DASHBOARDS: Final = {
+    "apiVersion": 1,
+    "providers": [{"name": "smtpeter", "type": "file", "options": {"path": str(ROOT / "grafana")}}],
+}
+
+
+def check_ports() -> None:
+    """Exit with a line that says which address is taken."""
+    for address in (WEBHOOK, METRICS, PROMETHEUS, ALERTMANAGER, GRAFANA):
+        host, _, port = address.partition(":")
+        with socket.socket() as sock:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                sock.bind((host, int(port)))
+            except OSError as error:
+                sys.exit(f"demo: {address}: {error.strerror}: stop what listens there")
+
+
+def programs() -> tuple[str, str]:
+    """Where Prometheus and Alertmanager are; exits when they are not there."""
+    found = [shutil.which(name) for name in ("prometheus", "prometheus-alertmanager")]
+    prometheus, alertmanager = found[0], found[1] or shutil.which("alertmanager")
+    if not prometheus or not alertmanager or not shutil.which("promtool"):
+        sys.exit("demo: needs prometheus, promtool and alertmanager on PATH; on Debian: apt-get install prometheus")
+    return prometheus, alertmanager
+
+
+@contextmanager
+def grafana(folder: Path) -> Iterator[str]:
+    """Grafana with the dashboards, if it is installed; what to tell of it."""
+    program = shutil.which("grafana-server")
+    if not program:
+        yield "not installed (no grafana-server on PATH); the dashboards are in the folder grafana/"
+        return
+    for kind, content in (("datasources", DATASOURCE), ("dashboards", DASHBOARDS)):
+        (folder / "provisioning" / kind).mkdir(parents=True)
+        (folder / "provisioning" / kind / "smtpeter.yaml").write_text(yaml.safe_dump(content))
+    host, _, port = GRAFANA.partition(":")
+    settings = {
+        "GF_PATHS_DATA": str(folder / "grafana"),
+        "GF_PATHS_LOGS": str(folder / "grafana"),
+        "GF_PATHS_PROVISIONING": str(folder / "provisioning"),
+        "GF_SERVER_HTTP_ADDR": host,
+        "GF_SERVER_HTTP_PORT": port,
+        "GF_AUTH_ANONYMOUS_ENABLED": "true",
+        "GF_ANALYTICS_REPORTING_ENABLED": "false",
+        "GF_ANALYTICS_CHECK_FOR_UPDATES": "false",
+    }
+    with (folder / "grafana.log").open("wb") as log:
+        process = subprocess.Popen(
+            [program, "--homepath", "/usr/share/grafana"], env=os.environ | settings, stdout=log, stderr=log
+        )
+    try:
+        yield f"http://{GRAFANA}/d/smtpeter-failures"
+    finally:
+        process.terminate()
+        process.wait()
+
+
+@contextmanager
+def simulate(per_day: int, reason: str, after: str) -> Iterator[None]:
+    """Send simulated traffic meanwhile."""
+    command = [sys.executable, "-m", "exporter", "simulate", f"http://{WEBHOOK}/failures"]
+    flags = ["--failures-per-day", str(per_day), "--spike", reason, "--spike-after", after]
+    process = subprocess.Popen([*command, *flags], env=environment(), stderr=subprocess.DEVNULL, start_new_session=True)
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def watch(alertmanager: Alertmanager, until: float, stopping: threading.Event) -> None:
+    """Print each alert when it begins and ends, until told to stop."""
+    firing: set[tuple[str, str, str]] = set()
+    while not stopping.wait(1) and time.monotonic() < until:
+        now = {
+            (labels["alertname"], labels.get("severity", ""), labels.get("reason", labels.get("extended", "")))
+            for labels, _ in alertmanager.statuses(JOB)
+        }
+        for words, alerts in (("firing", now - firing), ("over", firing - now)):
+            for alert in sorted(alerts):
+                print(f"{time.strftime('%H:%M:%S')} {words}: {' '.join(alert)}", flush=True)
+        firing = now
+
+
+def main() -> None:
+    """Start everything, print where to look, and wait for Ctrl-C."""
+    parser = argparse.ArgumentParser(prog="make demo", description=__doc__)
+    parser.add_argument("--days", type=int, default=8, help="how much past to make (default: %(default)s)")
+    parser.add_argument("--failures-per-day", type=int, default=20_000, help="default: %(default)s")
+    parser.add_argument("--spike", default="blocked", help="reason of the spike (default: %(default)s)")
+    parser.add_argument("--spike-after", default="1m", help="default: %(default)s")
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="stop by itself after so many")
+    wanted = parser.parse_args()
+    prometheus, alertmanager = programs()
+    check_ports()
+    stopping = threading.Event()
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        stopping.set()
+
+    signal.signal(signal.SIGINT, stop)
+    signal.signal(signal.SIGTERM, stop)
+    with tempfile.TemporaryDirectory(prefix="smtpeter-demo-") as name, ExitStack() as stack:
+        folder = Path(name)
+        print(f"Making a past of {wanted.days} days ...", flush=True)
+        end = int(time.time()) // 60 * 60
+        begin = end - wanted.days * 86_400
+        traffic = Traffic(wanted.failures_per_day, seed=1, repeats=0)
+        load(folder / "data", {JOB: before(end, traffic.events(begin))}, begin, end, instance=METRICS)
+        fill(folder / "ledger.db", before(end, traffic.events(begin)))
+        example = yaml.safe_load((ROOT / "deploy/alertmanager/alertmanager.yml").read_text())
+        quiet = {
+            "route": example["route"],
+            "receivers": [{"name": receiver["name"]} for receiver in example["receivers"]],  # that tell nobody
+            "inhibit_rules": example["inhibit_rules"],
+        }
+        alerts = Alertmanager(alertmanager, folder, quiet, address=ALERTMANAGER)
+        stack.callback(alerts.stop)
+        rules = [RULES / "rules.yaml", RULES / "alerts.yaml"]
+        watcher = Prometheus(
+            prometheus, folder, address=PROMETHEUS, interval=5, rules=rules, alertmanager=alerts.address
+        )
+        stack.callback(watcher.stop)
+        where = stack.enter_context(grafana(folder))
+        listen = ("--webhook.listen-address", WEBHOOK, "--web.listen-address", METRICS, "--metrics.birth-hold", "60s")
+        stack.enter_context(exporter(folder, *listen, measured=False))
+        watcher.add(JOB, METRICS)
+        stack.enter_context(simulate(wanted.failures_per_day, wanted.spike, wanted.spike_after))
+        print(
+            f"  Exporter      http://{METRICS}/metrics\n"
+            f"  Prometheus    http://{PROMETHEUS}/alerts\n"
+            f"  Alertmanager  http://{ALERTMANAGER}/\n"
+            f"  Grafana       {where}\n"
+            f"{wanted.failures_per_day:,} failures a day are simulated, with a spike of {wanted.spike} after "
+            f"{wanted.spike_after}. Alerts are told here, too. Ctrl-C stops.",
+            flush=True,
+        )
+        watch(alerts, time.monotonic() + wanted.seconds, stopping)
+        print("Stopping ...", flush=True)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except pytest.skip.Exception as missing:  # of the servers' own
+        sys.exit(f"demo: {missing}")

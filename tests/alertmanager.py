@@ -1,0 +1,109 @@
+"""Run a real Alertmanager, and receive what it tells."""
+
+import json
+import subprocess
+import threading
+from collections.abc import Mapping
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any, Self
+
+import pytest
+
+from tests.running import Client, free_port, until
+
+
+class Alertmanager:
+    """A real Alertmanager."""
+
+    def __init__(self, program: str, folder: Path, config: Mapping[str, Any], *, address: str | None = None) -> None:
+        (folder / "alertmanager.yml").write_text(json.dumps(config))
+        self.address = address or f"127.0.0.1:{free_port()}"
+        command = [
+            program,
+            f"--config.file={folder / 'alertmanager.yml'}",
+            f"--storage.path={folder / 'data'}",
+            f"--web.listen-address={self.address}",
+            "--cluster.listen-address=",
+        ]
+        # Debian's looks for its templates in /usr/share, where they are not if the package is only unpacked.
+        share = Path(program).resolve().parents[1] / "share"
+        if not Path("/usr/share/prometheus/alertmanager").exists() and share.exists():
+            command = [
+                *("unshare", "--user", "--map-root-user", "--mount", "sh", "-c"),
+                *('mount --bind "$0" /usr/share && exec "$@"', str(share), *command),
+            ]
+        self._log = folder / "alertmanager.log"
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(command, stdout=log, stderr=log)
+        until(self._ready)
+
+    def post(self, *labels: Mapping[str, str]) -> None:
+        """Tell of firing alerts."""
+        body = json.dumps([{"labels": dict(one)} for one in labels]).encode()
+        with Client(self.address) as client:
+            answer = client.request("POST", "/api/v2/alerts", body, {"Content-Type": "application/json"})
+        assert answer.status == 200, answer.text
+
+    def statuses(self, job: str) -> list[tuple[dict[str, str], dict[str, Any]]]:
+        """The alerts of a job: labels, and what became of each."""
+        with Client(self.address) as client:
+            answer = client.request("GET", f"/api/v2/alerts?filter=job%3D{job}")
+        return [(alert["labels"], alert["status"]) for alert in json.loads(answer.body)]
+
+    def stop(self) -> None:
+        """End the process."""
+        self._process.terminate()
+        self._process.wait(30)
+
+    def _ready(self) -> bool:
+        code = self._process.poll()
+        if code is not None and "unshare" in str(self._process.args) and "mount" in (log := self._log.read_text()):
+            pytest.skip(f"needs an installed Alertmanager, or a mount namespace for an unpacked one: {log.strip()}")
+        assert code is None, f"Alertmanager ended with {code}: {self._log.read_text()}"
+        try:
+            with Client(self.address) as client:
+                return client.request("GET", "/-/ready").status == 200
+        except OSError:
+            return False
+
+
+class Webhook:
+    """A receiver of Alertmanager's webhooks on loopback; ``alerts`` are those that it was told of, in order."""
+
+    def __init__(self) -> None:
+        self.alerts: list[dict[str, Any]] = []
+        told = self.alerts
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                """Keep the alerts."""
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                told.extend(json.loads(body)["alerts"])
+                self.send_response(200)
+                self.end_headers()
+
+            def log_message(self, format: str, *_: object) -> None:  # noqa: A002 -- its name there
+                """Say nothing."""
+
+        self._server = HTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_port}/"
+        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+
+    def __enter__(self) -> Self:
+        """Start to receive."""
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop."""
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+    def told_of(self, **labels: str) -> dict[str, Any] | None:
+        """The first alert with these labels that was said to fire."""
+        for alert in list(self.alerts):
+            if alert["status"] == "firing" and labels.items() <= alert["labels"].items():
+                return alert
+        return None
