@@ -4,7 +4,7 @@ BIN := .venv/bin
 # The servers that the tests start: the system's if it has them, else those that tests/servers.sh brings.
 export PATH := $(CURDIR)/.servers/usr/bin:$(CURDIR)/.servers/usr/sbin:$(PATH)
 
-.PHONY: help run test lint bench fuzz hostile rules docs lock clean
+.PHONY: help run demo test lint bench fuzz hostile rules dashboards docs lock clean
 
 help: ## Show what can be made.
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -22,6 +22,9 @@ run: .venv/run ## Run the exporter on loopback, for a first look: no signatures,
 	@$(BIN)/smtpeter-exporter serve --signature.mode off \
 	  --webhook.listen-address 127.0.0.1:10125 --web.listen-address 127.0.0.1:10126
 
+demo: .venv/dev servers ## Watch dashboards and alerts at work: simulated traffic with a spike, on loopback.
+	@$(BIN)/python -m deploy.demo $(ARGS)
+
 test: .venv/dev servers ## Run all tests, with real servers where they can be had.
 	$(BIN)/pytest --cov --cov-report=term
 
@@ -31,6 +34,7 @@ lint: .venv/dev ## Check style, types, and that generated files are up to date.
 	$(BIN)/mypy
 	$(BIN)/python docs/generate.py --check
 	$(BIN)/python deploy/prometheus/make_rules.py --check
+	$(BIN)/python grafana/make_dashboards.py --check
 
 bench: .venv/dev ## Measure against what one would write by hand, and against history; needs wrk and two cores.
 	$(BIN)/python bench/throughput.py
@@ -46,6 +50,9 @@ hostile: .venv/dev ## Measure good clients and scrapes beside 200 and 1,500 host
 
 rules: .venv/dev ## Write Prometheus's rules anew from deploy/prometheus/thresholds.toml.
 	$(BIN)/python deploy/prometheus/make_rules.py
+
+dashboards: .venv/dev ## Write Grafana's dashboards anew from grafana/*.py and deploy/prometheus/thresholds.toml.
+	$(BIN)/python grafana/make_dashboards.py
 
 docs: .venv/dev ## Write the generated part of the documentation anew.
 	$(BIN)/python docs/generate.py

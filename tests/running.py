@@ -192,7 +192,11 @@ class Exporter:
         self.ledger = folder / "ledger.db"
         self.lines: list[str] = []
         self._process = subprocess.Popen(
-            command(folder, *flags), stderr=subprocess.PIPE, text=True, env=environment(measured=measured)
+            command(folder, *flags),
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment(measured=measured),
+            start_new_session=True,  # Ctrl-C is for whoever started it, who then stops it in good order
         )
         self._reader = threading.Thread(target=self._read_log, daemon=True)
         self._reader.start()

@@ -1,0 +1,30 @@
+"""SMTPeter / Failures: what fails, where, and since when. From what is looked at first to what is looked up."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import failures_codes as codes
+import failures_reasons as reasons
+import failures_stats as stats
+import failures_where as where
+import frame
+from grafana_foundation_sdk.models import dashboard
+from panels import Board
+from queries import only
+
+
+def build(limits: Mapping[str, Any]) -> dashboard.Dashboard:
+    """The dashboard; ``limits`` are those of deploy/prometheus/thresholds.toml."""
+    board = Board()
+    stats.add(board)
+    reasons.add(board, limits)
+    where.add(board)
+    codes.add(board)
+    where.add_tags(board)
+    return frame.framed(
+        "Failures",
+        "What fails of the mail that SMTPeter sends for you, where, and since when.",
+        board,
+        docs=limits["links"]["docs"],
+        variables=[frame.choice("reason", "Reason", only("smtpeter_failures_by_reason_total"), "Why it failed.")],
+    )

@@ -1,0 +1,94 @@
+"""The numbers at the top: whether something is wrong now."""
+
+from grafana_foundation_sdk.models import dashboard
+from panels import ALL_REASONS, Board, Query, Text, fixed, link, stat, steps
+from queries import BY_REASON, JOB, LAST_FAILURE, REASON, REASON_15M, in_range, only, own
+
+
+def add(board: Board) -> None:
+    """Put them on the board."""
+    board.line(4, (6, _firing()), (4, _now()), (4, _total()), (4, _ratio()), (3, _last()), (3, _up()))
+
+
+def _firing() -> dashboard.Panel:
+    text = Text(
+        "Alerts firing",
+        "Alerts about the chosen jobs: red is critical, orange a warning, blue for information. A click opens the "
+        "runbook. Without the rules of deploy/prometheus nothing can fire, and this panel says so.",
+        "The rules are not loaded",
+    )
+    severities = " or ".join(
+        f"{number} * group by (alertname, reason, extended) ({_firing_of(name)})"
+        for number, name in ((3, "critical"), (2, "warning"), (1, "info"))
+    )
+    return stat(
+        text,
+        Query(
+            f'label_replace({severities}, "alert", "$1", "alertname", "SMTPeter(.*)")',
+            "{{alert}} {{reason}}{{extended}}",
+        ),
+        # The time of the last failure is recorded over a week, so it tells that there are rules, exporter or not.
+        Query(f"0 * group({only(LAST_FAILURE)}) unless on () {_firing_of('.+')}", "none"),
+        colors=steps("green", (1, "blue"), (2, "orange"), (3, "red")),
+        mode="name",
+        background=True,
+        stacked=True,
+        overrides={"/./": {"links": [link("Runbook", "${docs}/runbooks/${__field.labels.alertname}.md")]}},
+    )
+
+
+def _firing_of(severity: str) -> str:
+    return only("ALERTS", f'alertname=~"SMTPeter.*",alertstate="firing",severity=~"{severity}",{JOB}')
+
+
+def _now() -> dashboard.Panel:
+    text = Text(
+        "Last 15 min",
+        "Failures of the last 15 minutes, and how many are usual: the largest of the mean of the last day, the same "
+        "hour yesterday and the same hour a week ago. Usual is known after an hour.",
+        "no data",
+    )
+    return stat(
+        text,
+        Query(f"sum({only(REASON_15M, REASON)})", "now"),
+        Query(f"sum({only(REASON_15M + '_expected', REASON)})", "usual"),
+        mode="value_and_name",
+        overrides={"now": {"thresholds": {"mode": "absolute", "steps": [{"color": "blue", "value": None}]}}},
+    )
+
+
+def _total() -> dashboard.Panel:
+    text = Text("In this range", "Failures that SMTPeter reported in the range above, each counted once.", "no data")
+    return stat(text, Query(in_range(BY_REASON, REASON)), colors=steps("blue"))
+
+
+def _ratio() -> dashboard.Panel:
+    text = Text(
+        "Week on week",
+        "Failures in this range, divided by those in the same range a week ago: 1 is the same, 2 twice as many. Of few "
+        "failures it says little.",
+        "none then",
+    )
+    query = f"{in_range(BY_REASON, REASON)} / ({in_range(BY_REASON, REASON, ago='1w')} > 0.5)"
+    return stat(text, Query(query), unit="suffix: ×", decimals=1)
+
+
+def _last() -> dashboard.Panel:
+    text = Text("Last failure", f"How long ago the last failure was counted. {ALL_REASONS}", "none yet")
+    return stat(text, Query(f"time() - max({only(LAST_FAILURE)} > 0)"), unit="s", decimals=0)
+
+
+def _up() -> dashboard.Panel:
+    text = Text(
+        "Exporters",
+        "How many exporters answer Prometheus, and how many don't. While none does, nothing here is counted: see the "
+        "dashboard of the exporter.",
+        "none found",
+    )
+    return stat(
+        text,
+        Query(f"count({own('up')} == 1)", "up"),
+        Query(f"count({own('up')} == 0)", "down"),
+        mode="value_and_name",
+        overrides={"up": {"color": fixed("green")}, "down": {"color": fixed("red")}},
+    )
