@@ -107,15 +107,6 @@ class Traffic:
         usual *= sum(answer.share for answer in ANSWERS if answer.reason == spike.reason)
         return max(spike.factor * usual, self.mean) - usual
 
-    def rate(self, at: float) -> float:
-        """Failures per second at a time, the spike included; repeated calls are not counted."""
-        return self.usual(at) + self.added(at)
-
-    def rates(self, at: float) -> dict[Answer, float]:
-        """The same for each answer."""
-        usual, added = self.usual(at), self.added(at)
-        return {answer: answer.share * usual + self._shares_added.get(answer, 0.0) * added for answer in ANSWERS}
-
     def events(self, start: float) -> Iterator[Event]:
         """All calls from a time on, in the order of time, without end."""
         usual = self._failures("usual", start, float("inf"), self.usual, self.mean * _PEAK, _SHARES)
