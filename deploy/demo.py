@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Final
+from typing import Final, NamedTuple
 
 import pytest
 import yaml
@@ -30,37 +30,31 @@ from tests.running import Prometheus, environment, exporter
 
 ROOT: Final = Path(__file__).parent.parent
 JOB: Final = "smtpeter"
-WEBHOOK, METRICS, PROMETHEUS, ALERTMANAGER, GRAFANA = (
-    f"127.0.0.1:{port}" for port in (10_125, 10_126, 9_090, 9_093, 3_000)
-)
-DATASOURCE: Final = {
-    "apiVersion": 1,
-    "datasources": [
-        {
-            "name": "Prometheus",
-            "type": "prometheus",
-            "access": "proxy",
-            "url": f"http://{PROMETHEUS}",
-            "isDefault": True,
-        }
-    ],
-}
-DASHBOARDS: Final = {
-    "apiVersion": 1,
-    "providers": [{"name": "smtpeter", "type": "file", "options": {"path": str(ROOT / "grafana")}}],
-}
 
 
-def check_ports() -> None:
-    """Exit with a line that says which address is taken."""
-    for address in (WEBHOOK, METRICS, PROMETHEUS, ALERTMANAGER, GRAFANA):
-        host, _, port = address.partition(":")
+class Addresses(NamedTuple):
+    """Where everything listens."""
+
+    webhook: str
+    metrics: str
+    prometheus: str
+    alertmanager: str
+    grafana: str
+
+
+def addresses(offset: int) -> Addresses:
+    """The usual ones on loopback, their ports raised by ``offset``; exits with a line that says which is taken."""
+    ports = [port + offset for port in (10_125, 10_126, 9_090, 9_093, 3_000)]
+    for port in ports:
         with socket.socket() as sock:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
-                sock.bind((host, int(port)))
-            except OSError as error:
-                sys.exit(f"demo: {address}: {error.strerror}: stop what listens there")
+                sock.bind(("127.0.0.1", port))
+            except (OSError, OverflowError) as error:
+                sys.exit(
+                    f"demo: 127.0.0.1:{port}: {error}: stop what listens there, or make demo ARGS='--offset 10000'"
+                )
+    return Addresses(*(f"127.0.0.1:{port}" for port in ports))
 
 
 def programs() -> tuple[str, str]:
@@ -73,16 +67,19 @@ def programs() -> tuple[str, str]:
 
 
 @contextmanager
-def grafana(folder: Path) -> Iterator[str]:
+def grafana(folder: Path, at: Addresses) -> Iterator[str]:
     """Grafana with the dashboards, if it is installed; what to tell of it."""
     program = shutil.which("grafana-server")
     if not program:
         yield "not installed (no grafana-server on PATH); the dashboards are in the folder grafana/"
         return
-    for kind, content in (("datasources", DATASOURCE), ("dashboards", DASHBOARDS)):
-        (folder / "provisioning" / kind).mkdir(parents=True)
-        (folder / "provisioning" / kind / "smtpeter.yaml").write_text(yaml.safe_dump(content))
-    host, _, port = GRAFANA.partition(":")
+    source = {"name": "Prometheus", "type": "prometheus", "access": "proxy", "url": f"http://{at.prometheus}"}
+    provider = {"name": "smtpeter", "type": "file", "options": {"path": str(ROOT / "grafana")}}
+    for kind, content in (("datasources", source), ("providers", provider)):
+        place = folder / "provisioning" / {"datasources": "datasources", "providers": "dashboards"}[kind]
+        place.mkdir(parents=True)
+        (place / "smtpeter.yaml").write_text(yaml.safe_dump({"apiVersion": 1, kind: [content]}))
+    host, _, port = at.grafana.partition(":")
     settings = {
         "GF_PATHS_DATA": str(folder / "grafana"),
         "GF_PATHS_LOGS": str(folder / "grafana"),
@@ -98,16 +95,16 @@ def grafana(folder: Path) -> Iterator[str]:
             [program, "--homepath", "/usr/share/grafana"], env=os.environ | settings, stdout=log, stderr=log
         )
     try:
-        yield f"http://{GRAFANA}/d/smtpeter-failures"
+        yield f"http://{at.grafana}/d/smtpeter-failures"
     finally:
         process.terminate()
         process.wait()
 
 
 @contextmanager
-def simulate(per_day: int, reason: str, after: str) -> Iterator[None]:
+def simulate(url: str, per_day: int, reason: str, after: str) -> Iterator[None]:
     """Send simulated traffic meanwhile."""
-    command = [sys.executable, "-m", "exporter", "simulate", f"http://{WEBHOOK}/failures"]
+    command = [sys.executable, "-m", "exporter", "simulate", url]
     flags = ["--failures-per-day", str(per_day), "--spike", reason, "--spike-after", after]
     process = subprocess.Popen([*command, *flags], env=environment(), stderr=subprocess.DEVNULL, start_new_session=True)
     try:
@@ -138,10 +135,11 @@ def main() -> None:
     parser.add_argument("--failures-per-day", type=int, default=20_000, help="default: %(default)s")
     parser.add_argument("--spike", default="blocked", help="reason of the spike (default: %(default)s)")
     parser.add_argument("--spike-after", default="1m", help="default: %(default)s")
+    parser.add_argument("--offset", type=int, default=0, help="raise all ports by so much")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="stop by itself after so many")
     wanted = parser.parse_args()
     prometheus, alertmanager = programs()
-    check_ports()
+    at = addresses(wanted.offset)
     stopping = threading.Event()
 
     def stop(_number: int, _frame: FrameType | None) -> None:
@@ -155,7 +153,7 @@ def main() -> None:
         end = int(time.time()) // 60 * 60
         begin = end - wanted.days * 86_400
         traffic = Traffic(wanted.failures_per_day, seed=1, repeats=0)
-        load(folder / "data", {JOB: before(end, traffic.events(begin))}, begin, end, instance=METRICS)
+        load(folder / "data", {JOB: before(end, traffic.events(begin))}, begin, end, instance=at.metrics)
         fill(folder / "ledger.db", before(end, traffic.events(begin)))
         example = yaml.safe_load((ROOT / "deploy/alertmanager/alertmanager.yml").read_text())
         quiet = {
@@ -163,22 +161,31 @@ def main() -> None:
             "receivers": [{"name": receiver["name"]} for receiver in example["receivers"]],  # that tell nobody
             "inhibit_rules": example["inhibit_rules"],
         }
-        alerts = Alertmanager(alertmanager, folder, quiet, address=ALERTMANAGER)
+        alerts = Alertmanager(alertmanager, folder, quiet, address=at.alertmanager)
         stack.callback(alerts.stop)
         rules = [RULES / "rules.yaml", RULES / "alerts.yaml"]
         watcher = Prometheus(
-            prometheus, folder, address=PROMETHEUS, interval=5, rules=rules, alertmanager=alerts.address
+            prometheus, folder, address=at.prometheus, interval=5, rules=rules, alertmanager=alerts.address
         )
         stack.callback(watcher.stop)
-        where = stack.enter_context(grafana(folder))
-        listen = ("--webhook.listen-address", WEBHOOK, "--web.listen-address", METRICS, "--metrics.birth-hold", "60s")
+        where = stack.enter_context(grafana(folder, at))
+        listen = [
+            "--webhook.listen-address",
+            at.webhook,
+            "--web.listen-address",
+            at.metrics,
+            "--metrics.birth-hold",
+            "60s",
+        ]
         stack.enter_context(exporter(folder, *listen, measured=False))
-        watcher.add(JOB, METRICS)
-        stack.enter_context(simulate(wanted.failures_per_day, wanted.spike, wanted.spike_after))
+        watcher.add(JOB, at.metrics)
+        stack.enter_context(
+            simulate(f"http://{at.webhook}/failures", wanted.failures_per_day, wanted.spike, wanted.spike_after)
+        )
         print(
-            f"  Exporter      http://{METRICS}/metrics\n"
-            f"  Prometheus    http://{PROMETHEUS}/alerts\n"
-            f"  Alertmanager  http://{ALERTMANAGER}/\n"
+            f"  Exporter      http://{at.metrics}/metrics\n"
+            f"  Prometheus    http://{at.prometheus}/\n"
+            f"  Alertmanager  http://{at.alertmanager}/\n"
             f"  Grafana       {where}\n"
             f"{wanted.failures_per_day:,} failures a day are simulated, with a spike of {wanted.spike} after "
             f"{wanted.spike_after}. Alerts are told here, too. Ctrl-C stops.",

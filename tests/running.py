@@ -307,6 +307,20 @@ def server(name: str) -> str:
     return found
 
 
+def as_installed(program: str) -> list[str]:
+    """How to start a program of Debian's that may only be unpacked: it looks for its files in /usr/share.
+
+    So it gets what lies beside it in the place of that folder, if the system allows that.
+    """
+    share = Path(program).resolve().parents[1] / "share"
+    own = ["unshare", "--user", "--map-root-user", "--mount"]
+    if share == Path("/usr/share") or not share.exists() or not shutil.which("unshare"):
+        return [program]
+    if subprocess.run([*own, "true"], check=False, capture_output=True).returncode:
+        return [program]
+    return [*own, "sh", "-c", 'mount --bind "$0" /usr/share && exec "$@"', str(share), program]
+
+
 class Prometheus:
     """A real Prometheus for the whole run; tests hand it targets to scrape, each under a ``job`` of its own."""
 
@@ -339,7 +353,7 @@ class Prometheus:
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
                 [
-                    program,
+                    *as_installed(program),
                     f"--config.file={folder / 'prometheus.yml'}",
                     f"--storage.tsdb.path={folder / 'data'}",
                     f"--web.listen-address={self.address}",
