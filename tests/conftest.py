@@ -14,7 +14,7 @@ settings.load_profile("here")
 
 @pytest.fixture(scope="session")
 def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
-    """A real Prometheus; one for the whole run, because its first sample comes only seconds after its start."""
+    """A real Prometheus; one for all tests of a process, for its first sample comes only seconds after its start."""
     running = Prometheus(server("prometheus"), tmp_path_factory.mktemp("prometheus"))
     yield running
     running.stop()

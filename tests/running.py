@@ -4,6 +4,7 @@ import json
 import os
 import re
 import resource
+import secrets
 import shutil
 import signal
 import socket
@@ -322,7 +323,7 @@ def as_installed(program: str) -> list[str]:
 
 
 class Prometheus:
-    """A real Prometheus for the whole run; tests hand it targets to scrape, each under a ``job`` of its own."""
+    """A real Prometheus; tests hand it targets to scrape, each under a ``job`` of its own."""
 
     INTERVAL: Final = 0.5
     """Seconds between two scrapes of a target."""
@@ -401,8 +402,9 @@ class Prometheus:
 
 
 def free_port() -> int:
-    """A port on loopback that nothing listens on at the moment."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
+    """A port on loopback that nothing listens on, nor will: not one of those that systems hand out by themselves."""
+    while True:
+        port = 10_240 + secrets.randbelow(22_528)
+        with socket.socket() as sock, suppress(OSError):
+            sock.bind(("127.0.0.1", port))
+            return port

@@ -89,7 +89,7 @@ def test_loses_nothing_and_counts_nothing_twice_when_killed(tmp_path: Path) -> N
     moments = random.Random(32)  # noqa: S311 -- the same moments in each run
     sender = Sender()
     for _ in range(ROUNDS):
-        with exporter(tmp_path) as running:
+        with exporter(tmp_path, measured=False) as running:
             assert len(sender.answered) <= total(running) <= sender.sent
             pause = moments.uniform(0.02, 0.3)
 
@@ -98,7 +98,7 @@ def test_loses_nothing_and_counts_nothing_twice_when_killed(tmp_path: Path) -> N
                 assert running.stop(signal.SIGKILL) == -signal.SIGKILL
 
             sender.run(running, kill)
-    with exporter(tmp_path) as running:
+    with exporter(tmp_path, measured=False) as running:
         sender.run(running)
         assert sender.answered == set(range(sender.sent))
         assert running.failures() == Counter(kind_of(number) for number in range(sender.sent))
@@ -108,7 +108,7 @@ def test_counts_once_what_is_sent_three_times_at_once(tmp_path: Path) -> None:
     """Each failure sent by three connections at the same moment: all answered 200, one counted, two duplicates."""
     failures, groups = 600, 10
 
-    with exporter(tmp_path) as running:
+    with exporter(tmp_path, measured=False) as running:
 
         def send(group: int, together: threading.Barrier) -> list[int]:
             statuses = []
@@ -129,9 +129,9 @@ def test_counts_once_what_is_sent_three_times_at_once(tmp_path: Path) -> None:
 
 def test_knows_what_it_counted_before_a_restart(tmp_path: Path) -> None:
     """What was counted before an orderly restart is a duplicate after it."""
-    with exporter(tmp_path) as running:
+    with exporter(tmp_path, measured=False) as running:
         assert running.post(failure(1)).status == 200
-    with exporter(tmp_path) as running:
+    with exporter(tmp_path, measured=False) as running:
         assert [running.post(failure(number)).status for number in (1, 2)] == [200, 200]
         assert running.failures() == {"rcptto/5xx/5.1.1": 2}
         assert running.samples()["smtpeter_exporter_duplicates_total"] == 1
@@ -140,7 +140,7 @@ def test_knows_what_it_counted_before_a_restart(tmp_path: Path) -> None:
 def test_stops_in_good_order_under_load(tmp_path: Path) -> None:
     """SIGTERM under load: exit code 0 within 10 s, and after a restart exactly what was answered is counted."""
     sender = Sender()
-    with exporter(tmp_path) as running:
+    with exporter(tmp_path, measured=False) as running:
 
         def terminate() -> None:
             threading.Event().wait(0.5)
@@ -149,5 +149,5 @@ def test_stops_in_good_order_under_load(tmp_path: Path) -> None:
 
         sender.run(running, terminate)
     assert len(sender.answered) > 0
-    with exporter(tmp_path) as running:
+    with exporter(tmp_path, measured=False) as running:
         assert total(running) == len(sender.answered)

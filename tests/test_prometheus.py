@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Final
 
-from tests.running import Exporter, Prometheus, exporter, failure, until
+from tests.running import Exporter, Prometheus, exporter, failure, free_port, until
 
 KINDS: Final = {
     "rcptto/5xx/5.1.1": {"state": "rcptto", "code": "550", "extended": "5.1.1"},
@@ -22,7 +22,7 @@ def post(running: Exporter, first: int, count: int) -> None:
 
 def test_prometheus_sees_births(tmp_path: Path, prometheus: Prometheus) -> None:
     """The raw totals are what was posted, and increase() sees all of it, also the first failures of a new series."""
-    hold = f"{prometheus.INTERVAL * 3 * 1000:.0f}ms"
+    hold = f"{prometheus.INTERVAL * 6 * 1000:.0f}ms"
     with exporter(tmp_path, "--metrics.birth-hold", hold) as running:
         prometheus.add("births", running.private)
         until(lambda: prometheus.value('up{job="births"}') == 1)
@@ -48,11 +48,11 @@ def test_prometheus_sees_births(tmp_path: Path, prometheus: Prometheus) -> None:
 def test_prometheus_sees_no_reset(tmp_path: Path, prometheus: Prometheus) -> None:
     """A restart on the same ledger is no reset of the counters: they go on from where they were."""
     total = 'sum(smtpeter_failures_total{job="restart"})'
-    with exporter(tmp_path) as running:
+    address = f"127.0.0.1:{free_port()}"
+    with exporter(tmp_path, "--web.listen-address", address) as running:
         prometheus.add("restart", running.private)
         post(running, 0, 30)
         until(lambda: prometheus.value(total) == 30)
-        address = running.private
     until(lambda: prometheus.value('up{job="restart"}') == 0)
     with exporter(tmp_path, "--web.listen-address", address) as running:
         post(running, 30, 30)
