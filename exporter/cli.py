@@ -22,7 +22,7 @@ from exporter.serve import serve
 from exporter.setting_values import duration
 from exporter.settings import ENVIRONMENT_PREFIX, SETTINGS
 from exporter.simulate import Clock, Simulation, target_of
-from exporter.traffic import Spike, Traffic
+from exporter.traffic import DAY, Spike, Traffic
 
 _COMMAND = "smtpeter-exporter"
 
@@ -163,17 +163,25 @@ def send_command(  # noqa: PLR0913, PLR0917 -- click calls it, by name
         sys.exit(1)
 
 
-class _Duration(click.ParamType[float]):
-    """Seconds, of a text such as 2m."""
+_LONGEST_DAYS: Final = 3_660
 
-    name = "DURATION"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:  # noqa: ANN401
-        """Read the text; a default may be a number already."""
-        try:
-            return value if isinstance(value, float) else duration(value)
-        except ValueError:
-            self.fail(f"{value!r}: expected a duration such as 90s, 2m or 1d12h", param, ctx)
+def _seconds(text: str) -> float:
+    """What a duration such as 2m means; ten years at most, so that each time in it has a date."""
+    try:
+        seconds = duration(text)
+    except ValueError:
+        raise click.BadParameter(f"{text!r}: expected a duration such as 90s, 2m or 1d12h") from None
+    if seconds > _LONGEST_DAYS * DAY:
+        raise click.BadParameter(f"{text!r}: expected a duration of at most {_LONGEST_DAYS}d")
+    return seconds
+
+
+def _number(_ctx: click.Context, _option: click.Parameter, value: float) -> float:
+    """Refuse nan, which lies in every range."""
+    if value != value:  # noqa: PLR0124 -- that is what nan is
+        raise click.BadParameter(f"{value} is not a number.")
+    return value
 
 
 @cli.command("simulate")
@@ -181,6 +189,7 @@ class _Duration(click.ParamType[float]):
 @click.option(
     "--failures-per-day",
     type=click.FloatRange(1, 10_000_000),
+    callback=_number,
     default=1_000,
     show_default=True,
     help="How many, on the average of a week; more in the morning, fewer at night and at the weekend.",
@@ -194,17 +203,30 @@ class _Duration(click.ParamType[float]):
 @click.option(
     "--spike-factor",
     type=click.FloatRange(1, 1_000),
+    callback=_number,
     default=10,
     show_default=True,
     help="How many times as many; of a rare reason at least as many as there are failures in all.",
 )
-@click.option("--spike-after", type=_Duration(), default="2m", show_default=True, help="When the spike begins.")
-@click.option("--spike-for", type=_Duration(), default="15m", show_default=True, help="How long the spike lasts.")
-@click.option("--past", type=_Duration(), default="0s", show_default=True, help="So much is sent at once, at first.")
-@click.option("--for", "lasting", type=_Duration(), help="When to stop. Default: not by itself.")
+@click.option(
+    "--spike-after", type=_seconds, metavar="DURATION", default="2m", show_default=True, help="When the spike begins."
+)
+@click.option(
+    "--spike-for", type=_seconds, metavar="DURATION", default="15m", show_default=True, help="How long the spike lasts."
+)
+@click.option(
+    "--past",
+    type=_seconds,
+    metavar="DURATION",
+    default="0s",
+    show_default=True,
+    help="So much of the past is sent first, as fast as it goes; the exporter counts it now, not then.",
+)
+@click.option("--for", "lasting", type=_seconds, metavar="DURATION", help="When to stop. Default: not by itself.")
 @click.option(
     "--speed",
     type=click.FloatRange(0.01, 100_000),
+    callback=_number,
     default=1,
     show_default=True,
     help="How many times faster than real time; all durations are of the simulated time.",
