@@ -23,6 +23,7 @@ from typing import Final, NamedTuple
 import pytest
 import yaml
 
+from exporter.reason import REASONS
 from exporter.traffic import Traffic
 from tests.alertmanager import Alertmanager
 from tests.past import RULES, before, fill, load
@@ -62,7 +63,10 @@ def programs() -> tuple[str, str]:
     found = [shutil.which(name) for name in ("prometheus", "prometheus-alertmanager")]
     prometheus, alertmanager = found[0], found[1] or shutil.which("alertmanager")
     if not prometheus or not alertmanager or not shutil.which("promtool"):
-        sys.exit("demo: needs prometheus, promtool and alertmanager on PATH; on Debian: apt-get install prometheus")
+        sys.exit(
+            "demo: needs prometheus, promtool and alertmanager on PATH; on Debian: "
+            "apt-get install prometheus prometheus-alertmanager"
+        )
     return prometheus, alertmanager
 
 
@@ -131,9 +135,29 @@ def watch(alertmanager: Alertmanager, until: float, stopping: threading.Event) -
 def main() -> None:
     """Start everything, print where to look, and wait for Ctrl-C."""
     parser = argparse.ArgumentParser(prog="make demo", description=__doc__)
-    parser.add_argument("--days", type=int, default=8, help="how much past to make (default: %(default)s)")
-    parser.add_argument("--failures-per-day", type=int, default=20_000, help="default: %(default)s")
-    parser.add_argument("--spike", default="blocked", help="reason of the spike (default: %(default)s)")
+    parser.add_argument(
+        "--days",
+        type=int,
+        default=8,
+        choices=range(1, 31),
+        metavar="DAYS",
+        help="how much past to make (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--failures-per-day",
+        type=int,
+        default=20_000,
+        choices=range(1, 1_000_001),
+        metavar="NUMBER",
+        help="default: %(default)s",
+    )
+    parser.add_argument(
+        "--spike",
+        default="blocked",
+        choices=[*REASONS, "all"],
+        metavar="REASON",
+        help="reason of the spike (default: %(default)s)",
+    )
     parser.add_argument("--spike-after", default="1m", help="default: %(default)s")
     parser.add_argument("--offset", type=int, default=0, help="raise all ports by so much")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="stop by itself after so many")
@@ -142,19 +166,25 @@ def main() -> None:
     at = addresses(wanted.offset)
     stopping = threading.Event()
 
+    past_is_made = False
+
     def stop(_number: int, _frame: FrameType | None) -> None:
+        if not past_is_made:
+            print("Stopping ...", flush=True)
+            sys.exit(0)
         stopping.set()
 
     signal.signal(signal.SIGINT, stop)
     signal.signal(signal.SIGTERM, stop)
     with tempfile.TemporaryDirectory(prefix="smtpeter-demo-") as name, ExitStack() as stack:
         folder = Path(name)
-        print(f"Making a past of {wanted.days} days ...", flush=True)
+        print(f"Making a past of {wanted.days} days, which may take a minute or two ...", flush=True)
         end = int(time.time()) // 60 * 60
         begin = end - wanted.days * 86_400
         traffic = Traffic(wanted.failures_per_day, seed=1, repeats=0)
         load(folder / "data", {JOB: before(end, traffic.events(begin))}, begin, end, instance=at.metrics)
         fill(folder / "ledger.db", before(end, traffic.events(begin)))
+        past_is_made = True
         example = yaml.safe_load((ROOT / "deploy/alertmanager/alertmanager.yml").read_text())
         quiet = {
             "route": example["route"],

@@ -60,12 +60,12 @@ class Clock:
     """The simulated time: from ``now`` (Unix seconds) on, ``speed`` times as fast as the real one."""
 
     def __init__(self, now: float, speed: float, monotonic: Callable[[], float] = time.monotonic) -> None:
-        self._now, self._speed, self._monotonic = now, speed, monotonic
+        self.now, self._speed, self._monotonic = now, speed, monotonic
         self._since = monotonic()
 
     def until(self, at: float) -> float:
         """Real seconds to wait until the simulated time is ``at``; not more than 0 when it has passed."""
-        return (at - self._now) / self._speed - (self._monotonic() - self._since)
+        return (at - self.now) / self._speed - (self._monotonic() - self._since)
 
 
 class Tally:
@@ -165,7 +165,7 @@ class Simulation:
         self._form, self._signer, self._say = form, signer, say
         self._stopping = threading.Event()
         self._taking = threading.Lock()
-        self._at = 0.0
+        self._at = clock.now
         self._telling = threading.Lock()
         self._reached = True
         self._told: set[int] = {_OK}
@@ -224,7 +224,7 @@ class Simulation:
             try:
                 answer = connection.post(headers, body)
             except (OSError, HTTPException) as error:
-                self._note(f"no answer from {self._target.url}: {error or type(error).__name__}; trying on")
+                self._note(f"no answer from {self._target.url}: {str(error) or type(error).__name__}; trying on")
                 if self._clock.until(self._end) <= 0:
                     return
                 self._stopping.wait(RETRY)

@@ -176,7 +176,7 @@ def over(data: Path) -> Iterator[str]:
     flags = [f"--config.file={config}", f"--storage.tsdb.path={data}", f"--web.listen-address={address}"]
     flags += ["--storage.tsdb.retention.time=10y", "--query.max-samples=500000000", "--query.timeout=30m"]
     with data.with_name("past.log").open("wb") as log:
-        process = subprocess.Popen([server("prometheus"), *flags], stdout=log, stderr=log)
+        process = subprocess.Popen([server("prometheus"), *flags], stdout=log, stderr=log, start_new_session=True)
 
     def ready() -> bool:
         assert process.poll() is None, data.with_name("past.log").read_text()

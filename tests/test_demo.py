@@ -70,6 +70,19 @@ def test_it_shows_everything_and_stops_cleanly(tmp_path: Path) -> None:
             client.request("GET", "/")
 
 
+def test_it_stops_while_it_makes_its_past(tmp_path: Path) -> None:
+    """Ctrl-C before there is anything to see ends it, too, and leaves nothing."""
+    server("prometheus")
+    server("prometheus-alertmanager")
+    output = tmp_path / "output"
+    with demo(tmp_path, "--days", "8") as process:
+        until(lambda: "Making a past" in output.read_text() and len(list(tmp_path.iterdir())) > 1)
+        os.killpg(process.pid, signal.SIGINT)
+        assert process.wait(60) == 0, output.read_text()
+    assert output.read_text().endswith("Stopping ...\n")
+    assert [path.name for path in tmp_path.iterdir()] == ["output"]
+
+
 def test_a_port_that_is_taken_is_told(tmp_path: Path) -> None:
     """It does not begin, and says which address it is, and what to do."""
     server("prometheus")

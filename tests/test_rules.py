@@ -105,11 +105,11 @@ def test_changed_thresholds_change_the_rules(tmp_path: Path) -> None:
             "exporters.job = '\"x': expected a regular expression without quotes and backslashes",
         ),
         (
-            'replica_labels = ["instance", "pod"]',
-            'replica_labels = ["in-stance"]',
-            "exporters.replica_labels = ['in-stance']: expected a list of names of labels",
+            'replica_labels = ["instance", ',
+            'replica_labels = ["in-stance", ',
+            "'in-stance', 'pod', 'node', 'pod_template_hash']: expected a list of names of labels",
         ),
-        ("[keys]", "[keys", "Expected ']' at the end of a table declaration (at line 76, column 6): expected TOML"),
+        ("[down]", "[down", "Expected ']' at the end of a table declaration (at line 80, column 6): expected TOML"),
     ],
 )
 def test_mistakes_in_the_thresholds_are_told(line: str, instead: str, message: str, tmp_path: Path) -> None:

@@ -28,9 +28,10 @@ def groups(replica: str) -> list[dict[str, Any]]:
 
 def _weeks() -> list[Rule]:
     return [
-        _record(_ALL_1W, f"sum without (reason) (increase({_BY_REASON}[1w]))"),
         # Up to an hour ago: what the last hour brings is compared with it.
         _record(_STATUS_1W, f"sum without (state, code_class) (increase({_BY_STATUS}[1w] offset 1h))"),
+        # Last, so that where it is, the one before is, too: SMTPeterNewStatus relies on that.
+        _record(_ALL_1W, f"sum without (reason) (increase({_BY_REASON}[1w]))"),
     ]
 
 
@@ -73,22 +74,23 @@ max without ({replica}) (max_over_time({counter}[5m]))
 
 _RISE: Final = f"""\
 # Of all that is above what is usual, the part at each provider.
-clamp_min({_PROVIDER_15M} - {_PROVIDER_15M}_expected, 0)
+clamp_min({_PROVIDER_15M} - ({_PROVIDER_15M}_expected or {_PROVIDER_15M} * 0), 0)
 / ignoring (provider) group_left
-sum without (provider) (clamp_min({_PROVIDER_15M} - {_PROVIDER_15M}_expected, 0))
+sum without (provider) (clamp_min({_PROVIDER_15M} - ({_PROVIDER_15M}_expected or {_PROVIDER_15M} * 0), 0))
 """
 
 
 def _expected(series: str, window: str, *, history: str) -> str:
     """What is usual for ``series``, an increase over ``window``; nothing before there are ``history`` of samples."""
     return f"""\
-# The largest of what is known of. Averages are taken over the samples that there are, so a short history will do.
+# The largest of what is known of, each over the samples that there are, so a short history will do. Of an hour not
+# the mean: a mailing that fails within minutes each day fills a quarter of it, and is usual all the same.
 max without (of) (
     label_replace(avg_over_time({series}[1d] offset {window}), "of", "the last day", "", "")
   or
-    label_replace(avg_over_time({series}[1h] offset 23h30m), "of", "the same hour yesterday", "", "")
+    label_replace(quantile_over_time(0.8, {series}[1h] offset 23h30m), "of", "the same hour yesterday", "", "")
   or
-    label_replace(avg_over_time({series}[1h] offset 167h30m), "of", "the same hour a week ago", "", "")
+    label_replace(quantile_over_time(0.8, {series}[1h] offset 167h30m), "of", "the same hour a week ago", "", "")
   or
     # On the first day there is no such hour yet, and the mornings rise from the night: look at the last hour instead.
     label_replace(

@@ -59,8 +59,7 @@ _SHAPE: Final = {
     "new_status": {"failures": _number},
     "silence": {"failures": _number},
     "unclassified": {"share": _number, "failures": _number},
-    "refusals": {"warning": _LIMITS, "critical": {"in_15m": _number, "in_6h": _number}},
-    "keys": {"refused": _number},
+    "refusals": {"few": _number, "warning": _LIMITS, "critical": {"in_15m": _number, "in_6h": _number}},
     "down": {"exporter": _duration, "replica": _duration, "ledger": _duration},
 }
 
