@@ -49,11 +49,12 @@ def _rules(replica: str) -> list[Rule]:
         ),
         # Over a week, so that it outlives a ledger that begins anew, and an exporter that is down.
         _record(_LAST_FAILURE, f"max without ({replica}) (max_over_time(smtpeter_last_failure_timestamp_seconds[1w]))"),
-        _record(_REASON_15M, f"increase({_BY_REASON}[15m])"),
-        _record(f"{_REASON_15M}_expected", _expected(_REASON_15M, "15m", history="1h")),
         _record(_PROVIDER_15M, f"sum without (code_class) (increase({_BY_PROVIDER}[15m]))"),
         _record(f"{_PROVIDER_15M}_expected", _expected(_PROVIDER_15M, "15m", history="1h")),
         _record(_PROVIDER_RISE, _RISE),
+        # After the share of each provider, so that an alert about this rise names the provider of this one, too.
+        _record(_REASON_15M, f"increase({_BY_REASON}[15m])"),
+        _record(f"{_REASON_15M}_expected", _expected(_REASON_15M, "15m", history="1h")),
         _record(_ALL_6H, f"sum without (reason) (increase({_BY_REASON}[6h]))"),
         _record(f"{_ALL_6H}_expected", _expected(_ALL_6H, "6h", history="1d")),
         _record(_REFUSED_15M, f"sum without ({replica}) (increase(smtpeter_exporter_refused_total[15m]))"),
