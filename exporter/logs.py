@@ -11,8 +11,9 @@ from typing import Any, Final, TextIO
 _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 # As forms write it, and as answers in Chinese or Japanese may: full-width, small.
 _AT: Final = re.compile("%40|[\uff20\ufe6b]")
-# RFC 5321 section 4.1.2: "john doe"@example.com, "john \"jr\" doe"@example.com
-_QUOTED_LOCAL_PART: Final = re.compile(r'"[^"\n]{1,128}(?:(?<=\\)"[^"\n]{0,64}){0,31}"(?=@)')
+# RFC 5321 section 4.1.2: "john doe"@example.com, "john \"jr\" doe"@example.com. Written backwards, for only from the at
+# sign is it plain which quote opens the local part: "jane@example.com" "@jane"@example.com.
+_QUOTED_LOCAL_PART: Final = re.compile(r'(?<=@)"(?:[^"\n]|"(?=\\)){1,512}"')
 _WORD: Final = re.compile(r"([\s<>()\[\],;:\"]+)")
 _PLAIN: Final = re.compile(r"[^\s\"=\\]+")
 
@@ -22,7 +23,7 @@ def mask(text: str) -> str:
     text = _AT.sub("@", text)
     if "@" not in text:
         return text
-    words = _WORD.split(_QUOTED_LOCAL_PART.sub("***", text))
+    words = _WORD.split(_QUOTED_LOCAL_PART.sub("***", text[::-1])[::-1])
     return "".join(f"***@{word.rpartition('@')[2]}" if "@" in word else word for word in words)
 
 

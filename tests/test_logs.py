@@ -57,6 +57,9 @@ def fields_of(form: str, message: str, *args: object, **fields: Any) -> dict[str
         (r'to "jane \"jr\" doe"@example.com', "to ***@example.com"),
         (r'to "jane \"jr\""@example.com', "to ***@example.com"),
         (r'to "\"\""@example.com', "to ***@example.com"),
+        ('"jane@example.com" "@joe"@example.com', '"***@example.com" ***@example.com'),
+        ('jane@example.com "@"@example.com', "***@example.com ***@example.com"),
+        (r'"jane"@example.com "@\""@example.com', "***@example.com ***@example.com"),
         ('"Jane" <jane@example.com>', '"Jane" <***@example.com>'),
         ("o'brien+tag@example.com", "***@example.com"),
         ("jane=example.com@lists.example.org", "***@lists.example.org"),
@@ -121,7 +124,7 @@ def test_masks_any_text(text: str) -> None:
     assert masked == text or re.search("[@\uff20\ufe6b]|%40", text)
 
 
-@pytest.mark.parametrize("piece", ['"', '"\\', "@", "a@", '"a"', "%40", " ", '"a\\"', "a"])
+@pytest.mark.parametrize("piece", ['"', '"\\', "@", "a@", '"a"', "%40", " ", '"a\\"', "a", '@"', '@"\\', '@"a\\"b'])
 def test_masks_long_texts(piece: str) -> None:
     """A description that fills the body is masked too, whatever it repeats."""
     text = (piece * 65_536)[:65_536]
