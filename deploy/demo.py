@@ -25,7 +25,7 @@ import yaml
 
 from exporter.reason import REASONS
 from exporter.traffic import Traffic
-from tests.alertmanager import Alertmanager
+from tests.alertmanager import Alertmanager, example
 from tests.past import RULES, before, fill, load
 from tests.running import Prometheus, environment, exporter
 
@@ -185,13 +185,7 @@ def main() -> None:
         load(folder / "data", {JOB: before(end, traffic.events(begin))}, begin, end, instance=at.metrics)
         fill(folder / "ledger.db", before(end, traffic.events(begin)))
         past_is_made = True
-        example = yaml.safe_load((ROOT / "deploy/alertmanager/alertmanager.yml").read_text())
-        quiet = {
-            "route": example["route"],
-            "receivers": [{"name": receiver["name"]} for receiver in example["receivers"]],  # that tell nobody
-            "inhibit_rules": example["inhibit_rules"],
-        }
-        alerts = Alertmanager(alertmanager, folder, quiet, address=at.alertmanager)
+        alerts = Alertmanager(alertmanager, folder, example(), address=at.alertmanager)
         stack.callback(alerts.stop)
         rules = [RULES / "rules.yaml", RULES / "alerts.yaml"]
         watcher = Prometheus(

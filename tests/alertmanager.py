@@ -6,11 +6,22 @@ import threading
 from collections.abc import Mapping
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import pytest
+import yaml
 
 from tests.running import Client, as_installed, free_port, until
+
+EXAMPLE: Final = Path(__file__).parent.parent / "deploy/alertmanager/alertmanager.yml"
+
+
+def example(webhook: str | None = None) -> dict[str, Any]:
+    """The shipped configuration, with receivers that tell a webhook, or nobody."""
+    shipped = yaml.safe_load(EXAMPLE.read_text())
+    told = {"webhook_configs": [{"url": webhook}]} if webhook else {}
+    receivers = [{"name": receiver["name"], **told} for receiver in shipped["receivers"]]
+    return {"route": shipped["route"], "receivers": receivers, "inhibit_rules": shipped["inhibit_rules"]}
 
 
 class Alertmanager:

@@ -10,16 +10,14 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import pytest
-import yaml
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from exporter.traffic import Event, Traffic
-from tests.alertmanager import Alertmanager, Webhook
+from tests.alertmanager import Alertmanager, Webhook, example
 from tests.past import RULES, alerts, before, fill, firings, load, over
 from tests.running import Exporter, Prometheus, environment, exporter, server, until
 from tests.signing import ACCOUNT, KEY_ID, NameServer, key, record
 
-ROOT: Final = Path(__file__).parent.parent
 SIZES: Final = (10, 1_000, 100_000)
 END: Final = int(time.time()) // 60 * 60
 BEGIN: Final = END - 26 * 3_600
@@ -58,14 +56,10 @@ def test_a_calm_day_fires_nothing(folder: Path) -> None:
 @pytest.fixture(scope="module")
 def monitoring(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Monitoring]:
     """Prometheus with that past and the shipped rules; Alertmanager as in the example, but in a hurry."""
-    example = yaml.safe_load((ROOT / "deploy/alertmanager/alertmanager.yml").read_text())
     with ExitStack() as stack:
         webhook = stack.enter_context(Webhook())
-        receivers = [
-            {"name": receiver["name"], "webhook_configs": [{"url": webhook.url}]} for receiver in example["receivers"]
-        ]
-        route = _hurried(example["route"])
-        config = {"route": route, "receivers": receivers, "inhibit_rules": example["inhibit_rules"]}
+        shipped = example(webhook.url)
+        config = {**shipped, "route": _hurried(shipped["route"])}
         alertmanager = Alertmanager(server("prometheus-alertmanager"), tmp_path_factory.mktemp("alertmanager"), config)
         stack.callback(alertmanager.stop)
         prometheus = Prometheus(

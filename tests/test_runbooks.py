@@ -16,7 +16,7 @@ import yaml
 
 from exporter.errors import REFUSAL_REASONS
 from exporter.settings import SETTINGS
-from tests.alertmanager import Alertmanager
+from tests.alertmanager import EXAMPLE, Alertmanager, example
 from tests.running import server, until
 
 ROOT: Final = Path(__file__).parent.parent
@@ -31,7 +31,6 @@ ALERTS: Final = [
     for rule in group["rules"]
 ]
 THRESHOLDS: Final = tomllib.loads((ROOT / "deploy/prometheus/thresholds.toml").read_text())
-EXAMPLE: Final = ROOT / "deploy/alertmanager/alertmanager.yml"
 
 SEVERITIES: Final = {
     name: [rule["labels"]["severity"] for rule in ALERTS if rule["alert"] == name]
@@ -321,13 +320,8 @@ def test_mails_show_the_annotations(amtool: str, tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def alertmanager(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Alertmanager]:
     """One for all tests here; they use jobs of their own."""
-    example = yaml.safe_load(EXAMPLE.read_text())
-    quiet = {
-        "route": example["route"],
-        "receivers": [{"name": receiver["name"]} for receiver in example["receivers"]],
-        "inhibit_rules": example["inhibit_rules"],
-    }
-    running = Alertmanager(server("prometheus-alertmanager"), tmp_path_factory.mktemp("alertmanager"), quiet)
+    program, folder = server("prometheus-alertmanager"), tmp_path_factory.mktemp("alertmanager")
+    running = Alertmanager(program, folder, example())
     yield running
     running.stop()
 
