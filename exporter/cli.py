@@ -77,8 +77,9 @@ def check_config(config_file: Path | None, **flags: Any) -> None:  # noqa: ANN40
     """Show the settings that serve would use, and where each comes from; exit with 2 when one is wrong."""
     values = _values(config_file, flags)
     config.read(values)
-    for name, (text, origin) in values.items():
-        click.echo(f"{name} = {text!r}  # {origin}")
+    for setting in SETTINGS:
+        text, origin = values[setting.name]
+        click.echo(f"{setting.name} = {setting.shown(text)!r}  # {origin}")
 
 
 @cli.command("classify")

@@ -54,10 +54,10 @@ class LedgerCollector(Collector):
         ledger: Ledger,
         closed: Iterable[Series],
         *,
-        label_sets: Callable[[], int],
+        label_sets: Callable[[list[Total]], int],
         trouble: Callable[[], str | None],
     ) -> None:
-        """``closed`` are the series that are exposed as 0 when the ledger does not have them."""
+        """``closed`` are exposed as 0 when the ledger lacks them; ``label_sets`` counts those in use, given totals."""
         self._ledger = ledger
         self._closed = dict.fromkeys(closed, 0)
         self._label_sets = label_sets
@@ -76,7 +76,7 @@ class LedgerCollector(Collector):
             self._closed | {total.series: 0 if total.held else total.value for total in totals},
             max((total.raised_at for total in totals), default=0.0),
             size,
-            self._label_sets(),
+            self._label_sets(totals),
             writable=self._trouble() is None,
         )
 

@@ -88,7 +88,7 @@ def _value(setting: Setting, value: Value) -> Any:  # noqa: ANN401 -- what the s
         return setting.read(value.text)
     except ValueError:
         raise SettingError(
-            f"{setting.name}: {value.text!r} (from {value.origin}): expected {setting.expected}"
+            f"{setting.name}: {setting.shown(value.text)!r} (from {value.origin}): expected {setting.expected}"
         ) from None
 
 

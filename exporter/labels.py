@@ -91,6 +91,10 @@ class LabelSets:
         """How many label sets are in use, the overflow not counted."""
         return len(self._known) - 1
 
+    def learn(self, known: Iterable[Labels]) -> None:
+        """Know sets that another exporter on the same ledger has brought, though they pass the limit."""
+        self._known.update(known)
+
     def admit(self, labels: Labels) -> Labels:
         """The set itself when it is known or there is room for it, else :data:`OVERFLOW`."""
         if labels in self._known:

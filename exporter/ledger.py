@@ -14,6 +14,7 @@ series it was ever told to raise. It knows hashes, label values and sums; never 
 - **Births.** A series that ``record`` brings with ``held=True`` is marked as held. ``release`` takes the mark off
   series that have had it for long enough, for good, and on disk before anybody is shown the total. Opening a ledger
   starts the time of the series that are still held anew, for nobody may have scraped them.
+- **Shared.** Where an engine lets several processes have a ledger open, all of this holds for them together.
 - **Who calls.** One thread calls ``record``, ``release``, ``prune`` and ``check``; any thread may call ``totals`` and
   ``size`` meanwhile, and is not held up by the writer. ``close`` comes last, from anywhere.
 - **Cost.** No call's cost depends on how many failures were ever recorded (a look-up in a sorted tree apart).

@@ -5,6 +5,7 @@ import resource
 import signal
 import threading
 import time
+from pathlib import Path
 from types import FrameType
 from typing import Final
 
@@ -15,12 +16,13 @@ from exporter.committer import Committer
 from exporter.failure import Classifier
 from exporter.keys import Keys, resolver
 from exporter.labels import Labels, LabelSets
+from exporter.ledger import Total
 from exporter.private_server import MAX_CONNECTIONS, PrivateListener
 from exporter.providers import Providers
 from exporter.server import Listener
 from exporter.settings import Settings
 from exporter.signature import Policy, Verifier
-from exporter.sqlite import SqliteLedger
+from exporter.storage import open_ledger
 from exporter.telemetry import Telemetry
 from exporter.verification import VerificationFiles
 from exporter.web_config import WebConfig
@@ -48,18 +50,22 @@ class Exporter:
         self._keys: Keys | None = None
         telemetry = Telemetry()
         telemetry.signature_mode(settings.signature_mode)
-        self._ledger = SqliteLedger(settings.storage_url, now=time.time())
+        self._ledger = open_ledger(settings.storage_url, now=time.time())
         try:
-            label_sets = LabelSets(
-                Labels(*total.series[1:]) for total in self._ledger.totals() if total.series[0] == "failures"
-            )
+            label_sets = LabelSets()
+
+            def count_sets(totals: list[Total]) -> int:
+                label_sets.learn(Labels(*total.series[1:]) for total in totals if total.series[0] == "failures")
+                return len(label_sets)
+
+            count_sets(self._ledger.totals())
             self._committer = Committer(self._ledger, telemetry, hold=settings.metrics_birth_hold)
             providers = Providers(dict(settings.providers))
             telemetry.registry.register(
                 LedgerCollector(
                     self._ledger,
                     closed_series(providers.names, settings.tags_count),
-                    label_sets=lambda: len(label_sets),
+                    label_sets=count_sets,
                     trouble=lambda: self._committer.trouble,
                 )
             )
@@ -144,7 +150,7 @@ def serve(settings: Settings) -> int:
         extra={
             "failures": f"http://{exporter.public.address}/failures",
             "metrics": f"{exporter.private.scheme}://{exporter.private.address}/metrics",
-            "ledger": settings.storage_url.absolute(),
+            "ledger": place.absolute() if isinstance(place := settings.storage_url, Path) else place,
             "version": __version__,
         },
     )

@@ -4,7 +4,7 @@ import ipaddress
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
 from exporter.labels import OTHER
@@ -45,12 +45,51 @@ def duration(text: str) -> float:
     return sum(float(number) * units[unit] for number, unit in re.findall(r"([0-9]+)(ms|[smhd])", text))
 
 
-def storage(text: str) -> Path:
-    """The file of a URL ``sqlite:///…``."""
-    scheme, _, path = text.partition(":///")
-    if scheme != "sqlite" or not path or "?" in path or "\0" in path:
+class PostgresUrl:
+    """Where a PostgreSQL ledger is. ``text`` may hold a password; what is printed of it does not."""
+
+    def __init__(self, text: str) -> None:
+        self.text: Final = text
+
+    def __str__(self) -> str:
+        """The URL without password and parameters."""
+        return without_password(self.text).partition("?")[0]
+
+    __repr__ = __str__
+
+    def __eq__(self, other: object) -> bool:
+        """Whether it is the same URL."""
+        return isinstance(other, PostgresUrl) and self.text == other.text
+
+    def __hash__(self) -> int:
+        """As for the text."""
+        return hash(self.text)
+
+
+def without_password(text: str) -> str:
+    """A URL, or what should have been one, with ``***`` where a password stands or may be meant to."""
+    before, at, place = text.rpartition("@")  # the last: a password that was not encoded may hold anything
+    if at:
+        user = re.match(r"[a-z+]*://[^:/?@]*(?=:|$)", before)
+        place = f"{user[0] if user else ''}{'' if user and user[0] == before else ':***'}@{place}"
+    return re.sub(r"(?i)([?&][a-z]*password=)[^&]*", r"\1***", place)
+
+
+def storage(text: str) -> Path | PostgresUrl:
+    """The file of a URL ``sqlite:///…``, or the database of a URL as libpq reads it."""
+    scheme, _, path = text.partition("://")
+    if "\0" in text:
         raise ValueError
-    return Path(path)
+    if scheme in {"postgresql", "postgres"}:
+        parts = urlsplit(text)
+        user, _, hosts = parts.netloc.rpartition("@")
+        known = all(re.fullmatch(r"(\[[0-9A-Fa-f:.]+\]|[^\[\]:]*)(:[0-9]{1,5})?", host) for host in hosts.split(","))
+        if not known or "@" in user or parts.fragment or re.search(r"%(?![0-9A-Fa-f]{2})|\s", text):
+            raise ValueError
+        return PostgresUrl(text)
+    if scheme != "sqlite" or not path.startswith("/") or not path[1:] or "?" in path:
+        raise ValueError
+    return Path(path[1:])
 
 
 def public_url(text: str) -> str:

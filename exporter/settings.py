@@ -8,7 +8,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from exporter import setting_values as read_as
-from exporter.setting_values import Address
+from exporter.setting_values import Address, PostgresUrl
 
 ENVIRONMENT_PREFIX: Final = "SMTPETER_EXPORTER_"
 
@@ -20,7 +20,7 @@ class Settings:
     webhook_listen_address: Address
     webhook_public_url: str
     web_listen_address: Address
-    storage_url: Path
+    storage_url: Path | PostgresUrl
     webhook_verification_dir: Path | None
     web_config_file: Path | None
     signature_mode: str
@@ -51,6 +51,8 @@ class Setting:
     read: Callable[[str], Any]
     many: bool = False
     """Whether it may be given several times; the text then has the values with commas between them."""
+    shown: Callable[[str], str] = str
+    """How the text is printed: of some, not all."""
 
     @property
     def field(self) -> str:
@@ -102,9 +104,11 @@ SETTINGS: Final = (
     Setting(
         "storage.url",
         "sqlite:///smtpeter-exporter.db",
-        "sqlite:///relative/path or sqlite:////absolute/path",
-        "The ledger: what was counted. Under systemd the default lies in the unit's state directory.",
+        "sqlite:///relative/path, sqlite:////absolute/path or postgresql://host/database",
+        "The ledger: what was counted. Under systemd the default lies in the unit's state directory. "
+        "A PostgreSQL database may be shared by several exporters; see docs/postgresql.md.",
         read_as.storage,
+        shown=read_as.without_password,
     ),
     Setting(
         "signature.mode",

@@ -50,7 +50,7 @@ class Rows(FakeLedger):
 
 def collector(ledger: Ledger, *, label_sets: int = 0, trouble: str | None = None) -> LedgerCollector:
     """One with two providers and one tag."""
-    return LedgerCollector(ledger, CLOSED, label_sets=lambda: label_sets, trouble=lambda: trouble)
+    return LedgerCollector(ledger, CLOSED, label_sets=lambda _totals: label_sets, trouble=lambda: trouble)
 
 
 def shown(one: LedgerCollector) -> dict[Series, float]:
@@ -223,7 +223,7 @@ def eager() -> Iterator[None]:
 @pytest.mark.usefixtures("eager")
 def test_scrapes_at_once_never_go_back() -> None:
     """With four scrapes at once, none shows less than one that was over before it began, though reads fail."""
-    one = LedgerCollector(Rising(), [], label_sets=lambda: 0, trouble=lambda: None)
+    one = LedgerCollector(Rising(), [], label_sets=lambda _totals: 0, trouble=lambda: None)
     together = threading.Barrier(4)
 
     def scrape() -> list[float]:

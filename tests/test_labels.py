@@ -195,6 +195,15 @@ def test_sets_known_from_the_start_are_kept() -> None:
     assert len(label_sets) == 3
 
 
+def test_sets_learnt_of_are_admitted() -> None:
+    """A set that another exporter has brought is admitted though the limit is reached, and counts against it."""
+    known, new = sets(4)[:3], sets(4)[3]
+    label_sets = LabelSets(known, limit=3)
+    assert label_sets.admit(new) == OVERFLOW
+    label_sets.learn([new])
+    assert (label_sets.admit(new), len(label_sets)) == (new, 4)
+
+
 def test_the_same_set_again_takes_no_room() -> None:
     """A set counts once, however often it comes."""
     label_sets = LabelSets(limit=2)

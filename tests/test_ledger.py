@@ -3,11 +3,14 @@
 A new engine joins by a row in ENGINES; its own facts have a file of their own, as ``test_sqlite.py``.
 """
 
+import atexit
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import cache
+from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
@@ -17,7 +20,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from exporter.ledger import KEEP_IDENTITIES, Ledger, Record, Series, Total
+from exporter.postgres import PostgresLedger
+from exporter.setting_values import PostgresUrl
 from exporter.sqlite import SqliteLedger
+from tests.postgres import Postgres
 
 NOW: Final = 1_800_000_000.0
 DAY: Final = 86_400
@@ -32,7 +38,20 @@ def sqlite(folder: Path, now: float) -> Ledger:
     return SqliteLedger(folder / "ledger.db", now=now)
 
 
-ENGINES: Final[dict[str, Callable[[Path, float], Ledger]]] = {"sqlite": sqlite}
+def postgresql(folder: Path, now: float) -> Ledger:
+    """The PostgreSQL ledger in a database of the folder's own."""
+    return PostgresLedger(PostgresUrl(server().create(sha256(bytes(folder)).hexdigest()[:40])), now=now)
+
+
+@cache
+def server() -> Postgres:
+    """One server for all tests of the process."""
+    running = Postgres()
+    atexit.register(running.end)
+    return running
+
+
+ENGINES: Final[dict[str, Callable[[Path, float], Ledger]]] = {"sqlite": sqlite, "postgresql": postgresql}
 
 
 class Reopenable:

@@ -288,7 +288,8 @@ UNKNOWN: Final = (
         (
             ["--storage.url", "mysql://x"],
             {},
-            "storage.url: 'mysql://x' (from --storage.url): expected sqlite:///relative/path or sqlite:////absolute/path",
+            "storage.url: 'mysql://x' (from --storage.url): "
+            + "expected sqlite:///relative/path, sqlite:////absolute/path or postgresql://host/database",
         ),
         (
             [],

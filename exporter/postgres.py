@@ -1,0 +1,188 @@
+"""The ledger in a PostgreSQL database that several exporters share: the contract of ``ledger.py`` kept by statements.
+
+Each series has a sum for each of some slots, and each exporter raises those of its own slot, so that they don't wait
+for each other; the total is the sum over slots. Two with the same slot are right all the same, only slower.
+"""
+
+import json
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any, Final, LiteralString, TypeVar
+
+import psycopg
+from psycopg import errors
+
+from exporter.errors import LedgerError
+from exporter.ledger import KEEP_IDENTITIES, Record, Total
+from exporter.postgres_session import LOCK, Session, explained, migrate
+from exporter.setting_values import PostgresUrl
+
+DAY: Final = 86_400
+SLICE: Final = 2_000
+"""How many identities one call of ``prune`` forgets."""
+SLOTS: Final = 8
+ATTEMPTS: Final = 4
+"""How often a transaction is tried that others got in the way of; nothing of it has been done then."""
+
+# One statement, so one round trip and one transaction. Rows are taken in order, identities before sums, lest two
+# exporters wait for each other. What another one is about to insert is waited for, and then it is no longer new.
+_RECORD: Final = """
+    WITH given AS (
+        SELECT * FROM unnest(%(hashes)s::bytea[], %(kinds)s::integer[]) AS given (hash, kind)
+    ), new AS (
+        INSERT INTO smtpeter_identity (hash, day) SELECT hash, %(day)s::integer FROM given ORDER BY hash
+        ON CONFLICT DO NOTHING RETURNING hash
+    ), sums AS (
+        SELECT series, count(*) AS count FROM new JOIN given USING (hash)
+        JOIN unnest(%(kind_of)s::integer[], %(series)s::text[]) AS raised (kind, series) USING (kind) GROUP BY series
+    ), born AS (
+        INSERT INTO smtpeter_series (series, held_since)
+        SELECT series, %(held_since)s::double precision FROM sums
+        WHERE series = ANY(%(unknown)s::text[]) ORDER BY series
+        ON CONFLICT DO NOTHING
+    ), raised AS (
+        INSERT INTO smtpeter_total AS total (series, slot, count, raised_at)
+        SELECT series, %(slot)s::integer, count, %(now)s::double precision FROM sums ORDER BY series
+        ON CONFLICT (series, slot) DO UPDATE
+        SET count = total.count + excluded.count, raised_at = greatest(total.raised_at, excluded.raised_at)
+    )
+    SELECT hash FROM new"""
+# When the clock was set back, the time starts anew: neither shown too early nor held for long.
+_RELEASE: Final = """
+    UPDATE smtpeter_series SET held_since = CASE WHEN held_since > %(now)s THEN %(now)s::double precision END
+    WHERE held_since <= %(now)s::double precision - %(hold)s OR held_since > %(now)s"""
+# One exporter at a time: the others would wait for the same rows.
+_PRUNE: Final = """
+    DELETE FROM smtpeter_identity WHERE hash IN (SELECT hash FROM smtpeter_identity WHERE day < %s LIMIT %s)"""
+_TOTALS: Final = """
+    SELECT series, sum(count)::bigint, bool_or(held_since IS NOT NULL), max(raised_at)
+    FROM smtpeter_total LEFT JOIN smtpeter_series USING (series) GROUP BY series"""
+_SIZE: Final = """
+    SELECT pg_total_relation_size('smtpeter_identity') + pg_total_relation_size('smtpeter_total')
+    + pg_total_relation_size('smtpeter_series')"""
+
+T = TypeVar("T")
+
+
+class PostgresLedger:
+    """A ledger in the database of a URL; ``now`` is the time of opening.
+
+    Raises LedgerError when the database can't be reached or written, or has a schema newer than this version.
+    """
+
+    def __init__(self, url: PostgresUrl, *, now: float) -> None:
+        self._url = url
+        self._writer = Session(url)
+        self._reader = Session(url)
+        self._reading = threading.Lock()
+        self._known: set[str] = set()
+        self._slot = 0
+        try:
+            self._write(lambda connection: self._begin(connection, now))
+        except BaseException:
+            self.close()
+            raise
+
+    def _begin(self, connection: psycopg.Connection, now: float) -> None:
+        migrate(connection, self._url)
+        connection.execute("UPDATE smtpeter_series SET held_since = %s WHERE held_since IS NOT NULL", (now,))
+        self._slot = _one(connection, "SELECT nextval('smtpeter_slot')") % SLOTS
+        for series, *_ in connection.execute(_TOTALS):
+            json.loads(series)
+
+    def record(self, batch: Sequence[Record], *, now: float, held: bool) -> list[bool]:
+        """See Ledger."""
+        fresh = {record.identity: record.series for record in reversed(batch)}
+        kinds: dict[tuple[str, ...], int] = {}
+        numbers: dict[object, int] = {}
+        for series in set(fresh.values()):  # most are alike
+            texts = tuple(sorted({json.dumps(one) for one in series}))
+            numbers[series] = kinds.setdefault(texts, len(kinds))
+        named = [(number, text) for texts, number in kinds.items() for text in texts]
+        unknown = {text for _, text in named} - self._known
+        given = {
+            "hashes": list(fresh),
+            "kinds": [numbers[series] for series in fresh.values()],
+            "kind_of": [number for number, _ in named],
+            "series": [text for _, text in named],
+            "unknown": list(unknown),
+            "day": int(now // DAY),
+            "held_since": now if held else None,
+            "slot": self._slot,
+            "now": now,
+        }
+        new = self._write(lambda connection: {hash_ for (hash_,) in connection.execute(_RECORD, given)})
+        if len(new) == len(fresh):  # else it may be that none that would have brought a series was new
+            self._known |= unknown
+        outcomes = []
+        for record in batch:
+            outcomes.append(record.identity in new)
+            new.discard(record.identity)
+        return outcomes
+
+    def release(self, *, now: float, hold: float) -> None:
+        """See Ledger."""
+        self._write(lambda connection: connection.execute(_RELEASE, {"now": now, "hold": hold}))
+
+    def prune(self, *, now: float) -> int:
+        """See Ledger."""
+
+        def delete(connection: psycopg.Connection) -> int:
+            with connection.transaction():
+                if not _one(connection, "SELECT pg_try_advisory_xact_lock(%s)", LOCK + 1):
+                    return 0
+                return connection.execute(_PRUNE, (int((now - KEEP_IDENTITIES) // DAY), SLICE)).rowcount
+
+        return self._write(delete)
+
+    def check(self, *, now: float, write: bool) -> None:
+        """See Ledger."""
+        if not write:
+            self._write(lambda connection: connection.execute("SELECT 1 FROM smtpeter_opened"))
+            return
+        # As a failure would be, which a database that only follows another one does not take.
+        self._write(lambda connection: connection.execute("UPDATE smtpeter_opened SET at = %s", (now,)))
+
+    def totals(self) -> list[Total]:
+        """See Ledger."""
+        rows = self._read(lambda connection: connection.execute(_TOTALS).fetchall())
+        try:
+            return [Total(tuple(json.loads(series)), count, held, at) for series, count, held, at in rows]
+        except ValueError as error:
+            raise LedgerError(f"ledger {self._url}: it is damaged ({error}); restore a backup") from error
+
+    def size(self) -> int:
+        """See Ledger."""
+        size: int = self._read(lambda connection: _one(connection, _SIZE))
+        return size
+
+    def close(self) -> None:
+        """See Ledger."""
+        self._writer.close()
+        self._reader.close()
+
+    def _write(self, work: Callable[[psycopg.Connection], T]) -> T:
+        for left in reversed(range(ATTEMPTS)):
+            try:
+                return work(self._writer.connection())
+            except (errors.SerializationFailure, errors.DeadlockDetected) as error:
+                if not left:
+                    raise explained(self._url, error) from error
+            except (psycopg.Error, ValueError) as error:
+                self._known.clear()  # it may be another database that answers next
+                raise explained(self._url, error) from error
+        raise AssertionError
+
+    def _read(self, work: Callable[[psycopg.Connection], T]) -> T:
+        with self._reading:
+            try:
+                with self._reader.hurried():
+                    return work(self._reader.connection())
+            except (psycopg.Error, ValueError) as error:
+                raise explained(self._url, error) from error
+
+
+def _one(connection: psycopg.Connection, statement: LiteralString, *arguments: object) -> Any:  # noqa: ANN401 -- any
+    for (value,) in connection.execute(statement, arguments):
+        return value
+    raise AssertionError
