@@ -277,6 +277,7 @@ def test_does_not_start_on_a_port_in_use(tmp_path: Path, listener: str) -> None:
         assert refusal(tmp_path, f"--{listener}.listen-address", address) == (4, line)
 
 
+STORAGE: Final = "sqlite:///relative/path, sqlite:////absolute/path or postgresql://host/database"
 UNKNOWN: Final = (
     "environment variable SMTPETER_EXPORTER_LOGLEVEL: no such setting; did you mean SMTPETER_EXPORTER_LOG_LEVEL?"
 )
@@ -288,8 +289,7 @@ UNKNOWN: Final = (
         (
             ["--storage.url", "mysql://x"],
             {},
-            "storage.url: 'mysql://x' (from --storage.url): "
-            + "expected sqlite:///relative/path, sqlite:////absolute/path or postgresql://host/database",
+            f"storage.url: 'mysql://x' (from --storage.url): expected {STORAGE}",
         ),
         (
             [],
