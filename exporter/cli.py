@@ -15,6 +15,7 @@ import click
 from exporter import __version__, config, logs
 from exporter.classify import Meaning, Unreadable, classify, summary
 from exporter.errors import ExporterError
+from exporter.ledger_copy import ledger_group
 from exporter.providers import Providers
 from exporter.reason import REASONS
 from exporter.send import FORMS, Signing, send, signing
@@ -25,8 +26,6 @@ from exporter.simulate import Clock, Simulation, target_of
 from exporter.traffic import DAY, Spike, Traffic
 
 _COMMAND = "smtpeter-exporter"
-
-
 _CONFIG_FILE = click.option(
     "--config.file",
     "config_file",
@@ -40,6 +39,9 @@ _CONFIG_FILE = click.option(
 @click.version_option(__version__, prog_name=_COMMAND)
 def cli() -> None:
     """Count the deliveries that SMTPeter reports as failed, for Prometheus."""
+
+
+cli.add_command(ledger_group)
 
 
 def _with_settings(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -17,6 +17,7 @@ series it was ever told to raise. It knows hashes, label values and sums; never 
 - **Shared.** Where an engine lets several processes have a ledger open, all of this holds for them together.
 - **Who calls.** One thread calls ``record``, ``release``, ``prune`` and ``check``; any thread may call ``totals`` and
   ``size`` meanwhile, and is not held up by the writer. ``close`` comes last, from anywhere.
+- **Copies.** ``identities``, ``keep`` and ``adopt`` are for ``ledger copy``, while no exporter has the ledger.
 - **Cost.** No call's cost depends on how many failures were ever recorded (a look-up in a sorted tree apart).
 - **Errors.** Whatever goes wrong in the store comes out as LedgerError with a line that the operator can act on; the
   next call starts afresh, so a ledger heals as soon as its cause is gone.
@@ -41,6 +42,13 @@ class Record(NamedTuple):
     series: tuple[Series, ...]
 
 
+class Kept(NamedTuple):
+    """An identity that a ledger holds, and the day since the epoch on which it was counted."""
+
+    identity: bytes
+    day: int
+
+
 class Total(NamedTuple):
     """A series, its sum, whether it is still held at zero, and when it was last raised."""
 
@@ -48,6 +56,10 @@ class Total(NamedTuple):
     value: int
     held: bool
     raised_at: float
+
+
+COPYING: Final[Series] = ("copying",)
+"""Stands alone in the totals of a ledger that a copy was begun to and not ended: no exporter may count there."""
 
 
 class Ledger(Protocol):
@@ -67,6 +79,15 @@ class Ledger(Protocol):
 
     def totals(self) -> list[Total]:
         """All series with their sums, as of the last commit."""
+
+    def identities(self, after: bytes, limit: int) -> list[Kept]:
+        """The first so many identities past ``after``, in order; for copying, by the thread that records."""
+
+    def keep(self, identities: Sequence[Kept]) -> None:
+        """Hold these identities, too, without counting."""
+
+    def adopt(self, totals: Sequence[Total]) -> None:
+        """Have these totals, in one transaction; refused when there are any besides COPYING."""
 
     def size(self) -> int:
         """Bytes on disk."""

@@ -10,10 +10,10 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final, LiteralString, TypeVar
 
 import psycopg
-from psycopg import errors
+from psycopg import errors, sql
 
 from exporter.errors import LedgerError
-from exporter.ledger import KEEP_IDENTITIES, Record, Total
+from exporter.ledger import COPYING, KEEP_IDENTITIES, Kept, Record, Total
 from exporter.postgres_session import LOCK, Session, explained, migrate
 from exporter.setting_values import PostgresUrl
 
@@ -150,6 +150,40 @@ class PostgresLedger:
             return [Total(tuple(json.loads(series)), count, held, at) for series, count, held, at in rows]
         except ValueError as error:
             raise LedgerError(f"ledger {self._url}: it is damaged ({error}); restore a backup") from error
+
+    def identities(self, after: bytes, limit: int) -> list[Kept]:
+        """See Ledger."""
+        statement: LiteralString = "SELECT hash, day FROM smtpeter_identity WHERE hash > %s ORDER BY hash LIMIT %s"
+        return self._write(lambda connection: [Kept(*row) for row in connection.execute(statement, (after, limit))])
+
+    def keep(self, identities: Sequence[Kept]) -> None:
+        """See Ledger."""
+        given = [list(column) for column in zip(*identities, strict=True)]
+        self._write(
+            lambda connection: connection.execute(
+                "INSERT INTO smtpeter_identity (hash, day) SELECT * FROM unnest(%s::bytea[], %s::integer[])"
+                " ON CONFLICT DO NOTHING",
+                given,
+            )
+        )
+
+    def adopt(self, totals: Sequence[Total]) -> None:
+        """See Ledger."""
+
+        def replace(connection: psycopg.Connection) -> None:
+            with connection.transaction(), connection.cursor() as cursor:
+                cursor.execute("LOCK TABLE smtpeter_total, smtpeter_series IN EXCLUSIVE MODE")
+                for table in (sql.Identifier("smtpeter_total"), sql.Identifier("smtpeter_series")):
+                    cursor.execute(sql.SQL("DELETE FROM {} WHERE series = %s").format(table), (json.dumps(COPYING),))
+                if cursor.execute("SELECT 1 FROM smtpeter_total LIMIT 1").fetchone():
+                    raise LedgerError("DST has counted failures of its own meanwhile: begin with an empty ledger")
+                rows = [(json.dumps(series), value, at if held else None, at) for series, value, held, at in totals]
+                cursor.executemany("INSERT INTO smtpeter_series VALUES (%s, %s)", [(row[0], row[2]) for row in rows])
+                cursor.executemany(
+                    "INSERT INTO smtpeter_total VALUES (%s, %s, %s, %s)", [(row[0], 0, row[1], row[3]) for row in rows]
+                )
+
+        self._write(replace)
 
     def size(self) -> int:
         """See Ledger."""

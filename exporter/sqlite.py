@@ -8,7 +8,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
-from exporter.ledger import KEEP_IDENTITIES, Record, Total
+from exporter.errors import LedgerError
+from exporter.ledger import COPYING, KEEP_IDENTITIES, Kept, Record, Total
 from exporter.sqlite_file import SqliteFile
 
 DAY: Final = 86_400
@@ -121,6 +122,32 @@ class SqliteLedger:
         with self._file.reading, self._file.told():
             rows = self._file.reader.execute("SELECT series, count, held_since, raised_at FROM total").fetchall()
             return [Total(tuple(json.loads(series)), count, held is not None, at) for series, count, held, at in rows]
+
+    def identities(self, after: bytes, limit: int) -> list[Kept]:
+        """See Ledger."""
+        with self._file.told():
+            rows = self._file.writer.execute(
+                "SELECT hash, day FROM identity WHERE hash > ? ORDER BY hash LIMIT ?", (after, limit)
+            ).fetchall()
+        return [Kept(*row) for row in rows]
+
+    def keep(self, identities: Sequence[Kept]) -> None:
+        """See Ledger."""
+        with self._file.transaction(0):
+            self._file.writer.executemany("INSERT INTO identity VALUES (?, ?) ON CONFLICT DO NOTHING", identities)
+
+    def adopt(self, totals: Sequence[Total]) -> None:
+        """See Ledger."""
+        with self._file.transaction(0):
+            self._file.writer.execute("DELETE FROM total WHERE series = ?", (json.dumps(COPYING),))
+            if self._file.writer.execute("SELECT 1 FROM total").fetchone():
+                raise LedgerError("DST has counted failures of its own meanwhile: begin with an empty ledger")
+            self._file.writer.executemany(
+                "INSERT INTO total VALUES (?, ?, ?, ?)",
+                [(json.dumps(series), value, at if held else None, at) for series, value, held, at in totals],
+            )
+        with self._file.told():
+            self._note_series(self._file.writer)
 
     def size(self) -> int:
         """See Ledger."""

@@ -2,14 +2,30 @@
 
 from pathlib import Path
 
-from exporter.errors import SettingError
-from exporter.ledger import Ledger
+from exporter.errors import LedgerError, SettingError
+from exporter.ledger import COPYING, Ledger
 from exporter.setting_values import PostgresUrl
 from exporter.sqlite import SqliteLedger
 
 
-def open_ledger(storage: Path | PostgresUrl, *, now: float) -> Ledger:
-    """The ledger in that file or database. Raises LedgerError, or SettingError when the extra for it is missing."""
+def open_ledger(storage: Path | PostgresUrl, *, now: float, copying: bool = False) -> Ledger:
+    """The ledger in that file or database; one that a copy was begun to and not ended only for ``copying``.
+
+    Raises LedgerError, or SettingError when the extra for it is missing.
+    """
+    ledger = _open(storage, now)
+    try:
+        half_copied = any(total.series == COPYING for total in ledger.totals())
+    except BaseException:
+        ledger.close()
+        raise
+    if half_copied and not copying:
+        ledger.close()
+        raise LedgerError(f"ledger {storage}: a copy to it was not ended; run ledger copy again, or delete it")
+    return ledger
+
+
+def _open(storage: Path | PostgresUrl, now: float) -> Ledger:
     if isinstance(storage, Path):
         return SqliteLedger(storage, now=now)
     try:

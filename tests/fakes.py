@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from queue import SimpleQueue
 from typing import Final, NamedTuple
 
-from exporter.ledger import Record, Total
+from exporter.ledger import Kept, Record, Total
 
 PATIENCE: Final = 10.0
 """Seconds after which a test gives up waiting for what should have happened long before."""
@@ -71,6 +71,18 @@ class FakeLedger:
     def totals(self) -> list[Total]:
         """No totals."""
         return []
+
+    def identities(self, after: bytes, limit: int) -> list[Kept]:
+        """No copy is made of it."""
+        raise NotImplementedError
+
+    def keep(self, identities: Sequence[Kept]) -> None:
+        """No copy is made to it."""
+        raise NotImplementedError
+
+    def adopt(self, totals: Sequence[Total]) -> None:
+        """No copy is made to it."""
+        raise NotImplementedError
 
     def size(self) -> int:
         """No size."""

@@ -40,7 +40,12 @@ def sqlite(folder: Path, now: float) -> Ledger:
 
 def postgresql(folder: Path, now: float) -> Ledger:
     """The PostgreSQL ledger in a database of the folder's own."""
-    return PostgresLedger(PostgresUrl(server().create(sha256(bytes(folder)).hexdigest()[:40])), now=now)
+    return PostgresLedger(PostgresUrl(server().create(database_of(folder))), now=now)
+
+
+def database_of(folder: Path) -> str:
+    """The name of the database that stands for a folder."""
+    return sha256(bytes(folder)).hexdigest()[:40]
 
 
 @cache
