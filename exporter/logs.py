@@ -65,5 +65,7 @@ def configure(level: str, form: str, stream: TextIO | None = None) -> None:
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(LineFormatter(as_json=form == "json"))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
-    # What waitress warns of (its queue, its connections) is made by clients; the metrics show it.
-    logging.getLogger("waitress").setLevel(level.upper() if level == "debug" else "ERROR")
+    # What waitress warns of (its queue, its connections) is made by clients; the metrics show it. Granian tells of its
+    # start and its end, as we do.
+    for server in ("waitress", "_granian"):
+        logging.getLogger(server).setLevel(level.upper() if level == "debug" else "ERROR")

@@ -7,7 +7,7 @@ import threading
 import time
 from pathlib import Path
 from types import FrameType
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from exporter import __version__
 from exporter.app import private_app, public_app, reason_for
@@ -27,6 +27,9 @@ from exporter.telemetry import Telemetry
 from exporter.verification import VerificationFiles
 from exporter.web_config import WebConfig
 from exporter.webhook import Failures
+
+if TYPE_CHECKING:
+    from exporter.granian_server import GranianListener
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +74,7 @@ class Exporter:
             )
             classifier = Classifier(label_sets, providers, settings.tags_count)
             folder = settings.webhook_verification_dir
-            self.public = Listener(
+            self.public = _listener(settings.webhook_server)(
                 public_app(
                     Failures(self._verifier(settings, telemetry), classifier, self._committer, telemetry),
                     telemetry,
@@ -181,6 +184,14 @@ def _warn(settings: Settings) -> None:
     host = settings.web_listen_address.host
     if not settings.web_config_file and host != "localhost" and not host.startswith("127.") and host != "::1":
         log.warning("the private listener is open to other machines without a password: see web.config.file")
+
+
+def _listener(server: str) -> "type[Listener | GranianListener]":
+    if server == "granian":
+        from exporter.granian_server import GranianListener  # noqa: PLC0415 -- an extra, which need not be installed
+
+        return GranianListener
+    return Listener
 
 
 def _all(_authorization: str | None) -> bool:

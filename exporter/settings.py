@@ -22,6 +22,7 @@ class Settings:
     web_listen_address: Address
     storage_url: Path | PostgresUrl
     webhook_verification_dir: Path | None
+    webhook_server: str
     web_config_file: Path | None
     signature_mode: str
     signature_account: tuple[str, ...]
@@ -86,6 +87,13 @@ SETTINGS: Final = (
         "a folder",
         "Folder with the smtpeter-….txt files that SMTPeter hands out; they are served beside the callback.",
         read_as.path,
+    ),
+    Setting(
+        "webhook.server",
+        "waitress",
+        "waitress or granian",
+        "What serves the public listener; granian is faster, an extra, and only for behind a proxy: see security.md.",
+        read_as.one_of("waitress", "granian"),
     ),
     Setting(
         "web.listen-address",
