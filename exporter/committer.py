@@ -43,16 +43,24 @@ class _Ticket:
 class Committer:
     """Record failures in ``ledger`` from many threads, one batch after the other.
 
-    ``hold`` is for how many seconds a new series is shown as 0 (0: not at all), ``clock`` gives the time of day.
+    ``hold`` is for how many seconds a new series is shown as 0 (0: not at all), ``clock`` gives the time of day;
+    ``gather`` is for how many seconds a batch is left open when many come.
     """
 
     def __init__(
-        self, ledger: Ledger, telemetry: Telemetry, *, hold: float, clock: Callable[[], float] = time.time
+        self,
+        ledger: Ledger,
+        telemetry: Telemetry,
+        *,
+        hold: float,
+        clock: Callable[[], float] = time.time,
+        gather: float = GATHER,
     ) -> None:
         self._ledger = ledger
         self._telemetry = telemetry
         self._hold = hold
         self._clock = clock
+        self._gathering = gather
         self._mine = threading.local()
         self._waiting: SimpleQueue[_Ticket | None] = SimpleQueue()
         self._writer = threading.Thread(target=self._run, name="committer", daemon=True)
@@ -116,8 +124,8 @@ class Committer:
 
     def _gather(self, timeout: float, *, wait: bool) -> list[_Ticket | None]:
         batch = [self._waiting.get(timeout=timeout)]
-        if wait:
-            time.sleep(GATHER)
+        if wait and self._gathering:
+            time.sleep(self._gathering)
         batch.extend(self._waiting.get() for _ in range(self._waiting.qsize()))
         return batch
 

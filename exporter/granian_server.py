@@ -83,7 +83,7 @@ class GranianListener:
             http1_opts=HTTP1Settings(header_read_timeout=int(REQUEST_TIME * 1_000), max_buffer_size=MAX_HEADER),
             metrics=(None, None),
         )
-        worker.serve_str(_new_cbscheduler(self._loop, self._serve, impl_asyncio=True), self._loop, self._signal)
+        worker.serve_mtr(_new_cbscheduler(self._loop, self._serve, impl_asyncio=True), self._loop, self._signal)
 
     def stop(self) -> None:
         """Accept no more, answer what is in flight; returns when done, after some DRAIN seconds at most.

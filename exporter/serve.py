@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from exporter import __version__
 from exporter.app import private_app, public_app, reason_for
 from exporter.collector import LedgerCollector, closed_series
-from exporter.committer import Committer
+from exporter.committer import GATHER, Committer
 from exporter.failure import Classifier
 from exporter.keys import Keys, resolver
 from exporter.labels import Labels, LabelSets
@@ -62,7 +62,13 @@ class Exporter:
                 return len(label_sets)
 
             count_sets(self._ledger.totals())
-            self._committer = Committer(self._ledger, telemetry, hold=settings.metrics_birth_hold)
+            self._committer = Committer(
+                self._ledger,
+                telemetry,
+                hold=settings.metrics_birth_hold,
+                # Under granian many come together while the batch before is written: to wait for more costs a third.
+                gather=0 if settings.webhook_server == "granian" else GATHER,
+            )
             providers = Providers(dict(settings.providers))
             telemetry.registry.register(
                 LedgerCollector(

@@ -28,6 +28,7 @@ def test_defaults_are_those_of_the_design() -> None:
         "web_listen_address": Address("127.0.0.1", 10126),
         "storage_url": Path("smtpeter-exporter.db"),
         "webhook_verification_dir": None,
+        "webhook_server": "waitress",
         "web_config_file": None,
         "signature_mode": "off",
         "signature_account": (),
