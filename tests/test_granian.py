@@ -29,6 +29,7 @@ from tests.running import (
 )
 from tests.signing import ACCOUNT, KEY_ID, NameServer, headers_for, key, record
 from tests.test_exactly_once import Sender, kind_of, total
+from tests.test_proxies import CALLBACK, HOST, proxied, raw
 from tests.test_receiving import (
     JSON,
     LIMIT,
@@ -216,6 +217,26 @@ def test_another_target_does_not_fit(guarded: Guarded, signed: str, called: str)
 def test_an_unsigned_call_is_refused(guarded: Guarded) -> None:
     """Without a signature nothing counts."""
     assert guarded.change({"Content-Type": FORM}, guarded.new(), "/failures") == (403, refused("unsigned"))
+
+
+def test_behind_nginx(tmp_path: Path) -> None:
+    """As shipped, nginx passes signed calls on, those in chunks too; and 64 bodies that never end hold up nobody."""
+    url = f"https://{HOST}/smtpeter"
+    flags = (*GRANIAN, "--signature.mode", "required", "--signature.account", ACCOUNT, "--webhook.public-url", url)
+    with ExitStack() as stack:
+        names = stack.enter_context(NameServer())
+        names.records = {KEY_ID: [record(key())]}
+        running = stack.enter_context(exporter(tmp_path, *flags, "--signature.nameserver", names.address))
+        proxy = stack.enter_context(proxied("nginx", tmp_path, running.public))
+        for _ in range(64):
+            sock = stack.enter_context(proxy.connect())
+            sock.sendall(raw("POST", CALLBACK, {"Host": HOST, "Content-Type": FORM, "Content-Length": "100"}) + b"id=1")
+        assert proxy.post(form()) == 200
+        body = form()
+        headers = headers_for(HOST, CALLBACK, body, FORM) | {"Transfer-Encoding": "chunked"}
+        del headers["Content-Length"]
+        assert proxy.call("POST", CALLBACK, headers, chunked(body)).status == 200
+        assert running.failures() == {"rcptto/5xx/5.1.1": 2}
 
 
 def test_loses_nothing_and_counts_nothing_twice_when_killed(tmp_path: Path) -> None:
