@@ -105,6 +105,8 @@ def _connect(url: PostgresUrl) -> psycopg.Connection:
         # By statements: poolers such as PgBouncer refuse them as options of the connection.
         for name in ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"):
             connection.execute("SELECT set_config(%s, %s, false)", (name, f"{LONGEST}s"))
+        # Else, of two exporters that get the same failure at the same time, one would see an error instead of waiting.
+        connection.execute("SELECT set_config('default_transaction_isolation', 'read committed', false)")
         connection.execute(
             "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'"
         )

@@ -17,7 +17,7 @@ import pytest
 from exporter.errors import LedgerError
 from exporter.ledger import KEEP_IDENTITIES, Ledger, Total
 from exporter.postgres import SLOTS, PostgresLedger
-from exporter.postgres_session import HURRIED, LOCK
+from exporter.postgres_session import HURRIED, LOCK, Session
 from exporter.setting_values import PostgresUrl
 from tests.postgres import PASSWORD, QUOTED, Postgres, postgres
 from tests.running import command, environment, exporter, failure, until
@@ -60,6 +60,18 @@ def ended(folder: Path, *flags: str, program: str = "serve") -> tuple[int, str]:
 
 
 # Shared
+
+
+def test_settings_of_the_database_do_not_weaken_it(url: str, running: Postgres) -> None:
+    """Where the database's own defaults are others, a commit waits for the disk, and two exporters for each other."""
+    name = url.rpartition("/")[2]
+    for setting in ("synchronous_commit = off", "default_transaction_isolation = 'serializable'"):
+        running.execute(f'ALTER DATABASE "{name}" SET {setting}')
+    session = Session(PostgresUrl(url))
+    names = ("synchronous_commit", "default_transaction_isolation", "statement_timeout")
+    values = [row for setting in names for row in session.connection().execute(f"SHOW {setting}".encode())]
+    session.close()
+    assert values == [("on",), ("read committed",), ("5s",)]
 
 
 def test_replicas_show_the_same_totals_and_count_each_failure_once(url: str) -> None:
