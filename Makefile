@@ -37,7 +37,7 @@ lint: .venv/dev ## Check style, types, and that generated files are up to date.
 	$(BIN)/python grafana/make_dashboards.py --check
 
 bench: .venv/dev ## Measure against what one would write by hand, and against history; needs wrk and two cores.
-	$(BIN)/python bench/throughput.py
+	$(BIN)/python -m bench.throughput
 	$(BIN)/python bench/history.py
 	$(BIN)/python -m bench.signatures
 	$(BIN)/python -m bench.reasons

@@ -1,8 +1,8 @@
 """Failures a second: the exporter beside the same without a ledger, and beside what one would write by hand.
 
 The server is held on one core and the load (wrk, 64 connections kept open, form bodies of some 250 bytes, each a
-failure of its own) on another. Contestants take turns; what is printed are medians over the rounds, of the rates and of
-the ratios within a round.
+failure of its own) on another; PostgreSQL, which waits for the disk, runs where the system puts it. Contestants take
+turns; what is printed are medians over the rounds, of the rates and of the ratios within a round.
 """
 
 import os
@@ -18,12 +18,19 @@ from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.postgres import Postgres
+
 HERE = Path(__file__).parent
 ROUNDS = int(os.environ.get("ROUNDS", "9"))
 SECONDS = int(os.environ.get("SECONDS_EACH", "2"))
 CONNECTIONS = 64
 FIRST_PORT = 18_125
 
+EXPORTER = [
+    *(sys.executable, "-m", "exporter", "serve", "--signature.mode", "off", "--log.level", "error"),
+    *("--webhook.listen-address", "127.0.0.1:{port}", "--web.listen-address", "127.0.0.1:0"),
+    *("--metrics.birth-hold", "0s"),
+]
 PEERS = [sys.executable, str(HERE / "peers.py")]
 CONTESTANTS = {
     "(a) Falcon on waitress, reads the body": [*PEERS, "body", "{port}"],
@@ -33,11 +40,11 @@ CONTESTANTS = {
         *("--log-level", "error", "--chdir", str(HERE), "--bind", "127.0.0.1:{port}", "peers:flask_app()"),
     ],
     "(d) the exporter, durable, each once": [
-        *(sys.executable, "-m", "exporter", "serve", "--signature.mode", "off", "--log.level", "error"),
-        *("--webhook.listen-address", "127.0.0.1:{port}", "--web.listen-address", "127.0.0.1:18124"),
-        *("--metrics.birth-hold", "0s", "--storage.url", "sqlite:///{folder}/ledger.db"),
+        *(*EXPORTER, "--web.listen-address", "127.0.0.1:18124", "--storage.url", "sqlite:///{folder}/ledger.db"),
     ],
     "(e) as (b), on the exporter's own listener": [*PEERS, "memory-tuned", "{port}"],
+    "(f) as (d), on granian": [*EXPORTER, "--webhook.server", "granian", "--storage.url", "sqlite:///{folder}/f.db"],
+    "(g) as (d), in PostgreSQL": [*EXPORTER, "--storage.url", "{postgres}"],
 }
 
 
@@ -79,14 +86,14 @@ def counted() -> float:
         )
 
 
-def measure(folder: str) -> tuple[dict[str, list[float]], int, int, float]:
+def measure(folder: str, database: str) -> tuple[dict[str, list[float]], int, int, float]:
     """Run all rounds: rates by contestant; what (d) answered; errors of all; what (d) counted."""
     servers = []
     rates: dict[str, list[float]] = {name: [] for name in CONTESTANTS}
     answered = failed = 0
     try:
         for port, command in enumerate(CONTESTANTS.values(), start=FIRST_PORT):
-            words = [word.format(port=port, folder=folder) for word in command]
+            words = [word.format(port=port, folder=folder, postgres=database) for word in command]
             servers.append(subprocess.Popen(["taskset", "-c", "0", *words]))
             while not answers(port):
                 if servers[-1].poll() is not None:
@@ -114,11 +121,15 @@ def main() -> None:
     if (os.cpu_count() or 1) < 2:
         sys.exit("bench: two cores are needed, one for the server and one for the load")
     with tempfile.TemporaryDirectory(dir=Path.cwd(), prefix="bench-") as folder:
-        rates, answered, failed, in_ledger = measure(folder)
+        database = Postgres(durable=True)
+        try:
+            rates, answered, failed, in_ledger = measure(folder, database.url())
+        finally:
+            database.end()
     by_letter = {name[1]: each for name, each in rates.items()}
     for name, each in rates.items():
         print(f"{name:43} {statistics.median(each):7,.0f}/s   rounds {' '.join(f'{rate:,.0f}' for rate in each)}")
-    for one, other in ("db", "dc", "da", "de"):
+    for one, other in ("db", "dc", "da", "de", "fd", "gd"):
         ratio = statistics.median(map(truediv, by_letter[one], by_letter[other]))
         print(f"({one}) / ({other}) = {ratio:.2f}")
     # What was in flight when wrk hung up was counted, but its answer not read: at most one a connection and round.

@@ -41,9 +41,13 @@ def _owner() -> int | None:
 
 
 class Postgres:
-    """A PostgreSQL on a port of loopback, with a password; ``url`` names a database of it."""
+    """A PostgreSQL on a port of loopback, with a password; ``url`` names a database of it.
 
-    def __init__(self) -> None:
+    Only when it is to be ``durable`` it waits for the disk, which tests need not, and benches have to.
+    """
+
+    def __init__(self, *, durable: bool = False) -> None:
+        self._fsync = "on" if durable else "off"
         self._owner = _owner()
         self._folder = Path(tempfile.mkdtemp(prefix="postgres-"))  # where another user may go, too
         self.port = free_port()
@@ -72,7 +76,7 @@ class Postgres:
             self._process = subprocess.Popen(
                 [
                     *(program("postgres"), "-D", str(self._folder / "data"), "-p", str(self.port)),
-                    *("-h", "127.0.0.1", "-k", "", "-c", "fsync=off"),
+                    *("-h", "127.0.0.1", "-k", "", "-c", f"fsync={self._fsync}"),
                 ],
                 user=self._owner,
                 cwd=self._folder,
