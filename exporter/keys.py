@@ -43,7 +43,7 @@ MAX_NAMES: Final = 64
 STRANGE_LOOKUPS: Final = 10
 """Look-ups a second of names that never had a key; as many may be under way."""
 MAX_WAITING: Final = {"strange": 44, "known": 12}
-"""Requests that may wait for DNS at once, for names that never had a key and for others; of 64 threads some stay."""
+"""Requests of 64 that may wait for DNS at once, for names that never had a key and for others; some threads stay."""
 PATIENCE: Final = 4.0
 """Seconds that a request waits for DNS; a little more than a look-up takes at most."""
 
@@ -91,14 +91,16 @@ class Keys:
         *,
         noted: Callable[[str], None] = lambda _result: None,
         clock: Callable[[], float] = time.monotonic,
+        threads: int = 64,
     ) -> None:
+        """``threads`` is how many requests are served at once."""
         self._resolve = resolve
         self._noted = noted
         self._clock = clock
         self._lock = threading.Lock()
         self._entries: dict[str, _Entry] = {}
         self._strange: list[float] = []
-        self._waiting = {kind: threading.Semaphore(most) for kind, most in MAX_WAITING.items()}
+        self._waiting = {kind: threading.Semaphore(most * threads // 64) for kind, most in MAX_WAITING.items()}
         self._pools = {
             kind: ThreadPoolExecutor(most, thread_name_prefix=f"look-up of a {kind} key")
             for kind, most in {"strange": STRANGE_LOOKUPS, "known": 4}.items()

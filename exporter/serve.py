@@ -36,6 +36,9 @@ log = logging.getLogger(__name__)
 PUBLIC_THREADS: Final = 64
 """As many failures can be in one commit; a thread that waits for the disk costs next to nothing."""
 
+GRANIAN_THREADS: Final = 32
+"""As many on granian, where more make it slower."""
+
 PUBLIC_CONNECTIONS: Final = 1_000
 """Connections to the public listener at a time; before there are as many, the oldest idle ones go."""
 
@@ -51,6 +54,8 @@ class Exporter:
         self.failed = False
         web_config = WebConfig(settings.web_config_file) if settings.web_config_file else None
         self._keys: Keys | None = None
+        granian = settings.webhook_server == "granian"
+        self._threads = GRANIAN_THREADS if granian else PUBLIC_THREADS
         telemetry = Telemetry()
         telemetry.signature_mode(settings.signature_mode)
         self._ledger = open_ledger(settings.storage_url, now=time.time())
@@ -66,8 +71,8 @@ class Exporter:
                 self._ledger,
                 telemetry,
                 hold=settings.metrics_birth_hold,
-                # Under granian many come together while the batch before is written: to wait for more costs a third.
-                gather=0 if settings.webhook_server == "granian" else GATHER,
+                # On granian many come together while the batch before is written: to wait for more makes it slower.
+                gather=0 if granian else GATHER,
             )
             providers = Providers(dict(settings.providers))
             telemetry.registry.register(
@@ -80,7 +85,7 @@ class Exporter:
             )
             classifier = Classifier(label_sets, providers, settings.tags_count)
             folder = settings.webhook_verification_dir
-            self.public = _listener(settings.webhook_server)(
+            self.public = (_granian_listener() if granian else Listener)(
                 public_app(
                     Failures(self._verifier(settings, telemetry), classifier, self._committer, telemetry),
                     telemetry,
@@ -88,7 +93,7 @@ class Exporter:
                     files=VerificationFiles(folder) if folder else None,
                 ),
                 *settings.webhook_listen_address,
-                threads=PUBLIC_THREADS,
+                threads=self._threads,
                 connections=PUBLIC_CONNECTIONS,
                 refused=lambda status: telemetry.refused(reason_for(status)),
                 failed=self._fail,
@@ -125,7 +130,7 @@ class Exporter:
     def _verifier(self, settings: Settings, telemetry: Telemetry) -> Verifier | None:
         if settings.signature_mode == "off":
             return None
-        self._keys = Keys(resolver(settings.signature_nameserver), noted=telemetry.looked_up)
+        self._keys = Keys(resolver(settings.signature_nameserver), noted=telemetry.looked_up, threads=self._threads)
         telemetry.watch_keys(self._keys.ages)
         policy = Policy(
             accounts=frozenset(settings.signature_account),
@@ -192,12 +197,10 @@ def _warn(settings: Settings) -> None:
         log.warning("the private listener is open to other machines without a password: see web.config.file")
 
 
-def _listener(server: str) -> "type[Listener | GranianListener]":
-    if server == "granian":
-        from exporter.granian_server import GranianListener  # noqa: PLC0415 -- an extra, which need not be installed
+def _granian_listener() -> "type[GranianListener]":
+    from exporter.granian_server import GranianListener  # noqa: PLC0415 -- of an extra, which need not be installed
 
-        return GranianListener
-    return Listener
+    return GranianListener
 
 
 def _all(_authorization: str | None) -> bool:

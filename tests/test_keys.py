@@ -205,6 +205,14 @@ def test_a_name_is_looked_up_once_at_a_time(world: World) -> None:
     assert world.asked == [KEY_ID]
 
 
+@pytest.mark.parametrize("threads", [32, 64])
+def test_threads_are_left_for_others(threads: int) -> None:
+    """Of the threads that serve requests, one in eight at least waits for no name server, however many there are."""
+    keys = Keys(lambda _name: Answer([], 0), threads=threads)
+    assert sum(places._value for places in keys._waiting.values()) == threads * 7 // 8  # noqa: SLF001
+    keys.close()
+
+
 def test_a_crowd_does_not_wait_for_a_key_that_is_held(world: World) -> None:
     """When the time of a key is over, some requests wait for DNS; those that find no room go on with the key."""
     most = module.MAX_WAITING["known"]
