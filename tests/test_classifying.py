@@ -122,10 +122,12 @@ def test_counts_reasons(running: Exporter, fields: dict[str, str], reason: str) 
 
 def test_sums_agree(running: Exporter) -> None:
     """Over all series, failures by reason and by provider are as many as failures."""
+    for code, extended in (("550", "5.1.1"), ("452", "4.2.2"), ("", "")):
+        running.post(failure(next(_numbers), code=code, extended=extended))
     samples = running.samples()
     of = {
         name: sum(value for key, value in samples.items() if key.startswith(f"smtpeter_{name}_total"))
         for name in ("failures", "failures_by_reason", "failures_by_provider")
     }
-    assert of["failures"] > 20
+    assert of["failures"] >= 3
     assert set(of.values()) == {of["failures"]}
