@@ -4,7 +4,7 @@ BIN := .venv/bin
 # The servers that the tests start: the system's if it has them, else those that tests/servers.sh brings.
 export PATH := $(CURDIR)/.servers/usr/bin:$(CURDIR)/.servers/usr/sbin:$(PATH)
 
-.PHONY: help run demo test lint bench fuzz hostile rules dashboards docs lock clean
+.PHONY: help run demo test lint bench history soak fuzz hostile rules dashboards docs lock clean
 
 help: ## Show what can be made.
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -36,11 +36,14 @@ lint: .venv/dev ## Check style, types, and that generated files are up to date.
 	$(BIN)/python deploy/prometheus/make_rules.py --check
 	$(BIN)/python grafana/make_dashboards.py --check
 
-bench: .venv/dev ## Measure against what one would write by hand, and against history; needs wrk and two cores.
+bench: .venv/dev ## Compare with what one would write or take instead, into docs/performance.md; needs wrk and two cores.
 	$(BIN)/python -m bench.throughput
-	$(BIN)/python bench/history.py
-	$(BIN)/python -m bench.signatures
-	$(BIN)/python -m bench.reasons
+
+history: .venv/dev ## Measure with 10,000 and with 10,000,000 failures in the ledger, and while these are pruned.
+	$(BIN)/python -m bench.history $(ARGS)
+
+soak: .venv/dev ## Run an exporter for MINUTES (60) beside hostile clients; exits 1 when something was lost.
+	$(BIN)/python -m bench.soak
 
 fuzz: .venv/dev ## Send 100,000 mutated requests; exits 1 on a fault, a wrong count, or memory that grows.
 	$(BIN)/python -m bench.fuzz

@@ -1,5 +1,10 @@
-"""Scrape, start, memory and disk with 10,000 and with 2,000,000 failures in the ledger, as ratios."""
+"""Start, scrape, commit, memory and disk with 10,000 and with 10,000,000 failures in the ledger, as ratios.
 
+Then latency while as many are pruned: all that the ledger holds is older than it need be, and calls come at half of the
+rate that saturates the exporter. For SQLite, and with ``--postgres`` for PostgreSQL. SIZES are other sizes.
+"""
+
+import argparse
 import os
 import statistics
 import subprocess
@@ -7,70 +12,177 @@ import sys
 import tempfile
 import time
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
 
+from bench.calls import FORMS
+from bench.ceilings import batch
+from bench.measure import DATABASE_CORE, SERVER_CORE, columns, hold, on_core, pace, resident, saturate
+from bench.paced import Plan
+from bench.servers import database_here
 from exporter.labels import STATES
-from exporter.ledger import Record
-from exporter.sqlite import SqliteLedger
+from exporter.ledger import KEEP_IDENTITIES, Ledger, Record
+from exporter.setting_values import storage
+from exporter.storage import open_ledger
 
-SIZES = (10_000, 2_000_000)
-STARTS = 7
-SCRAPES = 50
-SERIES = [("failures", state, "5xx", f"5.1.{detail}") for state in sorted(STATES)[:10] for detail in range(5)]
-
-
-def fill(path: Path, count: int) -> float:
-    """Record so many failures; bytes on disk for each."""
-    ledger = SqliteLedger(path, now=time.time())
-    for start in range(0, count, 10_000):
-        batch = [Record(os.urandom(16), (SERIES[number % len(SERIES)],)) for number in range(start, start + 10_000)]
-        ledger.record(batch, now=time.time(), held=False)
-    ledger.close()
-    return path.stat().st_size / count
+SIZES: Final = [int(size) for size in os.environ.get("SIZES", "10000,10000000").split(",")]
+STARTS: Final = 7
+SCRAPES: Final = 50
+COMMITS: Final = 1_000
+PRUNING: Final = int(os.environ.get("PRUNING", "30"))
+"""Seconds of calls while the ledger is pruned."""
+DAY: Final = 86_400
+AGED: Final = 32 * DAY
+AT_ONCE: Final = 10_000
+SERIES: Final = [("failures", state, "5xx", f"5.1.{detail}") for state in sorted(STATES)[:10] for detail in range(5)]
 
 
-def measure(path: Path) -> tuple[float, float, float]:
-    """Start an exporter on the ledger: seconds until it is ready, median seconds of a scrape, resident bytes."""
+@dataclass(frozen=True)
+class Measured:
+    """Of one size: seconds, and bytes."""
+
+    start: float
+    scrape: float
+    commit: float
+    slow_commit: float
+    memory: float
+
+
+@contextmanager
+def opened(url: str) -> Iterator[Ledger]:
+    """The ledger, in this process."""
+    ledger = open_ledger(storage(url), now=time.time())
+    try:
+        yield ledger
+    finally:
+        ledger.close()
+
+
+def fill(url: str, count: int, *, at: float) -> float:
+    """Record so many failures as of then; bytes on disk for each."""
+    with opened(url) as ledger:
+        for start in range(0, count, AT_ONCE):
+            numbers = range(start, min(start + AT_ONCE, count))
+            ledger.record(
+                [Record(os.urandom(16), (SERIES[number % len(SERIES)],)) for number in numbers], now=at, held=False
+            )
+        return ledger.size() / count
+
+
+@contextmanager
+def serving(url: str) -> Iterator[tuple[float, int, str, int]]:
+    """An exporter on the ledger: seconds until it was ready, port for failures, URL of metrics, id of the process."""
     began = time.perf_counter()
-    exporter = subprocess.Popen(
-        [
-            *(sys.executable, "-m", "exporter", "serve", "--signature.mode", "off"),
-            *("--webhook.listen-address", "127.0.0.1:0", "--web.listen-address", "127.0.0.1:0"),
-            *("--storage.url", f"sqlite:///{path}"),
-        ],
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert exporter.stderr
-    line = next(line for line in exporter.stderr if "msg=ready" in line)
-    started = time.perf_counter() - began
-    url = next(word for word in line.split() if word.startswith("metrics=")).removeprefix("metrics=")
+    command = [
+        *(sys.executable, "-m", "exporter", "serve", "--signature.mode", "off", "--storage.url", url),
+        *("--webhook.listen-address", "127.0.0.1:0", "--web.listen-address", "127.0.0.1:0"),
+    ]
+    with subprocess.Popen(on_core(SERVER_CORE, command), stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr
+        line = next(line for line in process.stderr if "msg=ready" in line)
+        started = time.perf_counter() - began
+        said = dict(word.split("=", 1) for word in line.split() if "=" in word)
+        port = urlsplit(said["failures"]).port
+        assert port
+        yield started, port, said["metrics"], process.pid
+        process.terminate()
+        process.communicate()
+
+
+def measure(url: str) -> Measured:
+    """Start an exporter and scrape it, then commit batches without it."""
     scrapes = []
-    for _ in range(SCRAPES):
-        began = time.perf_counter()
-        with urllib.request.urlopen(url, timeout=5) as answer:
-            text = answer.read().decode()
-        scrapes.append(time.perf_counter() - began)
-    resident = next(line for line in text.splitlines() if line.startswith("process_resident_memory_bytes"))
-    exporter.terminate()
-    exporter.communicate()
-    return started, statistics.median(scrapes), float(resident.split()[1])
+    with serving(url) as (started, _, metrics, pid):
+        for _ in range(SCRAPES):
+            began = time.perf_counter()
+            with urllib.request.urlopen(metrics, timeout=5) as answer:
+                answer.read()
+            scrapes.append(time.perf_counter() - began)
+        memory = resident([pid])
+    commits = []
+    with opened(url) as ledger:
+        for _ in range(COMMITS):
+            records = batch()
+            began = time.perf_counter()
+            ledger.record(records, now=time.time(), held=False)
+            commits.append(time.perf_counter() - began)
+    slow = statistics.quantiles(commits, n=100)[98]
+    return Measured(started, statistics.median(scrapes), statistics.median(commits), slow, memory)
+
+
+def compare(urls: dict[int, str]) -> str:
+    """A table: each size, and how many times as much the largest takes as the smallest."""
+    disk = {size: fill(url, size, at=time.time()) for size, url in urls.items()}
+    rounds = [{size: measure(url) for size, url in urls.items()} for _ in range(STARTS)]
+    rows = [["", "ratio", *(f"{size:,} failures in the ledger" for size in urls)]]
+    least, most = min(urls), max(urls)
+    for what, of, unit, factor in (
+        ("start", "start", "ms", 1e3),
+        ("scrape", "scrape", "ms", 1e3),
+        ("commit of 64, median", "commit", "ms", 1e3),
+        ("commit of 64, p99", "slow_commit", "ms", 1e3),
+        ("resident memory", "memory", "MB", 1e-6),
+    ):
+        each = {size: statistics.median(getattr(one[size], of) for one in rounds) for size in urls}
+        ratio = statistics.median(getattr(one[most], of) / getattr(one[least], of) for one in rounds)
+        rows.append([what, f"{ratio:.2f}", *(f"{value * factor:.2f} {unit}" for value in each.values())])
+    rows.append(
+        ["on disk, a failure", f"{disk[most] / disk[least]:.2f}", *(f"{each:.0f} bytes" for each in disk.values())]
+    )
+    return columns(rows)
+
+
+def left(url: str, *, now: float) -> int:
+    """How many identities are still held that are to be forgotten."""
+    count, after, first = 0, b"", (now - KEEP_IDENTITIES) // DAY
+    with opened(url) as ledger:
+        while page := ledger.identities(after, AT_ONCE):
+            count += sum(kept.day < first for kept in page)
+            after = page[-1].identity
+    return count
+
+
+def prune(url: str, size: int) -> list[str]:
+    """Calls at half of the rate that saturates, while the ledger is pruned: a line of a table."""
+    began = time.time()
+    fill(url, size, at=began - AGED)
+    before = left(url, now=began)
+    with serving(url) as (_, port, _, _):
+        rate = saturate([port], "post.lua", "saturation", 5).rate / 2
+        served = time.perf_counter()
+        paced = pace(Plan([port], FORMS, "pruning", rate, PRUNING))
+        served = time.perf_counter() - served
+    after = left(url, now=began)
+    times = [f"{seconds * 1e3:.1f}" for seconds in (paced.p50, paced.p99, paced.longest)]
+    answered = f"{paced.answered:,} of {paced.answered + paced.unanswered:,}"
+    return [f"{rate:,.0f}", answered, *times, f"{before:,}", f"{before - after:,}"]
 
 
 def main() -> None:
     """Fill, measure in turns, print."""
-    with tempfile.TemporaryDirectory(dir=Path.cwd(), prefix="bench-") as folder:
-        paths = {size: Path(folder) / f"{size}.db" for size in SIZES}
-        disk = {size: fill(path, size) for size, path in paths.items()}
-        rounds = [{size: measure(path) for size, path in paths.items()} for _ in range(STARTS)]
-    small, large = SIZES
-    for place, (what, unit, factor) in enumerate((("start", "ms", 1e3), ("scrape", "ms", 1e3), ("memory", "MB", 1e-6))):
-        few, many = (statistics.median(each[size][place] for each in rounds) for size in SIZES)
-        print(
-            f"{what:8} {few * factor:8.2f} {unit} at {small:,}, {many * factor:8.2f} {unit} at {large:,}: "
-            f"ratio {many / few:.2f}"
-        )
-    print(f"disk     {disk[small]:8.1f} bytes a failure at {small:,}, {disk[large]:8.1f} at {large:,}")
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--postgres", action="store_true", help="measure PostgreSQL, too")
+    database = database_here() if parser.parse_args().postgres else None
+    head = ["", "calls a second", "answered", "p50 ms", "p99 ms", "max ms", "to forget before", "forgotten meanwhile"]
+    pruned = [head]
+    try:
+        with tempfile.TemporaryDirectory(dir=Path.cwd(), prefix="bench-") as folder:
+            print("SQLite\n")
+            print(compare({size: f"sqlite:///{folder}/{size}.db" for size in SIZES}), end="\n\n", flush=True)
+            pruned.append(["SQLite", *prune(f"sqlite:///{folder}/aged.db", max(SIZES))])
+        if database:
+            hold([database.pid], DATABASE_CORE)
+            print("PostgreSQL\n")
+            print(compare({size: database.create(f"history{size}") for size in SIZES}), end="\n\n", flush=True)
+            pruned.append(["PostgreSQL", *prune(database.create("aged"), max(SIZES))])
+    finally:
+        if database:
+            database.end()
+    print(columns(pruned))
 
 
 if __name__ == "__main__":

@@ -1,143 +1,243 @@
-"""Failures a second: the exporter beside the same without a ledger, and beside what one would write by hand.
+"""Failures a second, processor time, latency, memory, what outlives kill -9: the exporter beside what else there is.
 
-The server is held on one core and the load (wrk, 64 connections kept open, form bodies of some 250 bytes, each a
-failure of its own) on another; PostgreSQL, which waits for the disk, runs where the system puts it. Contestants take
-turns; what is printed are medians over the rounds, of the rates and of the ratios within a round.
+The server is held on one core, and the load (wrk, 64 connections kept open, form bodies of some 250 bytes, each a
+failure of its own) on another. Contestants take turns; the table has medians over the rounds, of the figures and of the
+ratios within a round. Writes docs/performance.md between its marks, and bench-results.json. ROUNDS and SECONDS_EACH say
+how many rounds, and how long each is, ONLY (a regular expression of names) for whom; the page is left alone when it is
+not all of them, or fewer than three rounds.
 """
 
+import json
 import os
+import platform
+import re
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
-import time
-import urllib.request
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field
 from operator import truediv
 from pathlib import Path
+from typing import Final
 
-from prometheus_client.parser import text_string_to_metric_families
+from bench.calls import PUSHES, SIGNED, write_signed
+from bench.contestants import CONTESTANTS, OURS, TARGETS, Contestant
+from bench.measure import DATABASE_CORE, LOAD_CORE, ROOT, SERVER_CORE, Sample, columns, hold, pace
+from bench.paced import CONNECTIONS, Paced
+from bench.servers import Server, database_here, missing
+from tests.signing import KEY_ID, NameServer, key, record
 
-from tests.postgres import Postgres
-
-HERE = Path(__file__).parent
-ROUNDS = int(os.environ.get("ROUNDS", "9"))
-SECONDS = int(os.environ.get("SECONDS_EACH", "2"))
-CONNECTIONS = 64
-FIRST_PORT = 18_125
-
-EXPORTER = [
-    *(sys.executable, "-m", "exporter", "serve", "--signature.mode", "off", "--log.level", "error"),
-    *("--webhook.listen-address", "127.0.0.1:{port}", "--web.listen-address", "127.0.0.1:0"),
-    *("--metrics.birth-hold", "0s"),
-]
-PEERS = [sys.executable, str(HERE / "peers.py")]
-CONTESTANTS = {
-    "(a) Falcon on waitress, reads the body": [*PEERS, "body", "{port}"],
-    "(b) the same, counting in memory": [*PEERS, "memory", "{port}"],
-    "(c) Flask on gunicorn threads, in memory": [
-        *(sys.executable, "-m", "gunicorn", "--worker-class", "gthread", "--threads", "64", "--keep-alive", "60"),
-        *("--log-level", "error", "--chdir", str(HERE), "--bind", "127.0.0.1:{port}", "peers:flask_app()"),
-    ],
-    "(d) the exporter, durable, each once": [
-        *(*EXPORTER, "--web.listen-address", "127.0.0.1:18124", "--storage.url", "sqlite:///{folder}/ledger.db"),
-    ],
-    "(e) as (b), on the exporter's own listener": [*PEERS, "memory-tuned", "{port}"],
-    "(f) as (d), on granian": [*EXPORTER, "--webhook.server", "granian", "--storage.url", "sqlite:///{folder}/f.db"],
-    "(g) as (d), in PostgreSQL": [*EXPORTER, "--storage.url", "{postgres}"],
-}
+ROUNDS: Final = int(os.environ.get("ROUNDS", "9"))
+SECONDS: Final = int(os.environ.get("SECONDS_EACH", "2"))
+ONLY: Final = os.environ.get("ONLY", "")
+PACED_ROUNDS: Final = 3
+PACED_SECONDS: Final = 2 * SECONDS
+SIGNED_FIRST: Final = 8_000
+"""Signed calls for a second of the round that warms up, of which none may be sent twice; then it is known better."""
+LAST_WORDS: Final = 500
+"""Failures that are answered before kill -9."""
+PAGE: Final = ROOT / "docs/performance.md"
+MARKS: Final = ("<!-- bench -->\n", "<!-- /bench -->\n")
 
 
-def answers(port: int) -> bool:
-    """Tell whether something listens on the port."""
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5):
-            return True
-    except urllib.error.HTTPError as error:
-        error.close()
-        return True
-    except OSError:
-        return False
+@dataclass
+class Result:
+    """What was measured of a contestant."""
+
+    samples: list[Sample] = field(default_factory=list)
+    paced: list[Paced] = field(default_factory=list)
+    errors: int = 0
+    resident: int = 0
+    left: str = ""
+    wrong: str = ""
+
+    def median(self, of: str) -> float | None:
+        """The median over the rounds of a field of Sample."""
+        each = [value for sample in self.samples if (value := getattr(sample, of)) is not None]
+        return statistics.median(each) if each else None
+
+    def times(self, other: "Result", of: str = "rate") -> float:
+        """How many times as much as the other: the median over the rounds."""
+        pairs = ([getattr(sample, of) for sample in one.samples] for one in (self, other))
+        return float(statistics.median(map(truediv, *pairs)))
 
 
-def load(port: int, run: str) -> tuple[int, float, int]:
-    """Put load on a port: answers, answers a second, errors."""
-    done = subprocess.run(
-        [
-            *("taskset", "-c", "1", "wrk", "-t1", f"-c{CONNECTIONS}", f"-d{SECONDS}s", "-s", str(HERE / "post.lua")),
-            f"http://127.0.0.1:{port}/",
-        ],
-        env={**os.environ, "RUN": run},
-        check=True,
-        capture_output=True,
-        text=True,
+def measure(servers: Mapping[Contestant, Server], folder: Path) -> dict[Contestant, Result]:
+    """Run all rounds."""
+    found = {contestant: Result() for contestant in servers}
+    signing = [contestant for contestant in servers if contestant.calls == SIGNED]
+    file, most, fastest = folder / "signed", SIGNED_FIRST * SECONDS, 0.0
+    for turn in range(-1, ROUNDS):  # round -1 warms up
+        if signing:
+            write_signed(file, f"r{turn}", most)
+        for contestant, server in servers.items():
+            sample, load = server.round(f"r{turn}", SECONDS, file)
+            found[contestant].errors += load.errors
+            if contestant in signing and load.answered > most - CONNECTIONS:
+                sys.exit(f"bench: {load.answered:,} signed calls were answered, only {most:,} had been signed")
+            if turn >= 0:
+                found[contestant].samples.append(sample)
+            elif contestant in signing:
+                fastest = max(load.rate, fastest)
+        if turn < 0 and signing:
+            most = int(fastest * 1.5 * SECONDS)
+        print(f"round {turn + 1} of {ROUNDS}", file=sys.stderr, flush=True)
+    return found
+
+
+def measure_latency(servers: Mapping[Contestant, Server], found: Mapping[Contestant, Result], folder: Path) -> None:
+    """At half of what each can do, in turns."""
+    file = folder / "signed"
+    half = {contestant: (result.median("rate") or 0) / 2 for contestant, result in found.items()}
+    for turn in range(PACED_ROUNDS):
+        if rates := [half[contestant] for contestant in servers if contestant.calls == SIGNED]:
+            write_signed(file, f"p{turn}", int(max(rates) * PACED_SECONDS) + 1)
+        for contestant, server in servers.items():
+            if contestant.calls:
+                paced = pace(server.plan(f"p{turn}", half[contestant], PACED_SECONDS, file))
+                server.answered += paced.answered
+                found[contestant].paced.append(paced)
+        print(f"latency, round {turn + 1} of {PACED_ROUNDS}", file=sys.stderr, flush=True)
+
+
+def measure_end(server: Server, result: Result, signed: Path) -> None:
+    """Memory after the load, whether all was counted, and what is left after kill -9."""
+    result.resident = server.resident()
+    if server.contestant.counts_at is None:
+        return
+    before = server.counted()
+    # What was in flight when wrk hung up was counted, but its answer not read: at most one a connection and round.
+    if not server.answered <= before <= server.answered + CONNECTIONS * (ROUNDS + 1):
+        result.wrong = f"answered {server.answered:,}, shows {before:,.0f}"
+    last = pace(server.plan("last", LAST_WORDS, 1, signed))
+    assert (last.answered, last.errors) == (LAST_WORDS, 0), last
+    shown = server.counted()
+    server.kill()
+    server.start()
+    left = server.counted()
+    if shown != before + LAST_WORDS:
+        result.wrong = result.wrong or f"{LAST_WORDS} were answered, it shows {shown - before:,.0f} more"
+    result.left = "all" if left == shown and not result.wrong else f"{left:,.0f} of {shown:,.0f}" if left else "nothing"
+    if server.contestant.calls == PUSHES:
+        result.left, result.wrong = f"{result.left}; keeps the last push, can not count", ""
+
+
+def row(contestant: Contestant, result: Result | None, ours: Result | None) -> list[str]:
+    """A line of the table."""
+    if result is None:
+        return [contestant.name, "not run", *[""] * 8]
+    ratios = [f"{result.times(ours, of):.2f}" if ours else "" for of in ("rate", "per_cpu")]
+    figures = [
+        "" if (value := result.median(of)) is None else f"{value:,.0f}"
+        for of in ("rate", "per_cpu", "per_database_cpu")
+    ]
+    latency = [
+        f"{statistics.median(getattr(one, of) for one in result.paced) * 1e3:.1f}" if result.paced else ""
+        for of in ("p50", "p99")
+    ]
+    memory = f"{result.resident / 1e6:.0f}" if result.resident else ""
+    return [contestant.name, *ratios, *figures, *latency, memory, result.left]
+
+
+def table(found: Mapping[Contestant, Result], wanted: Sequence[Contestant]) -> str:
+    """All of it, in Markdown."""
+    head = [
+        "",
+        "times (1) a second",
+        "times (1) a CPU second",
+        "failures a second",
+        "a CPU second of it",
+        "a CPU second of PostgreSQL",
+        "p50 ms",
+        "p99 ms",
+        "memory MB",
+        "left after kill -9",
+    ]
+    rows = [row(contestant, found.get(contestant), found.get(OURS)) for contestant in wanted]
+    beside = "with the load" if DATABASE_CORE == LOAD_CORE else "by itself"
+    how = (
+        f"Python {platform.python_version()}, {os.cpu_count()} cores: the server on core {SERVER_CORE}, the load on "
+        f"core {LOAD_CORE}, PostgreSQL on core {DATABASE_CORE} {beside}. Medians of {ROUNDS} rounds of {SECONDS} s; "
+        f"(1) is the {OURS.name.strip('*')}, ratios are of a round. Latency: at half of each one's own rate, from when "
+        "a call was due."
     )
-    line = next(line for line in done.stdout.splitlines() if line.startswith("RESULT"))
-    requests, microseconds, errors = map(int, line.split()[1:])
-    return requests, requests * 1e6 / microseconds, errors
+    return f"{how}\n\n{columns([head, *rows])}\n"
 
 
-def counted() -> float:
-    """Return the sum of the exporter's own counter."""
-    with urllib.request.urlopen("http://127.0.0.1:18124/metrics", timeout=5) as answer:
-        families = text_string_to_metric_families(answer.read().decode())
-        return sum(
-            sample.value for family in families for sample in family.samples if family.name == "smtpeter_failures"
-        )
+def checklist(found: Mapping[Contestant, Result]) -> dict[str, str]:
+    """Each target, and what came of it."""
+    lines = {}
+    for target in TARGETS:
+        unit = "failures a second" if target.of == "rate" else "failures a CPU second"
+        text = f"{target.one.name} >= {target.times} x {target.other.name}, {unit}".replace("**", "")
+        if target.one in found and target.other in found:
+            times = found[target.one].times(found[target.other], target.of)
+            lines[text] = f"{'PASS' if times >= target.times else 'SHORT'} {times:.2f}"
+        else:
+            lines[text] = "NOT RUN"
+    return lines
 
 
-def measure(folder: str, database: str) -> tuple[dict[str, list[float]], int, int, float]:
-    """Run all rounds: rates by contestant; what (d) answered; errors of all; what (d) counted."""
-    servers = []
-    rates: dict[str, list[float]] = {name: [] for name in CONTESTANTS}
-    answered = failed = 0
-    try:
-        for port, command in enumerate(CONTESTANTS.values(), start=FIRST_PORT):
-            words = [word.format(port=port, folder=folder, postgres=database) for word in command]
-            servers.append(subprocess.Popen(["taskset", "-c", "0", *words]))
-            while not answers(port):
-                if servers[-1].poll() is not None:
-                    sys.exit(f"bench: {' '.join(words)} ended with {servers[-1].returncode}")
-                time.sleep(0.1)
-        for turn in range(-1, ROUNDS):  # round -1 warms up
-            for port, name in enumerate(CONTESTANTS, start=FIRST_PORT):
-                requests, rate, errors = load(port, f"r{turn}")
-                failed += errors
-                answered += requests * name.startswith("(d)")
-                if turn >= 0:
-                    rates[name].append(rate)
-        return rates, answered, failed, counted()
-    finally:
-        for server in servers:
-            server.terminate()
-            server.wait()
+def run(wanted: Sequence[Contestant], stack: ExitStack) -> dict[Contestant, Result]:
+    """Start all that can run here, and measure."""
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=Path.cwd(), prefix="bench-")))
+    name_server = stack.enter_context(NameServer())
+    name_server.records[KEY_ID] = [record(key())]
+    database = None
+    if any(contestant.in_database for contestant in wanted) and (database := database_here()):
+        stack.callback(database.end)
+        hold([database.pid], DATABASE_CORE)
+    servers = {}
+    for number, contestant in enumerate(wanted):
+        if lack := missing(contestant, database):
+            print(f"not run: {contestant.name}: {lack}", file=sys.stderr)
+            continue
+        server = Server(contestant, number, folder, database, {"nameserver": name_server.address})
+        stack.callback(server.stop)
+        server.start()
+        servers[contestant] = server
+    found = measure(servers, folder)
+    measure_latency(servers, found, folder)
+    write_signed(folder / "signed", "last", LAST_WORDS)
+    for contestant, server in servers.items():
+        measure_end(server, found[contestant], folder / "signed")
+    return found
+
+
+def write(text: str, found: Mapping[Contestant, Result], targets: Mapping[str, str]) -> None:
+    """Keep raw figures, and the table when it is a whole one."""
+    raw = {contestant.name: asdict(result) for contestant, result in found.items()}
+    (ROOT / "bench-results.json").write_text(json.dumps({"contestants": raw, "targets": targets}, indent=1))
+    if not ONLY and ROUNDS >= 3:
+        before, _, rest = PAGE.read_text().partition(MARKS[0])
+        PAGE.write_text(f"{before}{MARKS[0]}{text}{MARKS[1]}{rest.partition(MARKS[1])[2]}")
 
 
 def main() -> None:
-    """Run all rounds and print."""
+    """Run all and write."""
     for program in ("wrk", "taskset"):
         if not shutil.which(program):
             sys.exit(f"bench: {program} is needed (apt-get install wrk util-linux)")
     if (os.cpu_count() or 1) < 2:
         sys.exit("bench: two cores are needed, one for the server and one for the load")
-    with tempfile.TemporaryDirectory(dir=Path.cwd(), prefix="bench-") as folder:
-        database = Postgres(durable=True)
-        try:
-            rates, answered, failed, in_ledger = measure(folder, database.url())
-        finally:
-            database.end()
-    by_letter = {name[1]: each for name, each in rates.items()}
-    for name, each in rates.items():
-        print(f"{name:43} {statistics.median(each):7,.0f}/s   rounds {' '.join(f'{rate:,.0f}' for rate in each)}")
-    for one, other in ("db", "dc", "da", "de", "fd", "gd"):
-        ratio = statistics.median(map(truediv, by_letter[one], by_letter[other]))
-        print(f"({one}) / ({other}) = {ratio:.2f}")
-    # What was in flight when wrk hung up was counted, but its answer not read: at most one a connection and round.
-    right = answered <= in_ledger <= answered + CONNECTIONS * (ROUNDS + 1)
-    print(
-        f"(d) answered {answered:,}, counted {in_ledger:,.0f}: {'right' if right else 'WRONG'}; errors of all: {failed}"
-    )
-    sys.exit(0 if right and not failed else 1)
+    wanted = [contestant for contestant in CONTESTANTS if re.search(ONLY, contestant.name)]
+    with ExitStack() as stack:
+        found = run(wanted, stack)
+    text, targets = table(found, wanted), checklist(found)
+    write(text, found, targets)
+    print(text)
+    for target, outcome in targets.items():
+        print(f"{outcome:11} {target}")
+    faults = {
+        contestant.name: f"{result.errors} errors; {result.wrong}"
+        for contestant, result in found.items()
+        if result.errors or result.wrong
+    }
+    for name, fault in faults.items():
+        print(f"WRONG: {name}: {fault}")
+    sys.exit(1 if faults else 0)
 
 
 if __name__ == "__main__":

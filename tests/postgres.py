@@ -102,6 +102,11 @@ class Postgres:
             self.stop()
         shutil.rmtree(self._folder)
 
+    @property
+    def pid(self) -> int:
+        """Id of the process that all others of it are children of."""
+        return self._process.pid
+
     def url(self, database: str = "postgres") -> str:
         """The URL of a database, password included."""
         return f"postgresql://exporter:{QUOTED}@127.0.0.1:{self.port}/{database}"

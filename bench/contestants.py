@@ -1,0 +1,133 @@
+"""Who is measured: the exporter in its forms, what one would write or take instead, and what nobody can pass."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from bench.calls import FORMS, PUSHES, SIGNED
+from tests.signing import ACCOUNT
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """A command: ``{port}`` is where it is to listen, ``{web}`` where for scrapes, ``{folder}`` where it may write.
+
+    ``{database}`` is a database of its own, ``{nameserver}`` knows the keys of signatures, ``{seconds}`` is how long a
+    contestant without calls works on its own.
+    """
+
+    name: str
+    command: Sequence[str]
+    calls: str | None = FORMS
+    counts_at: str | None = "port"
+    """Which of the two addresses shows what was counted."""
+    replicas: int = 1
+    needs: str | None = None
+    """A program, when it is one that may not be here."""
+
+    @property
+    def in_database(self) -> bool:
+        """Whether a PostgreSQL has to be there."""
+        return "{database}" in self.command
+
+
+_EXPORTER: Final = (
+    *(sys.executable, "-m", "exporter", "serve", "--log.level", "error", "--metrics.birth-hold", "0s"),
+    *("--webhook.listen-address", "127.0.0.1:{port}", "--web.listen-address", "127.0.0.1:{web}"),
+)
+_OFF: Final = ("--signature.mode", "off")
+_REQUIRED: Final = (
+    *("--signature.mode", "required", "--signature.account", ACCOUNT),
+    *("--signature.max-age", "1h", "--signature.nameserver", "{nameserver}"),  # they are signed before the rounds
+)
+_GRANIAN: Final = ("--webhook.server", "granian")
+_SQLITE: Final = ("--storage.url", "sqlite:///{folder}/ledger.db")
+_POSTGRES: Final = ("--storage.url", "{database}")
+_PEER: Final = (sys.executable, "-m", "bench.peers")
+_ALONE: Final = (sys.executable, "-m", "bench.ceilings", "{seconds}")
+
+OURS: Final = Contestant("**exporter: waitress, SQLite**", (*_EXPORTER, *_OFF, *_SQLITE), counts_at="web")
+SIGNED_OURS: Final = Contestant(
+    "exporter: waitress, SQLite, signed", (*_EXPORTER, *_REQUIRED, *_SQLITE), calls=SIGNED, counts_at="web"
+)
+GRANIAN: Final = Contestant("exporter: granian, SQLite", (*_EXPORTER, *_OFF, *_GRANIAN, *_SQLITE), counts_at="web")
+SIGNED_GRANIAN: Final = Contestant(
+    "exporter: granian, SQLite, signed", (*_EXPORTER, *_REQUIRED, *_GRANIAN, *_SQLITE), calls=SIGNED, counts_at="web"
+)
+POSTGRES: Final = Contestant("exporter: waitress, PostgreSQL", (*_EXPORTER, *_OFF, *_POSTGRES), counts_at="web")
+REPLICAS: Final = Contestant(
+    "three of these, one PostgreSQL", (*_EXPORTER, *_OFF, *_POSTGRES), counts_at="web", replicas=3
+)
+GRANIAN_POSTGRES: Final = Contestant(
+    "exporter: granian, PostgreSQL", (*_EXPORTER, *_OFF, *_GRANIAN, *_POSTGRES), counts_at="web"
+)
+MEMORY: Final = Contestant("the same Falcon application, in memory, on waitress", (*_PEER, "memory", "{port}"))
+FASTAPI: Final = Contestant(
+    "FastAPI on uvicorn, in memory",
+    (
+        *(sys.executable, "-m", "uvicorn", "--factory", "bench.by_hand:fastapi_app", "--port", "{port}"),
+        *("--log-level", "warning", "--no-access-log"),
+    ),
+)
+
+CONTESTANTS: Final = (
+    OURS,
+    SIGNED_OURS,
+    GRANIAN,
+    SIGNED_GRANIAN,
+    POSTGRES,
+    REPLICAS,
+    GRANIAN_POSTGRES,
+    MEMORY,
+    Contestant("… on the exporter's own listener", (*_PEER, "memory-tuned", "{port}")),
+    Contestant("… on granian", (*_PEER, "memory-granian", "{port}")),
+    Contestant(
+        "Flask on gunicorn's threads, in memory",
+        (
+            *(sys.executable, "-m", "gunicorn", "--worker-class", "gthread", "--threads", "64", "--keep-alive", "60"),
+            *("--log-level", "error", "--bind", "127.0.0.1:{port}", "bench.by_hand:flask_app()"),
+        ),
+    ),
+    FASTAPI,
+    Contestant(
+        "Fastify and prom-client on Node.js, in memory", ("node", "bench/fastify/server.js", "{port}"), needs="node"
+    ),
+    Contestant(
+        "Pushgateway, a push for each failure",
+        (
+            *("prometheus-pushgateway", "--web.listen-address=127.0.0.1:{port}", "--log.level=error"),
+            "--persistence.file={folder}/pushed",
+        ),
+        calls=PUSHES,
+        needs="prometheus-pushgateway",
+    ),
+    Contestant("ceiling: Falcon on waitress that only reads the body", (*_PEER, "body", "{port}"), counts_at=None),
+    Contestant("ceiling: checks of RSA signatures alone", (*_ALONE, "rsa"), calls=None, counts_at=None),
+    Contestant(
+        "ceiling: batches of 64 into SQLite alone",
+        (*_ALONE, "sqlite:///{folder}/ledger.db"),
+        calls=None,
+        counts_at=None,
+    ),
+    Contestant("ceiling: batches of 64 into PostgreSQL alone", (*_ALONE, "{database}"), calls=None, counts_at=None),
+)
+
+
+@dataclass(frozen=True)
+class Target:
+    """How many times as much as the other one a contestant is to reach, of ``rate`` or ``per_cpu``."""
+
+    one: Contestant
+    other: Contestant
+    times: float
+    of: str = "rate"
+
+
+TARGETS: Final = (
+    Target(OURS, MEMORY, 0.95),
+    Target(GRANIAN, FASTAPI, 2.7),
+    Target(SIGNED_GRANIAN, FASTAPI, 2.0),
+    Target(POSTGRES, OURS, 0.8),
+    Target(REPLICAS, POSTGRES, 0.85, of="per_cpu"),
+)
