@@ -70,6 +70,7 @@ def fill(url: str, count: int, *, at: float) -> float:
             ledger.record(
                 [Record(os.urandom(16), (SERIES[number % len(SERIES)],)) for number in numbers], now=at, held=False
             )
+    with opened(url) as ledger:  # anew: what was written ahead is in its place
         return ledger.size() / count
 
 
@@ -82,15 +83,17 @@ def serving(url: str) -> Iterator[tuple[float, int, str, int]]:
         *("--webhook.listen-address", "127.0.0.1:0", "--web.listen-address", "127.0.0.1:0"),
     ]
     with subprocess.Popen(on_core(SERVER_CORE, command), stderr=subprocess.PIPE, text=True) as process:
-        assert process.stderr
-        line = next(line for line in process.stderr if "msg=ready" in line)
-        started = time.perf_counter() - began
-        said = dict(word.split("=", 1) for word in line.split() if "=" in word)
-        port = urlsplit(said["failures"]).port
-        assert port
-        yield started, port, said["metrics"], process.pid
-        process.terminate()
-        process.communicate()
+        try:
+            assert process.stderr
+            line = next(line for line in process.stderr if "msg=ready" in line)
+            started = time.perf_counter() - began
+            said = dict(word.split("=", 1) for word in line.split() if "=" in word)
+            port = urlsplit(said["failures"]).port
+            assert port
+            yield started, port, said["metrics"], process.pid
+        finally:
+            process.terminate()
+            process.communicate()
 
 
 def measure(url: str) -> Measured:
@@ -152,10 +155,8 @@ def prune(url: str, size: int) -> list[str]:
     fill(url, size, at=began - AGED)
     before = left(url, now=began)
     with serving(url) as (_, port, _, _):
-        rate = saturate([port], "post.lua", "saturation", 5).rate / 2
-        served = time.perf_counter()
+        rate = saturate([port], FORMS, "saturation", 5).rate / 2
         paced = pace(Plan([port], FORMS, "pruning", rate, PRUNING))
-        served = time.perf_counter() - served
     after = left(url, now=began)
     times = [f"{seconds * 1e3:.1f}" for seconds in (paced.p50, paced.p99, paced.longest)]
     answered = f"{paced.answered:,} of {paced.answered + paced.unanswered:,}"

@@ -8,6 +8,8 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -47,12 +49,21 @@ def port_of(running: Exporter) -> int:
     return int(running.public.rpartition(":")[2])
 
 
+@contextmanager
+def held_exporter() -> Iterator[Exporter]:
+    """An exporter on its core, with a ledger of its own."""
+    with (
+        tempfile.TemporaryDirectory(dir=Path.cwd(), prefix="bench-") as folder,
+        exporter(Path(folder), measured=False) as running,
+    ):
+        hold([running.pid], SERVER_CORE)
+        yield running
+
+
 def saturation() -> float:
     """Failures a second that an exporter of the same kind answers at most, without hostile clients."""
-    with tempfile.TemporaryDirectory(dir=Path.cwd(), prefix="bench-") as folder:
-        with exporter(Path(folder), measured=False) as running:
-            hold([running.pid], SERVER_CORE)
-            return saturate([port_of(running)], FORMS, "saturation", SATURATING).rate
+    with held_exporter() as running:
+        return saturate([port_of(running)], FORMS, "saturation", SATURATING).rate
 
 
 def soak(running: Exporter, rate: float) -> tuple[Paced, list[Look]]:
@@ -80,12 +91,11 @@ def main() -> None:
     """Run and print."""
     os.sched_setaffinity(0, {LOAD_CORE})  # the hostile clients inherit it
     rate = saturation() / 2
-    with tempfile.TemporaryDirectory(dir=Path.cwd(), prefix="bench-") as folder:
-        with exporter(Path(folder), measured=False) as running:
-            hold([running.pid], SERVER_CORE)
-            paced, looks = soak(running, rate)
-            counted = sum(running.failures().values())
+    with held_exporter() as running:
+        paced, looks = soak(running, rate)
+        counted = sum(running.failures().values())
     memory, files = [look.resident / 1e6 for look in looks], [look.descriptors for look in looks]
+    sizes = (memory[0], min(memory), max(memory), memory[-1])
     rows = [
         ["", ""],
         ["minutes", f"{MINUTES:g}"],
@@ -96,10 +106,7 @@ def main() -> None:
         ["not answered, though repeated", f"{paced.unanswered:,}"],
         ["other answers and lost connections, repeated", f"{paced.errors:,}"],
         ["p50, p99, max ms", f"{paced.p50 * 1e3:.1f}, {paced.p99 * 1e3:.1f}, {paced.longest * 1e3:.0f}"],
-        [
-            "memory MB: first, least, most, last",
-            f"{memory[0]:.1f}, {min(memory):.1f}, {max(memory):.1f}, {memory[-1]:.1f}",
-        ],
+        ["memory MB: first, least, most, last", ", ".join(f"{size:.1f}" for size in sizes)],
         ["memory over the second half, MB an hour", f"{slope(looks):+.2f}"],
         ["open files and sockets: least, most", f"{min(files)}, {max(files)}"],
     ]
