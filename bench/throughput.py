@@ -72,7 +72,8 @@ def measure(servers: Mapping[Contestant, Server], folder: Path) -> dict[Contesta
     for turn in range(-1, ROUNDS):  # round -1 warms up
         if signing:
             write_signed(file, f"r{turn}", most)
-        for contestant, server in servers.items():
+        # There and back, so that a machine that gets slower does not always do so for the same ones.
+        for contestant, server in list(servers.items())[:: -1 if turn % 2 else 1]:
             sample, load = server.round(f"r{turn}", SECONDS, file)
             found[contestant].errors += load.errors
             if contestant in signing and load.answered > most - CONNECTIONS:
@@ -83,7 +84,7 @@ def measure(servers: Mapping[Contestant, Server], folder: Path) -> dict[Contesta
                 fastest = max(load.rate, fastest)
         if turn < 0 and signing:
             most = int(fastest * 1.5 * SECONDS)
-        print(f"round {turn + 1} of {ROUNDS}", file=sys.stderr, flush=True)
+        print(f"round {turn + 1} of {ROUNDS}" if turn >= 0 else "warmed up", file=sys.stderr, flush=True)
     return found
 
 
@@ -99,6 +100,7 @@ def measure_latency(servers: Mapping[Contestant, Server], found: Mapping[Contest
                 paced = pace(server.plan(f"p{turn}", half[contestant], PACED_SECONDS, file))
                 server.answered += paced.answered
                 found[contestant].paced.append(paced)
+                found[contestant].errors += paced.errors + paced.unanswered
         print(f"latency, round {turn + 1} of {PACED_ROUNDS}", file=sys.stderr, flush=True)
 
 
