@@ -41,7 +41,10 @@ class Plan:
 
 @dataclass(frozen=True)
 class Paced:
-    """What came of it, times in seconds; ``late`` is how late the client was at worst, though a connection was free."""
+    """What came of it, times in seconds; ``late`` is how late the client was at worst, though a connection was free.
+
+    ``busy`` is how much of its processor the client used: close to 1, the times are its own more than the server's.
+    """
 
     answered: int
     unanswered: int
@@ -50,6 +53,7 @@ class Paced:
     p99: float
     longest: float
     late: float
+    busy: float
 
 
 @dataclass(eq=False)
@@ -117,7 +121,7 @@ def paced(plan: Plan) -> Paced:
     taken = array("d")
     errors = sent = 0
     total, late = int(plan.rate * plan.seconds), 0.0
-    begin = time.perf_counter()
+    begin, used = time.perf_counter(), time.process_time()
     while (sent < total or busy or again) and time.perf_counter() < begin + plan.seconds + LATEST:
         now, waited = time.perf_counter(), not free
         while free and again and again[0][0] <= now:
@@ -145,10 +149,13 @@ def paced(plan: Plan) -> Paced:
             else:
                 errors += 1
                 again.append((now + AGAIN, connection.due, connection.call))
+    share = (time.process_time() - used) / (time.perf_counter() - begin)
     for connection in (*free, *busy):
         connection.socket.close()
+    if len(taken) < 2:
+        sys.exit(f"bench: of {total} calls {len(taken)} were answered")
     ranks = statistics.quantiles(taken, n=100, method="inclusive")
-    return Paced(len(taken), total - len(taken), errors, ranks[49], ranks[98], max(taken), late)
+    return Paced(len(taken), total - len(taken), errors, ranks[49], ranks[98], max(taken), late, share)
 
 
 if __name__ == "__main__":
