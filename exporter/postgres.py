@@ -5,6 +5,7 @@ for each other; the total is the sum over slots. Two with the same slot are righ
 """
 
 import json
+import os
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any, Final, LiteralString, TypeVar
@@ -77,6 +78,7 @@ class PostgresLedger:
         self._reading = threading.Lock()
         self._known: set[str] = set()
         self._slot = 0
+        self._moved = False
         try:
             self._write(lambda connection: self._begin(connection, now))
         except BaseException:
@@ -137,11 +139,19 @@ class PostgresLedger:
 
     def check(self, *, now: float, write: bool) -> None:
         """See Ledger."""
+        del now  # nothing is written that a time would say something of
         if not write:
-            self._write(lambda connection: connection.execute("SELECT 1 FROM smtpeter_opened"))
+            self._write(lambda connection: connection.execute("SELECT 1 FROM smtpeter_schema"))
             return
-        # As a failure would be, which a database that only follows another one does not take.
-        self._write(lambda connection: connection.execute("UPDATE smtpeter_opened SET at = %s", (now,)))
+        probe = os.urandom(16)
+
+        def come_and_go(connection: psycopg.Connection) -> None:
+            # As a failure would: what has no room for one may have room for less.
+            with connection.transaction():
+                connection.execute("INSERT INTO smtpeter_identity (hash, day) VALUES (%s, 0)", (probe,))
+                connection.execute("DELETE FROM smtpeter_identity WHERE hash = %s", (probe,))
+
+        self._write(come_and_go)
 
     def totals(self) -> list[Total]:
         """See Ledger."""
@@ -203,12 +213,19 @@ class PostgresLedger:
                 if not left:
                     raise explained(self._url, error) from error
             except (psycopg.Error, ValueError) as error:
-                self._known.clear()  # it may be another database that answers next
+                # Begin afresh, readers too: when another server has taken over, this one may still be there, and only
+                # refuse to be written.
+                self._writer.close()
+                self._moved = True
+                self._known.clear()
                 raise explained(self._url, error) from error
         raise AssertionError
 
     def _read(self, work: Callable[[psycopg.Connection], T]) -> T:
         with self._reading:
+            if self._moved:
+                self._moved = False
+                self._reader.close()
             try:
                 with self._reader.hurried():
                     return work(self._reader.connection())

@@ -40,8 +40,6 @@ MIGRATIONS: Final = (
         PRIMARY KEY (series, slot)
     ) WITH (fillfactor = 50);
     CREATE SEQUENCE smtpeter_slot MINVALUE 0 START 0;
-    CREATE TABLE smtpeter_opened (at double precision NOT NULL);
-    INSERT INTO smtpeter_opened VALUES (0);
     """,
 )
 

@@ -187,6 +187,32 @@ def test_a_server_that_stands_still_does_not_stop_scrapes(url: str, running: Pos
     ledger.close()
 
 
+def test_a_server_that_may_no_longer_be_written_is_left(url: str) -> None:
+    """When another one has taken over, the next write looks for a server anew, and counts."""
+    ledger = PostgresLedger(PostgresUrl(url), now=NOW)
+    ledger._writer.connection().execute("SET default_transaction_read_only = on")  # noqa: SLF001 -- as it is demoted
+    with pytest.raises(LedgerError, match="read-only transaction"):
+        ledger.record(failures([1]), now=NOW, held=False)
+    assert ledger.record(failures([1]), now=NOW, held=False) == [True]
+    assert ledger.totals() == [Total(BOUNCE, 1, held=False, raised_at=NOW)]
+    ledger.close()
+
+
+def test_check_finds_out_that_no_failure_can_be_written(url: str) -> None:
+    """Where the database takes no identity, the check for writing fails as a failure would, that for reading not."""
+    ledger = opened(url)
+    with psycopg.connect(url) as connection:
+        connection.execute("ALTER TABLE smtpeter_identity ADD CHECK (false) NOT VALID")
+    ledger.check(now=NOW, write=False)
+    for attempt in (
+        lambda: ledger.check(now=NOW, write=True),
+        lambda: ledger.record(failures([1]), now=NOW, held=False),
+    ):
+        with pytest.raises(LedgerError, match="violates check constraint"):
+            attempt()
+    ledger.close()
+
+
 # What is said
 
 

@@ -42,6 +42,11 @@ class Replica:
         """Start it, and again while the database is away, as a supervisor would."""
         self.exporter = until(self._started)
 
+    def end(self, number: signal.Signals) -> None:
+        """End it by a signal."""
+        self.exporter.stop(number)
+        self.exporter.end()
+
     def _started(self) -> Exporter | None:
         try:
             return Exporter(self._folder, *self._flags, measured=False)
@@ -52,7 +57,7 @@ class Replica:
 class Balancer:
     """An nginx that hands requests to the addresses in turn, and to the next one when one does not answer."""
 
-    def __init__(self, folder: Path, upstreams: list[str]) -> None:
+    def __init__(self, program: str, folder: Path, upstreams: list[str]) -> None:
         self.address = f"127.0.0.1:{free_port()}"
         servers = "".join(f"server {upstream} max_fails=0; " for upstream in upstreams)
         kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
@@ -64,7 +69,7 @@ class Balancer:
         )
         self._process = subprocess.Popen(
             [
-                *(server("nginx"), "-e", f"{folder}/log", "-g", "daemon off; master_process off;"),
+                *(program, "-e", f"{folder}/log", "-g", "daemon off; master_process off;"),
                 *("-c", f"{folder}/nginx.conf"),
             ]
         )
@@ -125,18 +130,19 @@ class Resender:
 
 
 def happen(event: str, replicas: list[Replica], database: Postgres, choice: random.Random) -> None:
-    """Let one thing go away, and come back."""
+    """Let one thing go away, and come back; with a PostgreSQL that stays away for a while a replica goes, too."""
+    replica = choice.choice(replicas)
     if event == "restart":
         database.stop()
         database.start()
     elif event == "stop":
         database.stop()
+        replica.end(signal.SIGKILL)
         threading.Event().wait(3)
         database.start()
+        replica.start()
     else:
-        replica = choice.choice(replicas)
-        replica.exporter.stop(signal.SIGTERM if event == "replace" else signal.SIGKILL)
-        replica.exporter.end()
+        replica.end(signal.SIGTERM if event == "replace" else signal.SIGKILL)
         replica.start()
 
 
@@ -145,13 +151,14 @@ def test_each_failure_counts_once_whatever_goes_away(tmp_path: Path) -> None:
 
     And so is what the shipped rules record of them in a real Prometheus.
     """
+    nginx, program = server("nginx"), server("prometheus")
     choice = random.Random(6)  # noqa: S311 -- the same replicas in each run
     with postgres() as database:
         replicas = [Replica(tmp_path / f"replica-{number}", database.create("ledger")) for number in range(3)]
-        balancer = Balancer(tmp_path, [replica.public for replica in replicas])
+        balancer = Balancer(nginx, tmp_path, [replica.public for replica in replicas])
         watching = tmp_path / "prometheus"
         watching.mkdir()
-        prometheus = Prometheus(server("prometheus"), watching, rules=[RULES])
+        prometheus = Prometheus(program, watching, rules=[RULES])
         try:
             prometheus.add("smtpeter", *(replica.private for replica in replicas))
             sender, over = Resender(balancer.address), threading.Event()
