@@ -6,18 +6,18 @@
 import logging
 import sys
 import threading
-from typing import Final
 
 import falcon
 import waitress
 from prometheus_client import CollectorRegistry, Counter, generate_latest
 
-from exporter.labels import labels_of
+from exporter.collector import FAMILIES
+from exporter.failure import Classifier
+from exporter.labels import LabelSets
+from exporter.providers import Providers
 from exporter.report import parse
-from exporter.serve import GRANIAN_THREADS, PUBLIC_CONNECTIONS, PUBLIC_THREADS
+from exporter.serve import PUBLIC_CONNECTIONS, PUBLIC_THREADS
 from exporter.webhook import read_body
-
-LABELS: Final = ("state", "code_class", "extended")
 
 
 class Body:
@@ -29,16 +29,21 @@ class Body:
 
 
 class Memory:
-    """The exporter's own parsing and labels, counted in memory by prometheus-client."""
+    """The exporter's own parsing, labels, reasons, providers and tags, counted in memory by prometheus-client."""
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
-        self._failures = Counter("smtpeter_failures", "Failed deliveries.", LABELS, registry=self._registry)
+        self._classifier = Classifier(LabelSets(), Providers({}), ())
+        self._families = {
+            family: Counter(f"smtpeter_{family}", about, names, registry=self._registry)
+            for family, (about, names) in FAMILIES.items()
+        }
 
     def on_post(self, req: falcon.Request, _resp: falcon.Response) -> None:
         """Answer as the exporter does."""
         report = parse(req.content_type or "", read_body(req))
-        self._failures.labels(*labels_of(report.state, report.code, report.extended)).inc()
+        for family, *values in self._classifier.failure_of(report).record.series:
+            self._families[family].labels(*values).inc()
 
     def on_get_metrics(self, _req: falcon.Request, resp: falcon.Response) -> None:
         """Show what was counted."""
@@ -67,7 +72,7 @@ def main() -> None:
         app,
         "127.0.0.1",
         port,
-        threads=GRANIAN_THREADS if kind == "memory-granian" else PUBLIC_THREADS,
+        threads=PUBLIC_THREADS,
         connections=PUBLIC_CONNECTIONS,
         refused=lambda _status: None,
         failed=lambda: None,

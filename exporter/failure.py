@@ -4,6 +4,7 @@ Pure but for the label sets in use. After this module nothing personal is left.
 """
 
 from collections.abc import Iterable
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Final, NamedTuple
 
@@ -40,15 +41,22 @@ class Classifier:
         admitted = self._label_sets.admit(labels)
         decision = reason_of(report)
         provider = self._providers.provider_of(report.recipient)
-        series: list[Series] = [
-            ("failures", *admitted),
-            ("failures_by_reason", decision.reason),
-            ("failures_by_provider", provider, labels.code_class),
-        ]
-        tags = self._tags.intersection(report.tags) if report.tags else ()
-        series.extend(("failures_by_tag", tag) for tag in sorted(tags) or (OTHER,))
+        tags = tuple(sorted(self._tags.intersection(report.tags))) if report.tags else ()
+        series = _series_of(admitted, decision.reason, provider, labels.code_class, tags)
         overflowed = admitted is OVERFLOW and labels != OVERFLOW
-        return Failure(Record(identity_of(report), tuple(series)), labels, decision, provider, overflowed)
+        return Failure(Record(identity_of(report), series), labels, decision, provider, overflowed)
+
+
+@lru_cache(maxsize=4096)
+def _series_of(
+    labels: Labels, reason: str, provider: str, code_class: str, tags: tuple[str, ...]
+) -> tuple[Series, ...]:
+    return (
+        ("failures", *labels),
+        ("failures_by_reason", reason),
+        ("failures_by_provider", provider, code_class),
+        *(("failures_by_tag", tag) for tag in tags or (OTHER,)),
+    )
 
 
 def identity_of(report: Report) -> bytes:

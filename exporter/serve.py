@@ -36,9 +36,6 @@ log = logging.getLogger(__name__)
 PUBLIC_THREADS: Final = 64
 """As many failures can be in one commit; a thread that waits for the disk costs next to nothing."""
 
-GRANIAN_THREADS: Final = 32
-"""As many on granian, where more make it slower."""
-
 PUBLIC_CONNECTIONS: Final = 1_000
 """Connections to the public listener at a time; before there are as many, the oldest idle ones go."""
 
@@ -55,7 +52,6 @@ class Exporter:
         web_config = WebConfig(settings.web_config_file) if settings.web_config_file else None
         self._keys: Keys | None = None
         granian = settings.webhook_server == "granian"
-        self._threads = GRANIAN_THREADS if granian else PUBLIC_THREADS
         telemetry = Telemetry()
         telemetry.signature_mode(settings.signature_mode)
         self._ledger = open_ledger(settings.storage_url, now=time.time())
@@ -93,7 +89,7 @@ class Exporter:
                     files=VerificationFiles(folder) if folder else None,
                 ),
                 *settings.webhook_listen_address,
-                threads=self._threads,
+                threads=PUBLIC_THREADS,
                 connections=PUBLIC_CONNECTIONS,
                 refused=lambda status: telemetry.refused(reason_for(status)),
                 failed=self._fail,
@@ -130,7 +126,7 @@ class Exporter:
     def _verifier(self, settings: Settings, telemetry: Telemetry) -> Verifier | None:
         if settings.signature_mode == "off":
             return None
-        self._keys = Keys(resolver(settings.signature_nameserver), noted=telemetry.looked_up, threads=self._threads)
+        self._keys = Keys(resolver(settings.signature_nameserver), noted=telemetry.looked_up, threads=PUBLIC_THREADS)
         telemetry.watch_keys(self._keys.ages)
         policy = Policy(
             accounts=frozenset(settings.signature_account),
