@@ -56,13 +56,18 @@ class LedgerCollector(Collector):
         *,
         label_sets: Callable[[list[Total]], int],
         trouble: Callable[[], str | None],
+        last: tuple[list[Total], int] = ([], 0),
     ) -> None:
-        """``closed`` are exposed as 0 when the ledger lacks them; ``label_sets`` counts those in use, given totals."""
+        """``closed`` are exposed as 0 when the ledger lacks them; ``label_sets`` counts those in use, given totals.
+
+        ``last`` are totals and size as read at the start: counters must not go back to 0 should no scrape ever read.
+        """
         self._ledger = ledger
         self._closed = dict.fromkeys(closed, 0)
         self._label_sets = label_sets
         self._trouble = trouble
-        self._last: tuple[list[Total], int] = ([], 0)
+        self._last = last
+        self._readable = True
         self._reading = threading.Lock()
 
     def describe(self) -> Iterable[Metric]:
@@ -85,8 +90,11 @@ class LedgerCollector(Collector):
         with self._reading:
             try:
                 self._last = (self._ledger.totals(), self._ledger.size())
+                self._readable = True
             except LedgerError as error:
-                log.debug("the ledger can't be read, exposing the totals last read", extra={"error": str(error)})
+                if self._readable:
+                    log.warning("the ledger can't be read, exposing the totals last read", extra={"error": str(error)})
+                self._readable = False
             return self._last
 
 

@@ -8,7 +8,6 @@ pruning, and finding out whether a ledger that failed works again.
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
 from queue import Empty, SimpleQueue
 from typing import Final
 
@@ -43,8 +42,8 @@ class _Ticket:
 class Committer:
     """Record failures in ``ledger`` from many threads, one batch after the other.
 
-    ``hold`` is for how many seconds a new series is shown as 0 (0: not at all), ``clock`` gives the time of day;
-    ``gather`` is for how many seconds a batch is left open when many come.
+    ``hold`` is for how many seconds a new series is shown as 0 (0: not at all); ``gather`` is for how many seconds a
+    batch is left open when many come.
     """
 
     def __init__(
@@ -53,13 +52,11 @@ class Committer:
         telemetry: Telemetry,
         *,
         hold: float,
-        clock: Callable[[], float] = time.time,
         gather: float = GATHER,
     ) -> None:
         self._ledger = ledger
         self._telemetry = telemetry
         self._hold = hold
-        self._clock = clock
         self._gathering = gather
         self._mine = threading.local()
         self._waiting: SimpleQueue[_Ticket | None] = SimpleQueue()
@@ -131,9 +128,11 @@ class Committer:
 
     def _commit(self, tickets: list[_Ticket]) -> None:
         began = time.perf_counter()
-        outcomes: Sequence[bool | LedgerError]
+        outcomes: list[bool | LedgerError]
         try:
-            new = self._ledger.record([ticket.record for ticket in tickets], now=self._clock(), held=self._hold > 0)
+            new = self._ledger.record(
+                [ticket.record for ticket in tickets], now=self._ledger.clock(), held=self._hold > 0
+            )
         except LedgerError as error:
             self._note(error)
             outcomes = [error] * len(tickets)
@@ -145,7 +144,7 @@ class Committer:
         else:
             self._note(None)
             self._telemetry.committed(time.perf_counter() - began, new)
-            outcomes = new
+            outcomes = [*new]
         for ticket, outcome in zip(tickets, outcomes, strict=True):
             ticket.outcome = outcome
             ticket.done.release()
@@ -153,9 +152,9 @@ class Committer:
     def _chores(self) -> None:
         try:
             # Only a write tells whether a full disk has room again; while all is well, none is spent on asking.
-            self._ledger.check(now=self._clock(), write=self._trouble is not None)
-            self._ledger.release(now=self._clock(), hold=self._hold)
-            self._ledger.prune(now=self._clock())
+            self._ledger.check(now=self._ledger.clock(), write=self._trouble is not None)
+            self._ledger.release(now=self._ledger.clock(), hold=self._hold)
+            self._ledger.prune(now=self._ledger.clock())
         except LedgerError as error:
             self._note(error)
         except Exception:

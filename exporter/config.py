@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple
 
 from exporter.errors import SettingError
 from exporter.settings import ENVIRONMENT_PREFIX, SETTINGS, Setting, Settings
+from exporter.storage import check_engine
 
 # What Kubernetes puts into every pod beside a Service that is called smtpeter-exporter, or smtpeter-exporter-metrics.
 _KUBERNETES: Final = re.compile(
@@ -78,6 +79,7 @@ def read(values: Mapping[str, Value]) -> Settings:
             f"webhook.server: 'granian' (from {values['webhook.server'].origin}), but it is not installed in a fitting "
             "version: expected waitress, or pip install 'smtpeter-exporter[granian]'"
         )
+    check_engine(settings.storage_url)
     return settings
 
 
@@ -144,7 +146,8 @@ def _file(file: Path) -> dict[str, str]:
             found[name] = value
         else:
             expected = "a list of texts" if many[name] else "text"
-            raise SettingError(f"config.file: '{file}': {name}: {value!r}: expected {expected} in quotes")
+            shown = next(setting.shown for setting in SETTINGS if setting.name == name)(repr(value))
+            raise SettingError(f"config.file: '{file}': {name}: {shown}: expected {expected} in quotes")
     return found
 
 

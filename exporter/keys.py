@@ -91,16 +91,14 @@ class Keys:
         *,
         noted: Callable[[str], None] = lambda _result: None,
         clock: Callable[[], float] = time.monotonic,
-        threads: int = 64,
     ) -> None:
-        """``threads`` is how many requests are served at once."""
         self._resolve = resolve
         self._noted = noted
         self._clock = clock
         self._lock = threading.Lock()
         self._entries: dict[str, _Entry] = {}
         self._strange: list[float] = []
-        self._waiting = {kind: threading.Semaphore(most * threads // 64) for kind, most in MAX_WAITING.items()}
+        self._waiting = {kind: threading.Semaphore(most) for kind, most in MAX_WAITING.items()}
         self._pools = {
             kind: ThreadPoolExecutor(most, thread_name_prefix=f"look-up of a {kind} key")
             for kind, most in {"strange": STRANGE_LOOKUPS, "known": 4}.items()

@@ -22,9 +22,11 @@ series it was ever told to raise. It knows hashes, label values and sums; never 
 - **Errors.** Whatever goes wrong in the store comes out as LedgerError with a line that the operator can act on; the
   next call starts afresh, so a ledger heals as soon as its cause is gone.
 
-Times are seconds since the epoch. They come in as arguments: a ledger has no clock.
+Times are seconds since the epoch, and come in as arguments. What gives them is ``clock``: one that all share who share
+the ledger, or one of them whose clock is wrong would forget for all.
 """
 
+import json
 from collections.abc import Sequence
 from typing import Final, NamedTuple, Protocol
 
@@ -33,6 +35,14 @@ KEEP_IDENTITIES: Final = 30 * 86_400
 
 Series = tuple[str, ...]
 """Which sum: the name of a family of series (without prefix and suffix), then the values of its labels in order."""
+
+
+def series_of(text: str) -> Series:
+    """A series as ledgers keep it, a JSON array of texts. Raises ValueError for anything else."""
+    series = json.loads(text)
+    if not isinstance(series, list) or not series or not all(isinstance(part, str) for part in series):
+        raise ValueError(f"{text[:40]!r} is no series")
+    return tuple(series)
 
 
 class Record(NamedTuple):
@@ -73,6 +83,9 @@ class Ledger(Protocol):
 
     def prune(self, *, now: float) -> int:
         """Forget identities older than KEEP_IDENTITIES in the next small slice; how many were forgotten."""
+
+    def clock(self) -> float:
+        """The time of day, for all who share the ledger; costs nothing, never raises."""
 
     def check(self, *, now: float, write: bool) -> None:
         """Raise LedgerError unless the ledger is there and, with ``write``, takes a write."""

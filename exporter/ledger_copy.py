@@ -34,9 +34,7 @@ def copy_command(source: str, target: str) -> None:
     to its end no exporter starts on DST. SRC stays as it is.
     """
     places = [_place("SRC", source), _place("DST", target)]
-    if isinstance(places[0], Path) and not places[0].is_file():
-        raise LedgerError(f"ledger {places[0]}: there is no such file")
-    first = open_ledger(places[0], now=time.time())
+    first = open_ledger(places[0], now=time.time(), copying=True, existing=True)
     try:
         second = open_ledger(places[1], now=time.time(), copying=True)
         try:
@@ -58,7 +56,12 @@ def _place(name: str, text: str) -> Path | PostgresUrl:
 def copy(source: Ledger, target: Ledger, *, say: Callable[[str], None]) -> str:
     """Copy, or go on copying, and compare; a line that tells what was copied. Raises LedgerError."""
     totals = sorted(source.totals())
+    if COPYING in [total.series for total in totals]:
+        raise LedgerError("SRC is itself a copy that was not ended")
     there = target.totals()
+    if totals and sorted(there) == totals:  # it was cut off after its last step: nothing is left but to compare
+        number = _copy_identities(source, target, say)
+        return f"was copied before: {number:,} identities and {len(totals):,} series are the same"
     if there and [total.series for total in there] != [COPYING]:
         raise LedgerError(
             "DST has counted failures of its own: expected an empty ledger, or one that a copy was begun to"

@@ -7,21 +7,25 @@ for each other; the total is the sum over slots. Two with the same slot are righ
 import json
 import os
 import threading
+import time
 from collections.abc import Callable, Sequence
+from queue import Empty, SimpleQueue
 from typing import Any, Final, LiteralString, TypeVar
 
 import psycopg
 from psycopg import errors, sql
 
-from exporter.errors import LedgerError
-from exporter.ledger import COPYING, KEEP_IDENTITIES, Kept, Record, Total
-from exporter.postgres_session import LOCK, Session, explained, migrate
+from exporter.errors import LedgerBusy, LedgerError
+from exporter.ledger import COPYING, KEEP_IDENTITIES, Kept, Record, Total, series_of
+from exporter.postgres_session import HURRIED, LOCK, Session, explained, migrate
 from exporter.setting_values import PostgresUrl
 
 DAY: Final = 86_400
 SLICE: Final = 2_000
 """How many identities one call of ``prune`` forgets."""
 SLOTS: Final = 8
+STUCK: Final = 15.0
+"""Seconds after which a statement is given up that the server should have ended long ago."""
 ATTEMPTS: Final = 4
 """How often a transaction is tried that others got in the way of; nothing of it has been done then."""
 
@@ -52,9 +56,15 @@ _RECORD: Final = """
 _RELEASE: Final = """
     UPDATE smtpeter_series SET held_since = CASE WHEN held_since > %(now)s THEN %(now)s::double precision END
     WHERE held_since <= %(now)s::double precision - %(hold)s OR held_since > %(now)s"""
-# One exporter at a time: the others would wait for the same rows.
+# An exporter that is there shows what is due within a second: what is long due, nobody may have scraped.
+_ANEW: Final = """
+    UPDATE smtpeter_series SET held_since = %(now)s
+    WHERE held_since IS NOT NULL AND (%(alone)s OR held_since <= %(now)s::double precision - %(hold)s)"""
+# None waits for another exporter's rows, nor for anybody's.
 _PRUNE: Final = """
-    DELETE FROM smtpeter_identity WHERE hash IN (SELECT hash FROM smtpeter_identity WHERE day < %s LIMIT %s)"""
+    DELETE FROM smtpeter_identity WHERE hash IN (
+        SELECT hash FROM smtpeter_identity WHERE day < %s LIMIT %s FOR UPDATE SKIP LOCKED
+    )"""
 _TOTALS: Final = """
     SELECT series, sum(count)::bigint, bool_or(held_since IS NOT NULL), max(raised_at)
     FROM smtpeter_total LEFT JOIN smtpeter_series USING (series) GROUP BY series"""
@@ -68,10 +78,11 @@ T = TypeVar("T")
 class PostgresLedger:
     """A ledger in the database of a URL; ``now`` is the time of opening.
 
-    Raises LedgerError when the database can't be reached or written, or has a schema newer than this version.
+    It may be wanted ``alone``, and as one that is ``existing``. Raises LedgerError when the database can't be reached
+    or written, or has a schema newer than this version; LedgerBusy when somebody else has what is wanted alone.
     """
 
-    def __init__(self, url: PostgresUrl, *, now: float) -> None:
+    def __init__(self, url: PostgresUrl, *, now: float, alone: bool = False, existing: bool = False) -> None:
         self._url = url
         self._writer = Session(url)
         self._reader = Session(url)
@@ -79,32 +90,42 @@ class PostgresLedger:
         self._known: set[str] = set()
         self._slot = 0
         self._moved = False
+        self._joined: psycopg.Connection | None = None
+        self._since: float | None = None
+        self._closed = threading.Event()
+        threading.Thread(target=self._watch, name="watch over the ledger", daemon=True).start()
         try:
-            self._write(lambda connection: self._begin(connection, now))
+            self._write(lambda connection: migrate(connection, self._url, existing=existing))
+            self._write(lambda connection: self._begin(connection, now, alone=alone))
+            self.check(now=now, write=True)
         except BaseException:
             self.close()
             raise
 
-    def _begin(self, connection: psycopg.Connection, now: float) -> None:
-        migrate(connection, self._url)
-        connection.execute("UPDATE smtpeter_series SET held_since = %s WHERE held_since IS NOT NULL", (now,))
+    def _begin(self, connection: psycopg.Connection, now: float, *, alone: bool) -> None:
+        if not self._join(connection, now, hold=float("inf")) and alone:
+            raise LedgerBusy(f"ledger {self._url}: an exporter has it; stop all of them first")
         self._slot = _one(connection, "SELECT nextval('smtpeter_slot')") % SLOTS
-        for series, *_ in connection.execute(_TOTALS):
-            json.loads(series)
+
+    def _join(self, connection: psycopg.Connection, now: float, hold: float) -> bool:
+        """Begin the time of held series anew where nobody may have scraped them; whether nobody else is there."""
+        alone = _one(connection, "SELECT pg_try_advisory_lock(%s)", LOCK + 2)
+        connection.execute("SELECT pg_advisory_lock_shared(%s)", (LOCK + 2,))  # as long as the connection lasts
+        if alone:
+            connection.execute("SELECT pg_advisory_unlock(%s)", (LOCK + 2,))
+        connection.execute(_ANEW, {"now": now, "hold": hold, "alone": alone})
+        self._joined = connection
+        return bool(alone)
 
     def record(self, batch: Sequence[Record], *, now: float, held: bool) -> list[bool]:
         """See Ledger."""
         fresh = {record.identity: record.series for record in reversed(batch)}
-        kinds: dict[tuple[str, ...], int] = {}
-        numbers: dict[object, int] = {}
-        for series in set(fresh.values()):  # most are alike
-            texts = tuple(sorted({json.dumps(one) for one in series}))
-            numbers[series] = kinds.setdefault(texts, len(kinds))
-        named = [(number, text) for texts, number in kinds.items() for text in texts]
+        kinds = {series: number for number, series in enumerate(set(fresh.values()))}  # most are alike
+        named = [(number, json.dumps(one)) for series, number in kinds.items() for one in set(series)]
         unknown = {text for _, text in named} - self._known
         given = {
             "hashes": list(fresh),
-            "kinds": [numbers[series] for series in fresh.values()],
+            "kinds": [kinds[series] for series in fresh.values()],
             "kind_of": [number for number, _ in named],
             "series": [text for _, text in named],
             "unknown": list(unknown),
@@ -124,18 +145,22 @@ class PostgresLedger:
 
     def release(self, *, now: float, hold: float) -> None:
         """See Ledger."""
-        self._write(lambda connection: connection.execute(_RELEASE, {"now": now, "hold": hold}))
+
+        def work(connection: psycopg.Connection) -> None:
+            if connection is not self._joined:
+                self._join(connection, now, hold)
+            connection.execute(_RELEASE, {"now": now, "hold": hold})
+
+        self._write(work)
 
     def prune(self, *, now: float) -> int:
         """See Ledger."""
+        given = (int((now - KEEP_IDENTITIES) // DAY), SLICE)
+        return self._write(lambda connection: connection.execute(_PRUNE, given).rowcount)
 
-        def delete(connection: psycopg.Connection) -> int:
-            with connection.transaction():
-                if not _one(connection, "SELECT pg_try_advisory_xact_lock(%s)", LOCK + 1):
-                    return 0
-                return connection.execute(_PRUNE, (int((now - KEEP_IDENTITIES) // DAY), SLICE)).rowcount
-
-        return self._write(delete)
+    def clock(self) -> float:
+        """See Ledger. The server's, as of the last connection."""
+        return self._writer.clock()
 
     def check(self, *, now: float, write: bool) -> None:
         """See Ledger."""
@@ -157,7 +182,7 @@ class PostgresLedger:
         """See Ledger."""
         rows = self._read(lambda connection: connection.execute(_TOTALS).fetchall())
         try:
-            return [Total(tuple(json.loads(series)), count, held, at) for series, count, held, at in rows]
+            return [Total(series_of(series), count, held, at) for series, count, held, at in rows]
         except ValueError as error:
             raise LedgerError(f"ledger {self._url}: it is damaged ({error}); restore a backup") from error
 
@@ -202,12 +227,20 @@ class PostgresLedger:
 
     def close(self) -> None:
         """See Ledger."""
+        self._closed.set()
         self._writer.close()
         self._reader.close()
+
+    def _watch(self) -> None:
+        """Break off what the writer waits for when the server lives but is silent: another may have taken over."""
+        while not self._closed.wait(1):
+            if self._since is not None and time.monotonic() > self._since + STUCK:
+                self._writer.break_off()
 
     def _write(self, work: Callable[[psycopg.Connection], T]) -> T:
         for left in reversed(range(ATTEMPTS)):
             try:
+                self._since = time.monotonic()
                 return work(self._writer.connection())
             except (errors.SerializationFailure, errors.DeadlockDetected) as error:
                 if not left:
@@ -219,18 +252,40 @@ class PostgresLedger:
                 self._moved = True
                 self._known.clear()
                 raise explained(self._url, error) from error
+            finally:
+                self._since = None
         raise AssertionError
 
     def _read(self, work: Callable[[psycopg.Connection], T]) -> T:
-        with self._reading:
+        """In a thread of its own: names, connections and the server take as long as they like, a scrape does not."""
+        outcome: SimpleQueue[T | LedgerError] = SimpleQueue()
+        threading.Thread(target=lambda: outcome.put(self._outcome(work)), name="reader", daemon=True).start()
+        try:
+            found = outcome.get(timeout=HURRIED)
+        except Empty:
+            self._reader.break_off()
+            raise LedgerError(f"ledger {self._url}: no answer within {HURRIED} seconds") from None
+        if isinstance(found, LedgerError):
+            raise found
+        return found
+
+    def _outcome(self, work: Callable[[psycopg.Connection], T]) -> T | LedgerError:
+        if not self._reading.acquire(timeout=HURRIED):
+            return LedgerError(f"ledger {self._url}: still waiting for an earlier answer")
+        try:
             if self._moved:
                 self._moved = False
                 self._reader.close()
             try:
-                with self._reader.hurried():
-                    return work(self._reader.connection())
-            except (psycopg.Error, ValueError) as error:
-                raise explained(self._url, error) from error
+                return work(self._reader.connection())
+            except psycopg.OperationalError:  # it was idle for too long for somebody: once more, on a new connection
+                if not self._reader.lost():
+                    raise
+                return work(self._reader.connection())
+        except (psycopg.Error, ValueError) as error:
+            return explained(self._url, error)
+        finally:
+            self._reading.release()
 
 
 def _one(connection: psycopg.Connection, statement: LiteralString, *arguments: object) -> Any:  # noqa: ANN401 -- any

@@ -2,9 +2,8 @@
 
 import os
 import socket
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+import time
+from contextlib import suppress
 from typing import Final
 
 import psycopg
@@ -14,7 +13,7 @@ from exporter.errors import LedgerError
 from exporter.setting_values import PostgresUrl
 
 LOCK: Final = 0x534D_5450_0000
-"""The advisory locks of this program begin here: of migration, then of pruning. "SMTP"."""
+"""The advisory locks of this program begin here: of migration, of pruning, of having the ledger. "SMTP"."""
 LONGEST: Final = 5
 """Seconds that a statement may take, or a connection until it is made."""
 HURRIED: Final = 3
@@ -50,23 +49,24 @@ class Session:
     def __init__(self, url: PostgresUrl) -> None:
         self._url = url
         self._connection: psycopg.Connection | None = None
+        self._clock = (time.time(), time.monotonic())
 
     def connection(self) -> psycopg.Connection:
         """The connection, each statement a transaction. Raises psycopg.Error when it can't be had."""
         if self._connection is None or self._connection.closed:
             self._connection = _connect(self._url)
+            try:
+                _prepare(self._connection)  # it is known already: whoever waits for too long may break it
+                self._clock = (_time_of(self._connection), time.monotonic())
+            except BaseException:
+                self._connection.close()
+                raise
         return self._connection
 
-    @contextmanager
-    def hurried(self) -> Iterator[None]:
-        """Break the connection when what is done inside takes too long, whatever the server does."""
-        timer = threading.Timer(HURRIED, self._break)
-        timer.daemon = True
-        timer.start()
-        try:
-            yield
-        finally:
-            timer.cancel()
+    def clock(self) -> float:
+        """The server's time of day, as of when it was last connected to, and as this machine has counted since."""
+        then, counted = self._clock
+        return then + time.monotonic() - counted
 
     def close(self) -> None:
         """Close the connection, if there is one."""
@@ -74,7 +74,12 @@ class Session:
             with suppress(psycopg.Error):
                 self._connection.close()
 
-    def _break(self) -> None:
+    def lost(self) -> bool:
+        """Whether there was a connection, and it broke."""
+        return self._connection is not None and self._connection.broken
+
+    def break_off(self) -> None:
+        """End what another thread is waiting for, whatever the server does."""
         with suppress(OSError, psycopg.Error):
             if self._connection is not None:
                 descriptor = os.dup(self._connection.fileno())
@@ -83,10 +88,7 @@ class Session:
 
 
 def _connect(url: PostgresUrl) -> psycopg.Connection:
-    try:
-        given = conninfo.conninfo_to_dict(url.text)
-    except psycopg.ProgrammingError:  # it repeats what it can't read, which may be the password
-        raise psycopg.ProgrammingError("storage.url can't be read as a connection URI of libpq") from None
+    given = conninfo.conninfo_to_dict(url.text)
     # A server that is gone without a word is found out within seconds, not hours.
     usual: dict[str, str | int] = {
         "connect_timeout": LONGEST,
@@ -98,27 +100,41 @@ def _connect(url: PostgresUrl) -> psycopg.Connection:
         "target_session_attrs": "read-write",
     }
     own = {name: str(text) for name, text in given.items() if text is not None}
-    connection = psycopg.connect(conninfo.make_conninfo("", **(usual | own)), autocommit=True)
-    try:
-        # By statements: poolers such as PgBouncer refuse them as options of the connection.
-        for name in ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"):
-            connection.execute("SELECT set_config(%s, %s, false)", (name, f"{LONGEST}s"))
+    return psycopg.connect(conninfo.make_conninfo("", **(usual | own)), autocommit=True)
+
+
+def _prepare(connection: psycopg.Connection) -> None:
+    # By statements: poolers such as PgBouncer refuse them as options of the connection.
+    for name, value in (
+        ("statement_timeout", f"{LONGEST}s"),
+        ("idle_in_transaction_session_timeout", f"{LONGEST}s"),
         # Else, of two exporters that get the same failure at the same time, one would see an error instead of waiting.
-        connection.execute("SELECT set_config('default_transaction_isolation', 'read committed', false)")
-        connection.execute(
-            "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'"
-        )
-    except BaseException:
-        connection.close()
-        raise
-    return connection
+        ("default_transaction_isolation", "read committed"),
+        ("extra_float_digits", "1"),  # times as they were written, in full
+    ):
+        connection.execute("SELECT set_config(%s, %s, false)", (name, value))
+    # Whatever it is, it stays: the server's may be changed to off, and read anew, while this connection lasts.
+    connection.execute(
+        "SELECT set_config('synchronous_commit', CASE setting WHEN 'off' THEN 'on' ELSE setting END, false)"
+        " FROM current_setting('synchronous_commit') AS setting"
+    )
 
 
-def migrate(connection: psycopg.Connection, url: PostgresUrl) -> None:
-    """Bring the schema up to date, one exporter at a time. Raises LedgerError when it is newer than this version."""
+def _time_of(connection: psycopg.Connection) -> float:
+    (seconds,) = connection.execute("SELECT extract(epoch FROM clock_timestamp())::double precision").fetchone() or (0,)
+    return float(seconds)
+
+
+def migrate(connection: psycopg.Connection, url: PostgresUrl, *, existing: bool) -> None:
+    """Bring the schema up to date, one exporter at a time.
+
+    Raises LedgerError when it is newer than this version, or not there though it is to be ``existing``.
+    """
     with connection.transaction():
         connection.execute("SELECT pg_advisory_xact_lock(%s)", (LOCK,))
         row = connection.execute("SELECT to_regclass('smtpeter_schema')").fetchone()
+        if row == (None,) and existing:
+            raise LedgerError(f"ledger {url}: there is none in this database")
         if row == (None,):
             connection.execute("CREATE TABLE smtpeter_schema (version integer NOT NULL)")
             connection.execute("INSERT INTO smtpeter_schema VALUES (0)")

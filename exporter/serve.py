@@ -62,7 +62,8 @@ class Exporter:
                 label_sets.learn(Labels(*total.series[1:]) for total in totals if total.series[0] == "failures")
                 return len(label_sets)
 
-            count_sets(self._ledger.totals())
+            totals = self._ledger.totals()
+            count_sets(totals)
             self._committer = Committer(
                 self._ledger,
                 telemetry,
@@ -77,6 +78,7 @@ class Exporter:
                     closed_series(providers.names, settings.tags_count),
                     label_sets=count_sets,
                     trouble=lambda: self._committer.trouble,
+                    last=(totals, self._ledger.size()),
                 )
             )
             classifier = Classifier(label_sets, providers, settings.tags_count)
@@ -120,13 +122,13 @@ class Exporter:
         if written:
             self._ledger.close()
         else:
-            log.error("the disk is stuck; what was not answered 200 may not be in the ledger")
+            log.error("the ledger did not finish in time; what was not answered 200 may not be in it")
             self.failed = True
 
     def _verifier(self, settings: Settings, telemetry: Telemetry) -> Verifier | None:
         if settings.signature_mode == "off":
             return None
-        self._keys = Keys(resolver(settings.signature_nameserver), noted=telemetry.looked_up, threads=PUBLIC_THREADS)
+        self._keys = Keys(resolver(settings.signature_nameserver), noted=telemetry.looked_up)
         telemetry.watch_keys(self._keys.ages)
         policy = Policy(
             accounts=frozenset(settings.signature_account),

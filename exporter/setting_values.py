@@ -45,6 +45,13 @@ def duration(text: str) -> float:
     return sum(float(number) * units[unit] for number, unit in re.findall(r"([0-9]+)(ms|[smhd])", text))
 
 
+# Parameters of libpq that hold nothing secret; there are others that do, and later versions have more of these.
+_SHOWN: Final = frozenset(
+    "application_name connect_timeout dbname host hostaddr passfile port service sslcert sslkey sslmode sslrootcert "
+    "target_session_attrs user".split(),
+)
+
+
 class PostgresUrl:
     """Where a PostgreSQL ledger is. ``text`` may hold a password; what is printed of it does not."""
 
@@ -67,12 +74,22 @@ class PostgresUrl:
 
 
 def without_password(text: str) -> str:
-    """A URL, or what should have been one, with ``***`` where a password stands or may be meant to."""
-    before, at, place = text.rpartition("@")  # the last: a password that was not encoded may hold anything
-    if at:
-        user = re.match(r"[a-z+]*://[^:/?@]*(?=:|$)", before)
-        place = f"{user[0] if user else ''}{'' if user and user[0] == before else ':***'}@{place}"
-    return re.sub(r"(?i)([?&][a-z]*password=)[^&]*", r"\1***", place)
+    """What may be shown of a text meant for storage.url: no password, wherever somebody may have put one."""
+    try:
+        read = storage(text)
+    except ValueError:  # nobody can tell what is what in it
+        scheme, mark, rest = text.rpartition("://")
+        plain = text.startswith("sqlite:") or not re.search("[@=:;]", rest)
+        return text if plain else f"{scheme}{mark}***" if re.fullmatch("[a-z+]{1,20}", scheme) else "***"
+    if isinstance(read, Path):
+        return text
+    parts = urlsplit(text)
+    user, at, hosts = parts.netloc.rpartition("@")
+    name, colon, _ = user.partition(":")
+    place = f"{parts.scheme}://{name}{colon and ':***'}{at}{hosts}{parts.path}"
+    pairs = [pair.partition("=") for pair in parts.query.split("&") if pair]
+    shown = [f"{name}={value if name in _SHOWN else '***'}" for name, _, value in pairs]
+    return f"{place}?{'&'.join(shown)}" if shown else place
 
 
 def storage(text: str) -> Path | PostgresUrl:
@@ -84,7 +101,10 @@ def storage(text: str) -> Path | PostgresUrl:
         parts = urlsplit(text)
         user, _, hosts = parts.netloc.rpartition("@")
         known = all(re.fullmatch(r"(\[[0-9A-Fa-f:.]+\]|[^\[\]:]*)(:[0-9]{1,5})?", host) for host in hosts.split(","))
+        # What URLs don't have may be part of a password that was put in the wrong place, or not encoded.
         if not known or "@" in user or parts.fragment or re.search(r"%(?![0-9A-Fa-f]{2})|\s", text):
+            raise ValueError
+        if re.search("[;=]", parts.path):
             raise ValueError
         return PostgresUrl(text)
     if scheme != "sqlite" or not path.startswith("/") or not path[1:] or "?" in path:

@@ -3,13 +3,14 @@
 import json
 import os
 import sqlite3
+import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
 from exporter.errors import LedgerError
-from exporter.ledger import COPYING, KEEP_IDENTITIES, Kept, Record, Total
+from exporter.ledger import COPYING, KEEP_IDENTITIES, Kept, Record, Total, series_of
 from exporter.sqlite_file import SqliteFile
 
 DAY: Final = 86_400
@@ -108,6 +109,10 @@ class SqliteLedger:
         self._prune_from = end if row else b""
         return forgotten
 
+    def clock(self) -> float:
+        """See Ledger."""
+        return time.time()
+
     def check(self, *, now: float, write: bool) -> None:
         """See Ledger."""
         with self._file.transaction(now, write=write):
@@ -121,7 +126,7 @@ class SqliteLedger:
         """See Ledger."""
         with self._file.reading, self._file.told():
             rows = self._file.reader.execute("SELECT series, count, held_since, raised_at FROM total").fetchall()
-            return [Total(tuple(json.loads(series)), count, held is not None, at) for series, count, held, at in rows]
+            return [Total(series_of(series), count, held is not None, at) for series, count, held, at in rows]
 
     def identities(self, after: bytes, limit: int) -> list[Kept]:
         """See Ledger."""

@@ -99,7 +99,7 @@ class SqliteFile:
             raise self._error(_HINTS.get(getattr(error, "sqlite_errorcode", 0) & 0xFF, "{}").format(error)) from error
         except (sqlite3.Error, OSError) as error:
             raise self._error(str(error)) from error
-        except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        except (UnicodeDecodeError, ValueError) as error:
             raise self._error(f"it is damaged ({error}); restore a backup, or move it away") from error
 
     def size(self) -> int:

@@ -7,6 +7,8 @@ from typing import Final, NamedTuple
 
 from exporter.ledger import Kept, Record, Total
 
+NOW: Final = 1_800_000_000.0
+"""What its clock shows."""
 PATIENCE: Final = 10.0
 """Seconds after which a test gives up waiting for what should have happened long before."""
 
@@ -50,6 +52,10 @@ class FakeLedger:
             outcomes.append(record.identity not in self.known)
             self.known.add(record.identity)
         return outcomes
+
+    def clock(self) -> float:
+        """A time that stands still."""
+        return NOW
 
     def release(self, *, now: float, hold: float) -> None:
         """Do nothing."""
