@@ -100,6 +100,9 @@ def _connect(url: PostgresUrl) -> psycopg.Connection:
     own = {name: str(text) for name, text in given.items() if text is not None}
     connection = psycopg.connect(conninfo.make_conninfo("", **(usual | own)), autocommit=True)
     try:
+        # A pooler may give each transaction another session of the server, where others have prepared other statements.
+        if connection.execute("SELECT pg_backend_pid()").fetchone() != (connection.info.backend_pid,):
+            connection.prepare_threshold = None
         # By statements: poolers such as PgBouncer refuse them as options of the connection.
         for name in ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"):
             connection.execute("SELECT set_config(%s, %s, false)", (name, f"{LONGEST}s"))
