@@ -109,11 +109,12 @@ class PostgresLedger:
 
     def _join(self, connection: psycopg.Connection, now: float, hold: float) -> bool:
         """Begin the time of held series anew where nobody may have scraped them; whether nobody else is there."""
-        alone = _one(connection, "SELECT pg_try_advisory_lock(%s)", LOCK + 2)
-        connection.execute("SELECT pg_advisory_lock_shared(%s)", (LOCK + 2,))  # as long as the connection lasts
-        if alone:
-            connection.execute("SELECT pg_advisory_unlock(%s)", (LOCK + 2,))
-        connection.execute(_ANEW, {"now": now, "hold": hold, "alone": alone})
+        with connection.transaction():  # in one, because a pooler may have another session for the next
+            alone = _one(connection, "SELECT pg_try_advisory_lock(%s)", LOCK + 1)
+            connection.execute("SELECT pg_advisory_lock_shared(%s)", (LOCK + 1,))  # as long as the connection lasts
+            if alone:
+                connection.execute("SELECT pg_advisory_unlock(%s)", (LOCK + 1,))
+            connection.execute(_ANEW, {"now": now, "hold": hold, "alone": alone})
         self._joined = connection
         return bool(alone)
 

@@ -13,7 +13,7 @@ from exporter.errors import LedgerError
 from exporter.setting_values import PostgresUrl
 
 LOCK: Final = 0x534D_5450_0000
-"""The advisory locks of this program begin here: of migration, of pruning, of having the ledger. "SMTP"."""
+"""The advisory locks of this program: this one is of migration, the next of having the ledger. "SMTP"."""
 LONGEST: Final = 5
 """Seconds that a statement may take, or a connection until it is made."""
 HURRIED: Final = 3
@@ -104,6 +104,9 @@ def _connect(url: PostgresUrl) -> psycopg.Connection:
 
 
 def _prepare(connection: psycopg.Connection) -> None:
+    # A pooler may give each transaction another session of the server, where others have prepared other statements.
+    if connection.execute("SELECT pg_backend_pid()").fetchone() != (connection.info.backend_pid,):
+        connection.prepare_threshold = None
     # By statements: poolers such as PgBouncer refuse them as options of the connection.
     for name, value in (
         ("statement_timeout", f"{LONGEST}s"),

@@ -3,10 +3,11 @@
 import os
 import pwd
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
@@ -43,32 +44,45 @@ def _owner() -> int | None:
 class Postgres:
     """A PostgreSQL on a port of loopback, with a password; ``url`` names a database of it.
 
-    Only when it is to be ``durable`` it waits for the disk, which tests need not, and benches have to.
+    Only when it is to be ``durable`` it waits for the disk, which tests need not, and benches have to. With a
+    ``primary`` it is a standby of that one, which from then on commits only what the standby has, too.
     """
 
-    def __init__(self, *, durable: bool = False) -> None:
+    def __init__(self, *, durable: bool = False, primary: "Postgres | None" = None) -> None:
         self._fsync = "on" if durable else "off"
         self._owner = _owner()
         self._folder = Path(tempfile.mkdtemp(prefix="postgres-"))  # where another user may go, too
         self.port = free_port()
+        if self._owner is not None:
+            os.chown(self._folder, self._owner, -1)
+        if primary is None:
+            self._make()
+            self.start()
+        else:
+            self._copy(primary)
+            self.start()
+            primary.wait_for_standby()
+
+    def _make(self) -> None:
         password = self._folder / "password"
         password.write_text(PASSWORD)
         if self._owner is not None:
-            os.chown(self._folder, self._owner, -1)
             os.chown(password, self._owner, -1)
-        made = subprocess.run(
-            [
-                *(program("initdb"), "--no-sync", "--auth=scram-sha-256", "--username=exporter"),
-                *(f"--pwfile={password}", f"--pgdata={self._folder / 'data'}", "--encoding=UTF8", "--locale=C"),
-            ],
-            user=self._owner,
-            cwd=self._folder,
-            check=False,
-            capture_output=True,
-            text=True,
+        self._run(
+            *(program("initdb"), "--no-sync", "--auth=scram-sha-256", "--username=exporter"),
+            *(f"--pwfile={password}", f"--pgdata={self._folder / 'data'}", "--encoding=UTF8", "--locale=C"),
         )
-        assert made.returncode == 0, made.stderr
-        self.start()
+
+    def _copy(self, primary: "Postgres") -> None:
+        beside = Path(program("postgres")).resolve().with_name("pg_basebackup")  # of the same version
+        self._run(
+            *(str(beside), "--no-sync", "--checkpoint=fast", "--write-recovery-conf"),
+            *(f"--dbname={primary.url()}", f"--pgdata={self._folder / 'data'}"),
+        )
+
+    def _run(self, *words: str) -> None:
+        done = subprocess.run(words, user=self._owner, cwd=self._folder, check=False, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
 
     def start(self) -> None:
         """Start it, and wait until it takes connections."""
@@ -87,14 +101,30 @@ class Postgres:
 
     def stop(self) -> None:
         """Stop it without waiting for its clients, as a restart or a failover does."""
-        subprocess.run(
-            [program("pg_ctl"), "stop", "-m", "immediate", "-D", str(self._folder / "data")],
-            user=self._owner,
-            cwd=self._folder,
-            check=True,
-            capture_output=True,
-        )
+        self._run(program("pg_ctl"), "stop", "-m", "immediate", "-D", str(self._folder / "data"))
         self._process.wait(PATIENCE)
+
+    def kill(self) -> None:
+        """Kill all of its processes at once, as a machine that fails does."""
+        serving = [pid for (pid,) in self.execute("SELECT pid FROM pg_stat_activity WHERE pid <> pg_backend_pid()")]
+        self._process.kill()  # first, or it would find out, and recover
+        for pid in serving:
+            assert isinstance(pid, int)
+            with suppress(ProcessLookupError):  # those that wait find out, too, and end
+                os.kill(pid, signal.SIGKILL)
+        self._process.wait(PATIENCE)
+        segment = (self._folder / "data/postmaster.pid").read_text().splitlines()[6].split()[1]
+        self._run("ipcrm", "-m", segment)  # shared memory that would stay until the machine is restarted
+
+    def wait_for_standby(self) -> None:
+        """From now on a commit waits until the standby has it on disk, too."""
+        self.execute("ALTER SYSTEM SET synchronous_standby_names = '*'")
+        self.execute("SELECT pg_reload_conf()")
+        until(lambda: self.execute("SELECT 1 FROM pg_stat_replication WHERE sync_state = 'sync'"))
+
+    def promote(self) -> None:
+        """Make a primary of a standby, and wait until it is one."""
+        assert self.execute("SELECT pg_promote()") == [(True,)]
 
     def end(self) -> None:
         """Stop it, and remove what it wrote."""
@@ -134,9 +164,9 @@ class Postgres:
 
 
 @contextmanager
-def postgres() -> Iterator[Postgres]:
+def postgres(primary: Postgres | None = None) -> Iterator[Postgres]:
     """Run a PostgreSQL of the test's own."""
-    running = Postgres()
+    running = Postgres(primary=primary)
     try:
         yield running
     finally:

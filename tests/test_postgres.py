@@ -7,7 +7,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import Final
 
@@ -19,6 +19,7 @@ from exporter.ledger import KEEP_IDENTITIES, Ledger, Total
 from exporter.postgres import SLOTS, PostgresLedger
 from exporter.postgres_session import HURRIED, LOCK, Session
 from exporter.setting_values import PostgresUrl
+from tests.pooler import pooled
 from tests.postgres import PASSWORD, QUOTED, Postgres, postgres
 from tests.running import command, environment, exporter, failure, until
 from tests.test_ledger import BOUNCE, DAY, NOW, failures
@@ -143,6 +144,25 @@ def test_replicas_learn_of_each_others_label_sets(tmp_path: Path, url: str) -> N
         assert [other.post(failure(number, extended=f"5.1.{number}")).status for number in (1, 2)] == [200, 200]
         assert one.samples()["smtpeter_exporter_label_sets"] == 2
         assert one.failures() == other.failures() == {"rcptto/5xx/5.1.1": 1, "rcptto/5xx/5.1.2": 1}
+
+
+@pytest.mark.parametrize("pooling", [False, True])
+def test_prepares_only_without_a_pooler(url: str, *, pooling: bool) -> None:
+    """A pooler that gives each transaction another session gets in nobody's way; without one, statements are prepared.
+
+    What is prepared behind it is missing in the next session, or is another client's there.
+    """
+    with pooled(url) if pooling else nullcontext(url) as given, ExitStack() as stack:
+        ledger = PostgresLedger(PostgresUrl(given), now=NOW)
+        stack.callback(ledger.close)
+        for number in range(20):
+            assert ledger.record(failures([number]), now=NOW, held=False) == [True]
+            ledger.check(now=NOW, write=True)
+            ledger.release(now=NOW, hold=60)
+            assert ledger.prune(now=NOW) == 0
+            assert ledger.totals() == [Total(BOUNCE, number + 1, held=False, raised_at=NOW)]
+        names = ledger._writer.connection().execute("SELECT name FROM pg_prepared_statements").fetchall()  # noqa: SLF001
+    assert bool(names) is not pooling
 
 
 # When the server goes
