@@ -13,6 +13,8 @@ from exporter import ledger_copy
 from exporter.errors import LedgerError
 from exporter.ledger import COPYING, Kept, Ledger, Total
 from exporter.ledger_copy import copy
+from exporter.postgres import PostgresLedger
+from exporter.setting_values import PostgresUrl
 from tests.running import command, environment, exporter, failure
 from tests.test_ledger import BOUNCE, DAY, DEFER, ENGINES, NOW, database_of, failures, identity, server
 from tests.test_ledger import failure as record
@@ -94,6 +96,29 @@ def test_goes_on_where_it_was_cut_off(opened: Open, source: str, target: str) ->
     assert second.identities(b"", 1_000) == first.identities(b"", 1_000)
 
 
+@pytest.mark.parametrize(("source", "target"), PAIRS)
+def test_a_copy_that_was_whole_is_found_so(opened: Open, source: str, target: str) -> None:
+    """Cut off after its last step, and run again: all of it is compared, and it says that nothing was left to do."""
+    first, second = filled(opened(source, "a")), opened(target, "b")
+    copy(first, second, say=print)
+    assert copy(first, second, say=print) == "was copied before: 100 identities and 2 series are the same"
+    second.record(failures([1_000]), now=NOW, held=False)
+    with pytest.raises(LedgerError, match="DST has counted failures of its own"):
+        copy(first, second, say=print)
+
+
+def test_times_are_copied_in_full(opened: Open) -> None:
+    """A database that shows numbers with fewer digits, as before PostgreSQL 12, takes the totals as they are."""
+    first = opened("sqlite", "a")
+    first.record(failures([1]), now=NOW + 0.123456789, held=False)
+    url = server().create("digits")
+    server().execute("ALTER DATABASE digits SET extra_float_digits = 0")
+    second = PostgresLedger(PostgresUrl(url), now=NOW)
+    copy(first, second, say=print)
+    assert second.totals() == first.totals()
+    second.close()
+
+
 @pytest.mark.parametrize("target", ENGINES)
 def test_never_writes_over_counts(opened: Open, target: str) -> None:
     """A target that has counted is refused before and, should it have counted meanwhile, at the end."""
@@ -140,6 +165,8 @@ def test_moves_an_exporter_to_postgresql_and_back(tmp_path: Path) -> None:
     with exporter(tmp_path, "--storage.url", url) as running:
         assert [running.post(failure(number)).status for number in (2, 3)] == [200, 200]
         assert running.failures() == {"rcptto/5xx/5.1.1": 3}
+        code, said = ended(url, there)
+        assert (code, "an exporter has it; stop all of them first" in said) == (3, True)
     assert ended(url, there) == (0, "copied 3 identities and 4 series, 12 in all\n")
     with exporter(tmp_path, "--storage.url", there) as running:
         assert [running.post(failure(number)).status for number in (1, 2, 3)] == [200, 200, 200]
@@ -155,6 +182,10 @@ def test_mistakes_are_told(tmp_path: Path) -> None:
         3,
         f"smtpeter-exporter: ledger {tmp_path}/a.db: there is no such file\n",
     )
+    database = server().create("nothing")
+    code, said = ended(database, ledger)
+    assert (code, "there is none in this database" in said) == (3, True)
+    assert not server().execute("SELECT 1 FROM pg_class WHERE relname LIKE 'smtpeter%'", "nothing")
     with exporter(tmp_path, "--storage.url", ledger):
         pass
     assert ended(ledger, f"sqlite:///{tmp_path}/b.db") == (

@@ -2,23 +2,25 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Final
 
 import psycopg
 import pytest
 
-from exporter.errors import LedgerError
+from exporter.errors import LedgerBusy, LedgerError
 from exporter.ledger import KEEP_IDENTITIES, Ledger, Total
 from exporter.postgres import SLOTS, PostgresLedger
-from exporter.postgres_session import HURRIED, LOCK, Session
-from exporter.setting_values import PostgresUrl
+from exporter.postgres_session import HURRIED, Session
+from exporter.setting_values import PostgresUrl, without_password
 from tests.pooler import pooled
 from tests.postgres import PASSWORD, QUOTED, Postgres, postgres
 from tests.running import command, environment, exporter, failure, until
@@ -58,6 +60,60 @@ def ended(folder: Path, *flags: str, program: str = "serve") -> tuple[int, str]:
     words[words.index("serve")] = program
     done = subprocess.run(words, check=False, capture_output=True, text=True, env=environment(), timeout=30)
     return done.returncode, done.stdout + done.stderr
+
+
+def opened_alone(url: str, now: float) -> Ledger:
+    """The ledger, as soon as the server knows that nobody else has it any more."""
+
+    def attempt() -> Ledger | None:
+        with suppress(LedgerBusy):
+            return PostgresLedger(PostgresUrl(url), now=now, alone=True)
+        return None
+
+    return until(attempt)
+
+
+def readable(ledger: Ledger) -> bool:
+    """Whether it can be read at the moment."""
+    with suppress(LedgerError):
+        ledger.totals()
+        return True
+    return False
+
+
+@contextmanager
+def silent_after(word: bytes, port: int) -> Iterator[tuple[int, threading.Event]]:
+    """A port that leads to another one; while the event is set, nothing goes on that has sent the word."""
+    silent = threading.Event()
+    ends: list[socket.socket] = []
+
+    def pump(one: socket.socket, other: socket.socket, heard: threading.Event) -> None:
+        with suppress(OSError):
+            while data := one.recv(65_536):
+                if silent.is_set() and word in data:
+                    heard.set()
+                if not heard.is_set():
+                    other.sendall(data)
+        for end in (one, other):
+            with suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+    def run() -> None:
+        with suppress(OSError):
+            while True:
+                client = listening.accept()[0]
+                server = socket.create_connection(("127.0.0.1", port))
+                ends.extend((client, server))
+                heard = threading.Event()
+                for pair in ((client, server), (server, client)):
+                    threading.Thread(target=pump, args=(*pair, heard), daemon=True).start()
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        threading.Thread(target=run, daemon=True).start()
+        yield listening.getsockname()[1], silent
+        listening.shutdown(socket.SHUT_RDWR)
+    for end in ends:
+        end.close()
 
 
 # Shared
@@ -125,15 +181,61 @@ def test_a_series_that_another_replica_has_shown_is_not_born_again(url: str) -> 
     other.close()
 
 
-def test_one_replica_prunes_at_a_time(url: str) -> None:
-    """While another session prunes nothing is forgotten, and nobody waits; afterwards it is."""
+def test_pruning_waits_for_nobody(url: str) -> None:
+    """An old identity that another session holds is left for the next time; the others are forgotten at once."""
     ledger = opened(url)
     ledger.record(failures(range(10)), now=NOW, held=False)
     late = NOW + KEEP_IDENTITIES + DAY
     with psycopg.connect(url) as other:
-        other.execute("SELECT pg_advisory_xact_lock(%s)", (LOCK + 1,))
-        assert ledger.prune(now=late) == 0
-    assert ledger.prune(now=late) == 10
+        other.execute("SELECT 1 FROM smtpeter_identity LIMIT 1 FOR UPDATE")
+        assert ledger.prune(now=late) == 9
+    assert ledger.prune(now=late) == 1
+    ledger.close()
+
+
+def test_replicas_share_the_clock_of_the_server(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A replica whose machine is 40 days ahead goes by the server's time of day: it would forget for all."""
+    ledger = opened(url)
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + 40 * DAY)
+    assert ledger.clock() == pytest.approx(now, abs=60)
+    ledger.close()
+
+
+# Births
+
+
+def test_a_series_that_nobody_may_have_seen_as_0_is_held_anew(url: str) -> None:
+    """After an outage that was longer than the hold, a series that was born before it is still shown as 0 first."""
+    ledger = PostgresLedger(PostgresUrl(url), now=NOW)
+    ledger.record(failures([1]), now=NOW, held=True)
+    ledger._writer.close()  # noqa: SLF001 -- as when the server goes
+    for now, held in ((NOW + 100, True), (NOW + 159, True), (NOW + 160, False)):
+        ledger.release(now=now, hold=60)
+        assert ledger.totals() == [Total(BOUNCE, 1, held=held, raised_at=NOW)]
+    ledger.close()
+
+
+def test_a_replica_that_comes_and_goes_holds_nothing_up(url: str) -> None:
+    """One that starts every 30 seconds and ends at once does not keep the series of others at 0."""
+    ledger = opened(url)
+    ledger.record(failures([1]), now=NOW, held=True)
+    for now in (NOW + 30, NOW + 59):
+        opened(url, now).close()
+    ledger.release(now=NOW + 60, hold=60)
+    assert ledger.totals() == [Total(BOUNCE, 1, held=False, raised_at=NOW)]
+    ledger.close()
+
+
+def test_the_hold_begins_anew_with_the_first_of_all(url: str) -> None:
+    """When none was there, the one that starts begins the time of held series anew."""
+    ledger = opened(url)
+    ledger.record(failures([1]), now=NOW, held=True)
+    ledger.close()
+    ledger = opened_alone(url, NOW + 100)
+    for now, held in ((NOW + 159, True), (NOW + 160, False)):
+        ledger.release(now=now, hold=60)
+        assert ledger.totals() == [Total(BOUNCE, 1, held=held, raised_at=NOW)]
     ledger.close()
 
 
@@ -233,6 +335,83 @@ def test_check_finds_out_that_no_failure_can_be_written(url: str) -> None:
     ledger.close()
 
 
+def test_a_server_that_is_silent_after_the_login_does_not_stop_scrapes(url: str, running: Postgres) -> None:
+    """A server or pooler that takes the login and then says nothing: readers fail in time, and heal when it is gone."""
+    with silent_after(b"set_config", running.port) as (port, silent):
+        ledger = opened(url.replace(f":{running.port}/", f":{port}/"))
+        ledger.record(failures([1]), now=NOW, held=False)
+        before = ledger.totals()
+        silent.set()
+        running.execute(
+            f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{url.rpartition('/')[2]}'"  # noqa: S608
+        )
+        with ThreadPoolExecutor(1) as pool:
+            for _ in range(2):
+                with pytest.raises(LedgerError, match=r"no answer within 3 seconds|still waiting"):
+                    pool.submit(ledger.totals).result(2 * HURRIED)
+        silent.clear()
+        until(lambda: readable(ledger))
+        assert ledger.totals() == before
+        ledger.close()
+
+
+def test_an_idle_connection_that_was_dropped_is_replaced(url: str, running: Postgres) -> None:
+    """What ended meanwhile costs a reader nothing: it reads on a new connection."""
+    ledger = PostgresLedger(PostgresUrl(url), now=NOW)
+    before = ledger.totals()
+    pid = ledger._reader.connection().info.backend_pid  # noqa: SLF001
+    running.execute(f"SELECT pg_terminate_backend({pid})")
+    assert ledger.totals() == before
+    ledger.close()
+
+
+def test_a_writer_whose_server_is_silent_is_broken_off(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A backend that hangs is given up, and the next write finds another one."""
+    monkeypatch.setattr("exporter.postgres.STUCK", 1.0)
+    ledger = PostgresLedger(PostgresUrl(url), now=NOW)
+    backend = ledger._writer.connection().info.backend_pid  # noqa: SLF001
+    os.kill(backend, signal.SIGSTOP)
+    try:
+        with ThreadPoolExecutor(1) as pool, pytest.raises(LedgerError):
+            pool.submit(ledger.record, failures([1]), now=NOW, held=False).result(10)
+    finally:
+        os.kill(backend, signal.SIGCONT)
+    ledger.record(failures([1]), now=NOW, held=False)
+    assert ledger.totals() == [Total(BOUNCE, 1, held=False, raised_at=NOW)]
+    ledger.close()
+
+
+def test_a_commit_waits_for_the_disk_whatever_the_server_is_told_later(url: str, running: Postgres) -> None:
+    """``synchronous_commit`` that is turned off in the server, and read anew by it, stays on here."""
+    session = Session(PostgresUrl(url))
+    session.connection()
+    running.execute("ALTER SYSTEM SET synchronous_commit = off")
+    try:
+        running.execute("SELECT pg_reload_conf()")
+        until(lambda: running.execute("SHOW synchronous_commit") == [("off",)])
+        session.connection().execute("SELECT 1")
+        assert session.connection().execute("SHOW synchronous_commit").fetchone() == ("on",)
+    finally:
+        running.execute("ALTER SYSTEM RESET synchronous_commit")
+        running.execute("SELECT pg_reload_conf()")
+    session.close()
+
+
+def test_counters_stand_when_the_server_goes_before_the_first_scrape(
+    tmp_path: Path, url: str, running: Postgres
+) -> None:
+    """What was read at the start is shown: 0 would look like a reset, and what comes after it like a spike."""
+    with exporter(tmp_path, "--storage.url", url) as replica:
+        assert replica.post(failure(1)).status == 200
+    with exporter(tmp_path, "--storage.url", url) as replica:
+        running.stop()
+        try:
+            assert replica.failures() == {SERIES: 1}
+            until(lambda: any("can't be read, exposing the totals last read" in line for line in replica.lines))
+        finally:
+            running.start()
+
+
 # What is said
 
 
@@ -264,6 +443,71 @@ def test_user_who_may_not_write_is_told(url: str, running: Postgres) -> None:
     opened(url).close()
     running.execute("CREATE ROLE reader LOGIN PASSWORD 'reader'")
     assert "permission denied" in refusal(url.replace(f"exporter:{QUOTED}", "reader:reader"))
+
+
+def test_user_who_may_not_delete_is_told(url: str, running: Postgres) -> None:
+    """A user who may only do a part of what is needed is told so at the start, not by a readiness that never comes."""
+    opened(url).close()
+    name = url.rpartition("/")[2]
+    running.execute("CREATE ROLE half LOGIN PASSWORD 'half'")
+    running.execute("GRANT SELECT, INSERT, UPDATE ON ALL TABLES IN SCHEMA public TO half", name)
+    running.execute("GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO half", name)
+    assert "permission denied" in refusal(url.replace(f"exporter:{QUOTED}", "half:half"))
+
+
+@pytest.mark.parametrize("series", ['["fai', "5", "[]", "[1]", '["failures"]'], ids=range(5))
+def test_damaged_totals_are_told(tmp_path: Path, url: str, series: str) -> None:
+    """A sum that is none of ours: exit code 3 and one line."""
+    ledger = opened(url)
+    ledger.record(failures([1]), now=NOW, held=False)
+    ledger.close()
+    with psycopg.connect(url) as connection:
+        connection.execute("UPDATE smtpeter_total SET series = %s", (series,))
+    code, said = ended(tmp_path, "--storage.url", url)
+    assert (code, said.count("\n"), "it is damaged" in said) == (3, 1, True), said
+
+
+def test_unknown_parameter_is_told(tmp_path: Path) -> None:
+    """A mistake in the URL that only libpq can see: exit code 2, with the parameter's name, from check-config, too."""
+    for program in ("serve", "check-config"):
+        code, said = ended(tmp_path, "--storage.url", "postgresql://u:s3cret@h/db?sslmod=require", program=program)
+        told = "storage.url: 'postgresql://u:***@h/db': the parameter sslmod is not known: "
+        told += "expected a connection URI of libpq"
+        assert (code, said) == (2, f"smtpeter-exporter: {told}\n")
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        (
+            "postgresql://u@h/db?scram_client_key=s3cret&sslmode=require",
+            "postgresql://u@h/db?scram_client_key=***&sslmode=require",
+        ),
+        ("postgresql://h1:5432,h2:5433/db?password=s3cret", "postgresql://h1:5432,h2:5433/db?password=***"),
+        ("postgresql://[::1]:5432/db", "postgresql://[::1]:5432/db"),
+        ("postgresql://u:s3cret/db", "postgresql://***"),
+        ("postgresql://u:s3cret%40h/db", "postgresql://***"),
+        ("postgresql://u@h/db;password=s3cret", "postgresql://***"),
+        ("host=db user=u password=s3cret", "***"),
+        ("Server=db;Password=s3cret", "***"),
+        ("['host=db password=s3cret']", "***"),
+        ("PG:u:s3cret", "***"),
+        ("mysql://x", "mysql://x"),
+        ("/var/lib/x.db", "/var/lib/x.db"),
+        ("sqlite://x@y.db", "sqlite://x@y.db"),
+    ],
+)
+def test_shown_is_what_is_known_to_be_no_password(given: str, shown: str) -> None:
+    """Of what is no URL only that is shown which can't be a password; of parameters only what is known."""
+    assert without_password(given) == shown
+
+
+def test_a_setting_of_the_wrong_type_is_refused_without_its_password(tmp_path: Path) -> None:
+    """A list in the configuration file where text was expected."""
+    file = tmp_path / "exporter.toml"
+    file.write_text('[storage]\nurl = ["postgresql://u:s3cret@h/db"]\n')
+    code, said = ended(tmp_path, "--config.file", str(file), program="check-config")
+    assert (code, "storage.url: ***: expected text in quotes" in said, "s3cret" in said) == (2, True, False), said
 
 
 def test_check_config_hides_the_password(tmp_path: Path) -> None:
