@@ -235,7 +235,8 @@ class PostgresLedger:
     def _watch(self) -> None:
         """Break off what the writer waits for when the server lives but is silent: another may have taken over."""
         while not self._closed.wait(1):
-            if self._since is not None and time.monotonic() > self._since + STUCK:
+            since = self._since
+            if since is not None and time.monotonic() > since + STUCK:
                 self._writer.break_off()
 
     def _write(self, work: Callable[[psycopg.Connection], T]) -> T:
