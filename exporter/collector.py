@@ -2,8 +2,9 @@
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import Final
+from typing import Final, NamedTuple
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
@@ -42,6 +43,14 @@ def closed_series(providers: Iterable[str], tags: Iterable[str]) -> list[Series]
     ]
 
 
+class Seen(NamedTuple):
+    """What a look at the ledger saw: totals, bytes on disk, and when it was (0: never)."""
+
+    totals: list[Total]
+    size: int
+    at: float
+
+
 class LedgerCollector(Collector):
     """Expose a ledger's totals, a series that is still held at 0 as 0.
 
@@ -56,14 +65,21 @@ class LedgerCollector(Collector):
         *,
         label_sets: Callable[[list[Total]], int],
         trouble: Callable[[], str | None],
+        clock: Callable[[], float] = time.time,
     ) -> None:
         """``closed`` are exposed as 0 when the ledger lacks them; ``label_sets`` counts those in use, given totals."""
         self._ledger = ledger
         self._closed = dict.fromkeys(closed, 0)
         self._label_sets = label_sets
         self._trouble = trouble
-        self._last: tuple[list[Total], int] = ([], 0)
+        self._clock = clock
+        self._seen = Seen([], 0, 0.0)
         self._reading = threading.Lock()
+
+    @property
+    def seen(self) -> Seen:
+        """What the last look saw that could be had; waits for nothing."""
+        return self._seen
 
     def describe(self) -> Iterable[Metric]:
         """The families without samples: registering asks for the names only."""
@@ -71,7 +87,7 @@ class LedgerCollector(Collector):
 
     def collect(self) -> Iterable[Metric]:
         """The families as of the last commit. May be called by several threads at once."""
-        totals, size = self._read()
+        totals, size, _ = self.look()
         return _families(
             self._closed | {total.series: 0 if total.held else total.value for total in totals},
             max((total.raised_at for total in totals), default=0.0),
@@ -80,14 +96,15 @@ class LedgerCollector(Collector):
             writable=self._trouble() is None,
         )
 
-    def _read(self) -> tuple[list[Total], int]:
+    def look(self) -> Seen:
+        """Look at the ledger, or when it can't be read remember what the last look saw."""
         # One at a time, or a slow scrape could leave totals behind that are older than what another one has shown.
         with self._reading:
             try:
-                self._last = (self._ledger.totals(), self._ledger.size())
+                self._seen = Seen(self._ledger.totals(), self._ledger.size(), self._clock())
             except LedgerError as error:
                 log.debug("the ledger can't be read, exposing the totals last read", extra={"error": str(error)})
-            return self._last
+            return self._seen
 
 
 def _families(
