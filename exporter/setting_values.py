@@ -113,7 +113,7 @@ def docs_url(text: str) -> str:
     parts = urlsplit(text)  # raises ValueError
     if parts.scheme not in {"http", "https"} or not parts.hostname or "@" in parts.netloc:
         raise ValueError
-    if not re.fullmatch(r"[!$-;=A-~]+", text):  # what is seen of ASCII, but for "#<>?
+    if not re.fullmatch(r"[!$-;=@-~]+", text):  # what is seen of ASCII, but for "#<>?
         raise ValueError
     return text.rstrip("/")
 
