@@ -154,7 +154,7 @@ def _sign(state: State) -> str:
 
 
 def _docs(place: str, about: str, facts: Facts) -> str:
-    return f'<a href="{escape(facts.docs_url)}/{place}" aria-label="More about {escape(about.lower())}">More</a>'
+    return f'<a href="{escape(facts.docs_url)}/{place}" aria-label="More about {escape(about)}">More</a>'
 
 
 def _notices(facts: Facts) -> str:

@@ -170,7 +170,7 @@ def _file(facts: Facts) -> Line:
         if at := facts.at("file"):
             return Line(State.DONE, f"{there}, last fetched", at)
     if facts.at("signed"):
-        return Line(State.DONE, f"{there}; SMTPeter calls, so it has verified the URL")
+        return Line(State.DONE, f"{there}; SMTPeter calls, so most likely it has verified the URL")
     if count:
         return Line(facts.none_yet, f"{there}, but nobody has fetched it since the start", facts.since, todo)
     return Line(facts.none_yet, there, todo=todo)

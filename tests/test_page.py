@@ -282,7 +282,10 @@ def test_a_signed_call(running: Running, host: str) -> None:
     reading.items.pop("Ledger")
     assert reading.items == {
         "Public URL": ["done", f"Requests for {URL} come in, the last one AGO."],
-        "Verification file": ["done", "The folder has no smtpeter-….txt; SMTPeter calls, so it has verified the URL."],
+        "Verification file": [
+            "done",
+            "The folder has no smtpeter-….txt; SMTPeter calls, so most likely it has verified the URL.",
+        ],
         "Signed calls": ["done", "SMTPeter's last call was accepted AGO."],
         "Failures": ["done", "The last one was counted AGO."],
         "Keys": ["well", "1 key is held; it was looked up AGO."],
@@ -377,11 +380,28 @@ def test_after_a_restart(tmp_path: Path) -> None:
     """The last failure is known from the ledger; what was not seen since may have been before."""
     with exporter(tmp_path) as running:
         assert running.post(failure(1)).status == 200
+        assert read(running).items["Failures"] == ["done", "The last one was counted AGO."]
     with exporter(tmp_path) as running:
         reading = read(running)
         assert states(reading) == ["not yet", "cannot tell", "cannot tell", "done", "not yet"]
         assert reading.items["Failures"] == ["done", "The last one was counted AGO."]
         assert list(reading.items)[5:] == ["Ledger"]
+
+
+def test_a_trial_without_signatures(tmp_path: Path) -> None:
+    """What curl should show is what it does show, and the page says that anybody can invent failures."""
+    with exporter(tmp_path, "--webhook.public-url", URL) as running:
+        assert "/failures should show 415 and the word content_type." in read(running).items["Public URL"][2]
+        with running.client() as client:
+            answer = client.request("POST", "/smtpeter/failures", headers={"Host": HOST})
+        assert (answer.status, answer.text) == (415, "content_type\n")
+        reading = read(running)
+        assert reading.items["Public URL"][0] == "done"
+        assert reading.items["Signed calls"] == [
+            "cannot tell",
+            "Signatures are not checked, for signature.mode is off: whoever reaches the URL can invent failures.",
+            "To do: Leave it out and set signature.account, unless this is a trial on a machine of your own. More",
+        ]
 
 
 def test_a_ledger_in_trouble(tmp_path: Path) -> None:

@@ -132,7 +132,10 @@ CASES: Final[dict[str, dict[str, tuple[Facts, Line]]]] = {
         ),
         "no folder, but calls": (
             facts(files=None, last={"signed": NOW - 5}),
-            Line(State.DONE, "`webhook.verification-dir` is not set; SMTPeter calls, so it has verified the URL"),
+            Line(
+                State.DONE,
+                "`webhook.verification-dir` is not set; SMTPeter calls, so most likely it has verified the URL",
+            ),
         ),
         "no file": (
             facts(),
@@ -144,7 +147,9 @@ CASES: Final[dict[str, dict[str, tuple[Facts, Line]]]] = {
         ),
         "no file, but calls": (
             facts(last={"signed": NOW - 5}),
-            Line(State.DONE, "The folder has no `smtpeter-….txt`; SMTPeter calls, so it has verified the URL"),
+            Line(
+                State.DONE, "The folder has no `smtpeter-….txt`; SMTPeter calls, so most likely it has verified the URL"
+            ),
         ),
         "a file": (
             facts(files=Found(1, None)),
@@ -158,7 +163,7 @@ CASES: Final[dict[str, dict[str, tuple[Facts, Line]]]] = {
         ),
         "files, and calls": (
             facts(files=Found(2, None), last={"signed": NOW - 5}),
-            Line(State.DONE, "2 files are there; SMTPeter calls, so it has verified the URL"),
+            Line(State.DONE, "2 files are there; SMTPeter calls, so most likely it has verified the URL"),
         ),
         "fetched": (
             facts(files=Found(1, None), last={"file": NOW - 5}),
