@@ -58,8 +58,8 @@ def metrics(ledger: Ledger) -> Iterator[str]:
 def refusals() -> Iterator[str]:
     """Tell of each reason for a refusal."""
     yield "## Reasons in `smtpeter_exporter_refused_total`"
-    rows = ["| reason | what was refused |", "|---|---|"]
-    rows += [f"| `{reason}` | {what} |" for reason, what in errors.REFUSAL_REASONS.items()]
+    rows = ["| reason | what was refused | what to do |", "|---|---|---|"]
+    rows += [f"| `{reason}` | {what} | {todo} |" for reason, (what, todo) in errors.REFUSAL_REASONS.items()]
     yield "\n".join(rows)
 
 

@@ -6,11 +6,13 @@ from http import HTTPStatus
 from typing import Any, Final
 
 import falcon
-from prometheus_client import CollectorRegistry
 
+from exporter.activity import Activity
 from exporter.committer import Committer
 from exporter.errors import Refusal
 from exporter.private import Healthy, Metrics, Page, Ready
+from exporter.signature import plain_host
+from exporter.status import Facts
 from exporter.telemetry import Telemetry
 from exporter.verification import VerificationFiles
 from exporter.webhook import Failures
@@ -36,14 +38,28 @@ def reason_for(status: int) -> str:
     return _REASONS.get(status, "malformed")
 
 
+class _Watch:
+    """Note what comes in, and what of it as the public URL has it."""
+
+    def __init__(self, activity: Activity, host: str, prefix: str) -> None:
+        self._activity = activity
+        self._host = plain_host(host)
+        self._below = f"{prefix}/"
+
+    def process_request(self, req: falcon.Request, _resp: falcon.Response) -> None:
+        self._activity.saw("request")
+        if self._host and plain_host(req.get_header("Host") or "") == self._host and req.path.startswith(self._below):
+            self._activity.saw("call")
+
+
 def public_app(
-    failures: Failures, telemetry: Telemetry, *, prefix: str, files: VerificationFiles | None
+    failures: Failures, telemetry: Telemetry, *, host: str = "", prefix: str, files: VerificationFiles | None
 ) -> falcon.App[Any, Any]:
     """The application that SMTPeter calls: POST on ``/failures`` and the verification files beside it.
 
-    Both are there at the root, and below ``prefix`` if there is one.
+    Both are there at the root, and below ``prefix`` if there is one; that and ``host`` are of the public URL.
     """
-    app = falcon.App(media_type=falcon.MEDIA_TEXT)
+    app = falcon.App(media_type=falcon.MEDIA_TEXT, middleware=[_Watch(telemetry.activity, host, prefix)])
     for folder in {"", prefix}:
         app.add_route(f"{folder}/failures", failures)
         if files:
@@ -91,14 +107,17 @@ class _Guard:
 
 
 def private_app(
-    registry: CollectorRegistry, committer: Committer, admits: Callable[[str | None], bool]
+    telemetry: Telemetry, committer: Committer, admits: Callable[[str | None], bool], facts: Callable[[], Facts]
 ) -> falcon.App[Any, Any]:
-    """The application that Prometheus and the operator call; ``admits`` judges the header Authorization."""
+    """The application that Prometheus and the operator call.
+
+    ``admits`` judges the header Authorization; ``facts`` are what the page tells of.
+    """
     app = falcon.App(media_type=falcon.MEDIA_TEXT, middleware=[_Guard(admits)])
-    app.add_route("/metrics", Metrics(registry))
+    app.add_route("/metrics", Metrics(telemetry.registry, telemetry.activity))
     app.add_route("/-/healthy", Healthy())
     app.add_route("/-/ready", Ready(committer))
-    app.add_route("/", Page())
+    app.add_route("/", Page(facts))
 
     def fault(_req: falcon.Request, resp: falcon.Response, error: Exception, _params: object) -> None:
         log.error("fault while answering; please report it", exc_info=error)

@@ -3,7 +3,7 @@
 import logging
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from typing import Final
+from typing import Final, NamedTuple
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
@@ -42,6 +42,14 @@ def closed_series(providers: Iterable[str], tags: Iterable[str]) -> list[Series]
     ]
 
 
+class Seen(NamedTuple):
+    """What a look at the ledger saw: totals, bytes on disk, and when it was (0: never)."""
+
+    totals: list[Total]
+    size: int
+    at: float
+
+
 class LedgerCollector(Collector):
     """Expose a ledger's totals, a series that is still held at 0 as 0.
 
@@ -56,19 +64,24 @@ class LedgerCollector(Collector):
         *,
         label_sets: Callable[[list[Total]], int],
         trouble: Callable[[], str | None],
-        last: tuple[list[Total], int] = ([], 0),
+        last: Seen = Seen([], 0, 0.0),  # noqa: B008 -- nothing changes it
     ) -> None:
         """``closed`` are exposed as 0 when the ledger lacks them; ``label_sets`` counts those in use, given totals.
 
-        ``last`` are totals and size as read at the start: counters must not go back to 0 should no scrape ever read.
+        ``last`` is what the start saw: counters must not go back to 0 should no scrape ever see anything.
         """
         self._ledger = ledger
         self._closed = dict.fromkeys(closed, 0)
         self._label_sets = label_sets
         self._trouble = trouble
-        self._last = last
+        self._seen = last
         self._readable = True
         self._reading = threading.Lock()
+
+    @property
+    def seen(self) -> Seen:
+        """What the last look saw that could be had; waits for nothing."""
+        return self._seen
 
     def describe(self) -> Iterable[Metric]:
         """The families without samples: registering asks for the names only."""
@@ -76,7 +89,7 @@ class LedgerCollector(Collector):
 
     def collect(self) -> Iterable[Metric]:
         """The families as of the last commit. May be called by several threads at once."""
-        totals, size = self._read()
+        totals, size, _ = self.look()
         return _families(
             self._closed | {total.series: 0 if total.held else total.value for total in totals},
             max((total.raised_at for total in totals), default=0.0),
@@ -85,17 +98,18 @@ class LedgerCollector(Collector):
             writable=self._trouble() is None,
         )
 
-    def _read(self) -> tuple[list[Total], int]:
+    def look(self) -> Seen:
+        """Look at the ledger, or when it can't be read remember what the last look saw."""
         # One at a time, or a slow scrape could leave totals behind that are older than what another one has shown.
         with self._reading:
             try:
-                self._last = (self._ledger.totals(), self._ledger.size())
+                self._seen = Seen(self._ledger.totals(), self._ledger.size(), self._ledger.clock())
                 self._readable = True
             except LedgerError as error:
                 if self._readable:
                     log.warning("the ledger can't be read, exposing the totals last read", extra={"error": str(error)})
                 self._readable = False
-            return self._last
+            return self._seen
 
 
 def _families(

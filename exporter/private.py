@@ -1,36 +1,24 @@
 """The resources of the private listener: metrics, health, and a page for whoever opens it in a browser."""
 
 import gzip
-from typing import Final
+from collections.abc import Callable
 
 import falcon
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder, gzip_accepted
 
-from exporter import __version__
+from exporter.activity import Activity
 from exporter.committer import Committer
-
-_PAGE: Final = f"""<!DOCTYPE html>
-<html lang="en">
-<head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>smtpeter-exporter</title></head>
-<body>
-<h1>smtpeter-exporter {__version__}</h1>
-<p>Counts the e-mail deliveries that SMTPeter reports as failed, for Prometheus.</p>
-<ul>
-<li><a href="/metrics">/metrics</a>: what Prometheus scrapes</li>
-<li><a href="/-/healthy">/-/healthy</a>: the process answers</li>
-<li><a href="/-/ready">/-/ready</a>: failures can be recorded, or why not</li>
-</ul>
-</body>
-</html>
-"""
+from exporter.page import POLICY, page
+from exporter.status import Facts
 
 
 class Metrics:
     """``/metrics``, as text or OpenMetrics and with gzip, whichever the scraper asks for."""
 
-    def __init__(self, registry: CollectorRegistry) -> None:
+    def __init__(self, registry: CollectorRegistry, activity: Activity) -> None:
         self._registry = registry
+        self._activity = activity
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Expose all families of the registry."""
@@ -43,6 +31,8 @@ class Metrics:
         if gzip_accepted(req.get_header("Accept-Encoding") or ""):
             resp.data = gzip.compress(resp.data, compresslevel=1)
             resp.set_header("Content-Encoding", "gzip")
+        # Prometheus, and what scrapes as it does (Alloy, vmagent, OpenTelemetry's receiver), says how long it waits.
+        self._activity.saw("scrape" if req.get_header("X-Prometheus-Scrape-Timeout-Seconds") else "read")
 
 
 class Healthy:
@@ -72,9 +62,20 @@ class Ready:
 
 
 class Page:
-    """``/``: version and links."""
+    """``/``: whether it works, for whoever opens it in a browser."""
+
+    def __init__(self, facts: Callable[[], Facts]) -> None:
+        self._facts = facts
 
     def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
-        """Answer with HTML."""
+        """Answer with HTML that loads nothing and runs nothing."""
         resp.content_type = falcon.MEDIA_HTML
-        resp.text = _PAGE
+        resp.text = page(self._facts())
+        resp.set_headers(
+            {
+                "Cache-Control": "no-store",
+                "Content-Security-Policy": POLICY,
+                "Referrer-Policy": "no-referrer",
+                "X-Content-Type-Options": "nosniff",
+            }
+        )

@@ -3,6 +3,7 @@
 import logging
 import resource
 import signal
+import socket
 import threading
 import time
 from pathlib import Path
@@ -10,8 +11,9 @@ from types import FrameType
 from typing import TYPE_CHECKING, Final
 
 from exporter import __version__
+from exporter.activity import Activity
 from exporter.app import private_app, public_app, reason_for
-from exporter.collector import LedgerCollector, closed_series
+from exporter.collector import LedgerCollector, Seen, closed_series
 from exporter.committer import GATHER, Committer
 from exporter.failure import Classifier
 from exporter.keys import Keys, resolver
@@ -22,6 +24,7 @@ from exporter.providers import Providers
 from exporter.server import Listener
 from exporter.settings import Settings
 from exporter.signature import Policy, Verifier
+from exporter.status import Facts
 from exporter.storage import open_ledger
 from exporter.telemetry import Telemetry
 from exporter.verification import VerificationFiles
@@ -72,23 +75,24 @@ class Exporter:
                 gather=0 if granian else GATHER,
             )
             providers = Providers(dict(settings.providers))
-            telemetry.registry.register(
-                LedgerCollector(
-                    self._ledger,
-                    closed_series(providers.names, settings.tags_count),
-                    label_sets=count_sets,
-                    trouble=lambda: self._committer.trouble,
-                    last=(totals, self._ledger.size()),
-                )
+            collector = LedgerCollector(
+                self._ledger,
+                closed_series(providers.names, settings.tags_count),
+                label_sets=count_sets,
+                trouble=lambda: self._committer.trouble,
+                last=Seen(totals, self._ledger.size(), self._ledger.clock()),
             )
+            telemetry.registry.register(collector)
             classifier = Classifier(label_sets, providers, settings.tags_count)
             folder = settings.webhook_verification_dir
+            files = VerificationFiles(folder, lambda: telemetry.activity.saw("file")) if folder else None
             self.public = (_granian_listener() if granian else Listener)(
                 public_app(
                     Failures(self._verifier(settings, telemetry), classifier, self._committer, telemetry),
                     telemetry,
+                    host=settings.public_host,
                     prefix=settings.public_path,
-                    files=VerificationFiles(folder) if folder else None,
+                    files=files,
                 ),
                 *settings.webhook_listen_address,
                 threads=PUBLIC_THREADS,
@@ -97,7 +101,12 @@ class Exporter:
                 failed=self._fail,
             )
             self.private = PrivateListener(
-                private_app(telemetry.registry, self._committer, web_config.admits if web_config else _all),
+                private_app(
+                    telemetry,
+                    self._committer,
+                    web_config.admits if web_config else _all,
+                    lambda: self._facts(settings, telemetry.activity, collector, files),
+                ),
                 *settings.web_listen_address,
                 web_config,
                 failed=self._fail,
@@ -137,6 +146,30 @@ class Exporter:
             callback=f"{settings.webhook_public_url.rstrip('/')}/failures" if settings.webhook_public_url else "",
         )
         return Verifier(policy, self._keys, time.time)
+
+    def _facts(
+        self, settings: Settings, activity: Activity, collector: LedgerCollector, files: VerificationFiles | None
+    ) -> Facts:
+        """What is known at the moment, without a look at the ledger: the page must come up when that hangs."""
+        shared = not isinstance(settings.storage_url, Path)
+        return Facts(
+            now=time.time(),
+            since=activity.since,
+            version=__version__,
+            machine=socket.gethostname(),
+            docs_url=settings.web_docs_url,
+            public_url=settings.webhook_public_url.rstrip("/"),
+            signature_required=settings.signature_mode == "required",
+            files=files.look() if files else None,
+            last=activity.last(),
+            refusals=activity.refusals(),
+            engine="PostgreSQL" if shared else "SQLite",
+            shared=shared,
+            ledger=collector.seen,
+            trouble=self._committer.trouble,
+            birth_hold=settings.metrics_birth_hold,
+            keys=self._keys.ages() if self._keys else (),
+        )
 
     def _fail(self) -> None:
         self.failed = True

@@ -128,6 +128,16 @@ def public_url(text: str) -> str:
     return text
 
 
+def docs_url(text: str) -> str:
+    """A URL of http or https to which paths are added, without a slash at its end."""
+    parts = urlsplit(text)  # raises ValueError
+    if parts.scheme not in {"http", "https"} or not parts.hostname or "@" in parts.netloc:
+        raise ValueError
+    if not re.fullmatch(r"[!$-;=@-~]+", text):  # what is seen of ASCII, but for "#<>?
+        raise ValueError
+    return text.rstrip("/")
+
+
 def path(text: str) -> Path | None:
     """A path; empty for none."""
     if "\0" in text:

@@ -24,6 +24,7 @@ class Settings:
     webhook_verification_dir: Path | None
     webhook_server: str
     web_config_file: Path | None
+    web_docs_url: str
     signature_mode: str
     signature_account: tuple[str, ...]
     signature_key_domain: str
@@ -39,6 +40,11 @@ class Settings:
     def public_path(self) -> str:
         """The path of the public URL, without a slash at the end; empty when there is none."""
         return urlsplit(self.webhook_public_url).path.rstrip("/")
+
+    @property
+    def public_host(self) -> str:
+        """The host of the public URL, with its port if it names one; empty when there is none."""
+        return urlsplit(self.webhook_public_url).netloc
 
 
 @dataclass(frozen=True)
@@ -108,6 +114,13 @@ SETTINGS: Final = (
         "a YAML file as Prometheus's exporter-toolkit documents it",
         "TLS and basic authentication of the private listener.",
         read_as.path,
+    ),
+    Setting(
+        "web.docs-url",
+        "https://example.com/smtpeter-exporter/docs",
+        "a URL such as https://git.example.com/smtpeter-exporter/docs, without user, query and fragment",
+        "Where people read the folder docs/ of this project (your git server, say): links on the page lead there.",
+        read_as.docs_url,
     ),
     Setting(
         "storage.url",

@@ -87,7 +87,7 @@ class Verifier:
         self._clock = clock
         url = urlsplit(policy.callback)
         # Proxies write Host in their own way. Signed is the one that SMTPeter sent: as in the URL, or put plainly.
-        self._hosts, self._path = list(dict.fromkeys((url.netloc, _host(url.netloc)))), url.path
+        self._hosts, self._path = list(dict.fromkeys((url.netloc, plain_host(url.netloc)))), url.path
 
     def verify(self, call: Call) -> None:
         """Return when SMTPeter made this call not long ago. Raises Refusal: 403, or 503 when no key can be had."""
@@ -134,7 +134,7 @@ class Verifier:
         if not self._path:
             return [host], target
         path, question, query = target.partition("?")
-        same = [host] if _host(host) == self._hosts[-1] and host not in self._hosts else []
+        same = [host] if plain_host(host) == self._hosts[-1] and host not in self._hosts else []
         return [*same, *self._hosts], target if path == self._path else f"{self._path}{question}{query}"
 
 
@@ -155,7 +155,8 @@ def same_account(account: str) -> str:
     return account.lower().replace("_", "-")
 
 
-def _host(netloc: str) -> str:
+def plain_host(netloc: str) -> str:
+    """A host in one spelling: in lower case, without the port that goes without saying."""
     return netloc.lower().removesuffix(":443").removesuffix(":80")
 
 

@@ -8,6 +8,7 @@ import prometheus_client
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 
 from exporter import __version__
+from exporter.activity import Activity
 from exporter.errors import REFUSAL_REASONS
 from exporter.keys import LOOKUP_RESULTS
 from exporter.reason import DECIDERS
@@ -16,10 +17,12 @@ from exporter.reason import DECIDERS
 class Telemetry:
     """All own metrics in one object, registered in ``registry`` (a new one when None is given).
 
-    Each method notes one thing that happened; methods may be called from any thread.
+    Each method notes one thing that happened, and what the page shows of it in ``activity``, too; methods may be called
+    from any thread.
     """
 
-    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+    def __init__(self, registry: CollectorRegistry | None = None, activity: Activity | None = None) -> None:
+        self.activity = activity or Activity()
         # Without this every counter and histogram comes with a second series that tells when it was made.
         prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = registry = registry or CollectorRegistry()
@@ -112,10 +115,16 @@ class Telemetry:
     def refused(self, reason: str) -> None:
         """One request was not counted; ``reason`` is one of REFUSAL_REASONS."""
         self._refused.labels(reason).inc()
+        self.activity.refused(reason)
+
+    def signed(self) -> None:
+        """One call bore a signature that fits."""
+        self.activity.saw("signed")
 
     def decided(self, step: str) -> None:
         """One failure was counted whose reason was decided on by ``step``, one of DECIDERS."""
         self._decisions.labels(step).inc()
+        self.activity.saw("counted")
 
     def overflowed(self) -> None:
         """One failure's label set was folded because there were too many."""

@@ -7,8 +7,10 @@ in the folder of the callback.
 import os
 import re
 import stat
+from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import falcon
 
@@ -17,19 +19,31 @@ from exporter.errors import Refusal
 MAX_SIZE: Final = 4_096
 """The largest file that is served, in bytes; SMTPeter's have a line."""
 
+MAX_LOOKED_AT: Final = 1_000
+"""Entries of the folder that are looked at to tell what is there."""
+
 _NAME: Final = re.compile(r"smtpeter-[A-Za-z0-9_-]{1,100}\.txt")
 
 
-class VerificationFiles:
-    """Serve the files of a folder that have such a name, as they are at the moment."""
+class Found(NamedTuple):
+    """How many files are there to be served, and why one more, or the folder, can't be; None when nothing is wrong."""
 
-    def __init__(self, folder: Path) -> None:
+    files: int
+    trouble: str | None
+
+
+class VerificationFiles:
+    """Serve the files of a folder that have such a name, as they are at the moment; ``fetched`` is told each time."""
+
+    def __init__(self, folder: Path, fetched: Callable[[], None] = lambda: None) -> None:
         self._folder = folder
+        self._fetched = fetched
 
     def on_get(self, _req: falcon.Request, resp: falcon.Response, name: str) -> None:
         """Answer with the file, byte for byte. Raises Refusal (404)."""
         resp.data = self._read(name)
         resp.content_type = falcon.MEDIA_TEXT
+        self._fetched()
 
     def on_head(self, req: falcon.Request, resp: falcon.Response, name: str) -> None:
         """Answer as for GET; the server leaves the body out."""
@@ -38,6 +52,22 @@ class VerificationFiles:
     def on_options(self, _req: falcon.Request, _resp: falcon.Response, **_: str) -> None:
         """Refuse what falcon would answer by itself."""
         raise falcon.HTTPMethodNotAllowed(["GET", "HEAD"])
+
+    def look(self) -> Found:
+        """What is there now."""
+        try:
+            with os.scandir(self._folder) as entries:
+                names = [entry.name for entry in islice(entries, MAX_LOOKED_AT) if _NAME.fullmatch(entry.name)]
+        except OSError as error:
+            return Found(0, f"{self._folder}: {error.strerror}")
+        files, trouble = 0, None
+        for name in names:
+            try:
+                self._read(name)
+                files += 1
+            except Refusal as error:
+                trouble = str(error)
+        return Found(files, trouble)
 
     def _read(self, name: str) -> bytes:
         if not _NAME.fullmatch(name):

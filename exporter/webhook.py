@@ -33,6 +33,7 @@ class Failures:
         body = read_body(req)
         if self._verifier:
             self._verifier.verify(Call(req.method, req.env["REQUEST_URI"], req.get_header, body))
+            self._telemetry.signed()
         report = parse(req.content_type or "", body)
         failure = self._classifier.failure_of(report)
         try:

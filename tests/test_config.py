@@ -30,6 +30,7 @@ def test_defaults_are_those_of_the_design() -> None:
         "webhook_verification_dir": None,
         "webhook_server": "waitress",
         "web_config_file": None,
+        "web_docs_url": "https://example.com/smtpeter-exporter/docs",
         "signature_mode": "off",
         "signature_account": (),
         "signature_key_domain": "copernica.com",
@@ -85,6 +86,8 @@ GOOD = [
     ("metrics.birth-hold", "1h1m1s500ms", 3661.5),
     ("storage.url", "sqlite:///a b.db", Path("a b.db")),
     ("webhook.public-url", "https://mail.example.com:8443/a/b/", "https://mail.example.com:8443/a/b/"),
+    ("web.docs-url", "https://git.example.com:8443/a%20b/docs//", "https://git.example.com:8443/a%20b/docs"),
+    ("web.docs-url", "http://[::1]/@docs", "http://[::1]/@docs"),
 ]
 
 
@@ -106,6 +109,13 @@ BAD = [
         [
             *("example.com", "ftp://x/", "https://", "https://x/?q", "https://x/#f", "https://x/a b", "http://["),
             *("https://x/a%20b", "https://user@x/", "https://münchen.example", "https://x./", "https://x/a/failures"),
+        ],
+    ),
+    (
+        "web.docs-url",
+        [
+            *("", "docs", "/docs", "https://", "https:///docs", "ftp://x/docs", "javascript:alert(1)", "https://x/a b"),
+            *("https://user@x/docs", "https://x/?", "https://x/#", 'https://x/"', "https://x/<b>", "https://x/é"),
         ],
     ),
     ("signature.mode", ["", "Off", "none"]),

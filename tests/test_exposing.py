@@ -214,15 +214,6 @@ def test_tells_its_version(running: Exporter) -> None:
     assert match[1] == __version__
 
 
-def test_shows_a_page(running: Exporter) -> None:
-    """The landing page names the version, and its links lead somewhere."""
-    page = running.get("/")
-    assert (page.status, page.headers["Content-Type"].partition(";")[0]) == (200, "text/html")
-    assert f"<h1>smtpeter-exporter {__version__}</h1>" in page.text
-    links = re.findall(r'href="([^"]+)"', page.text)
-    assert {link: running.get(link).status for link in links} == {"/metrics": 200, "/-/healthy": 200, "/-/ready": 200}
-
-
 @pytest.mark.parametrize(("path", "body"), [("/-/healthy", "healthy\n"), ("/-/ready", "ready\n")])
 def test_tells_its_health(running: Exporter, path: str, body: str) -> None:
     """Health and readiness are told in a word of plain text."""
