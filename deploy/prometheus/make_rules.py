@@ -1,4 +1,7 @@
-"""Write rules.yaml and alerts.yaml from thresholds.toml, or with ``--check`` fail when they are not what it says."""
+"""Write the files of rules from thresholds.toml, or with ``--check`` fail when they are not what it says.
+
+``rules.yaml`` and ``alerts.yaml`` are for Prometheus; ``prometheusrule.yaml``, for its operator, has what is in both.
+"""
 
 import argparse
 import re
@@ -63,9 +66,18 @@ def files(limits: thresholds.Thresholds) -> dict[str, str]:
     alerts = fill(yaml.safe_load((HERE / "alerts.in.yaml").read_text()))
     if idle := words.keys() - used:
         raise ValueError(f"alerts.in.yaml does not use {', '.join(sorted(idle))}")
+    rules = {"groups": recording.groups(replica)}
     return {
-        "rules.yaml": _yaml({"groups": recording.groups(replica)}),
+        "rules.yaml": _yaml(rules),
         "alerts.yaml": _yaml(alerts),
+        "prometheusrule.yaml": _yaml(
+            {
+                "apiVersion": "monitoring.coreos.com/v1",
+                "kind": "PrometheusRule",
+                "metadata": {"name": "smtpeter"},
+                "spec": {"groups": [*rules["groups"], *alerts["groups"]]},
+            }
+        ),
     }
 
 
