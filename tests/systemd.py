@@ -5,7 +5,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -18,6 +18,7 @@ ROOT: Final = Path(__file__).parent.parent
 NAME: Final = "smtpeter-exporter"
 UNIT: Final = ROOT / f"deploy/systemd/{NAME}.service"
 HOME: Final = f"/opt/{NAME}"
+NONE: Final[Mapping[str, str]] = {}
 _COMMAND: Final = f"""#!/bin/sh
 export LD_LIBRARY_PATH={HOME}/python/lib PYTHONHOME={HOME}/python PYTHONPATH={HOME}/source:{HOME}/site-packages
 exec {HOME}/python/bin/{Path(sys.executable).resolve().name} -m exporter "$@"
@@ -79,25 +80,33 @@ class Systemd:
 
 
 class Service:
-    """The exporter as a service: new, not started, with these settings and drop-ins (texts by name)."""
+    """The exporter as a service: new, not started, with these settings, drop-ins and files in its configuration.
 
-    def __init__(self, systemd: Systemd, settings: str, drop_ins: Mapping[str, str]) -> None:
+    Its addresses are of its own; with the drop-in that says so, system calls that the unit does not allow are fatal.
+    """
+
+    def __init__(self, systemd: Systemd, settings: str, drop_ins: Sequence[str], files: Mapping[str, str]) -> None:
         self._systemd = systemd
         self.public, self.private = f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"
         self.configuration = systemd.root / "etc" / NAME
-        (self.configuration / "verification").mkdir(parents=True)
-        (self.configuration / f"{NAME}.toml").write_text(
-            f'webhook.listen-address = "{self.public}"\nweb.listen-address = "{self.private}"\n{settings}'
-        )
+        self.configuration.mkdir()
+        for name, text in {f"{NAME}.toml": settings, **files}.items():
+            (self.configuration / name).write_text(text)
+            (self.configuration / name).chmod(0o644 if name.endswith(".toml") else 0o600)
         self.state = systemd.root / "var/lib/private" / NAME
         self._drop_ins = systemd.root / "etc/systemd/system" / f"{NAME}.service.d"
         self._drop_ins.mkdir()
-        for name, text in drop_ins.items():
-            (self._drop_ins / f"{name}.conf").write_text(text)
+        own = (
+            "[Service]\nSystemCallErrorNumber=kill\n"
+            f"Environment=SMTPETER_EXPORTER_WEBHOOK_LISTEN_ADDRESS={self.public}\n"
+            f"Environment=SMTPETER_EXPORTER_WEB_LISTEN_ADDRESS={self.private}\n"
+        )
+        for number, text in enumerate((own, *drop_ins)):
+            (self._drop_ins / f"{number}.conf").write_text(text)
         self.systemctl("daemon-reload")
 
     def systemctl(self, verb: str, *words: str) -> int:
-        """Have it started, stopped and so on; the exit code of systemctl."""
+        """Have systemctl do something; its exit code."""
         return self._systemd.run("systemctl", verb, *words, check=verb == "daemon-reload").returncode
 
     def start(self) -> None:
@@ -137,9 +146,9 @@ class Service:
 
 
 @contextmanager
-def service(systemd: Systemd, settings: str = "", **drop_ins: str) -> Iterator[Service]:
+def service(systemd: Systemd, settings: str, *drop_ins: str, files: Mapping[str, str] = NONE) -> Iterator[Service]:
     """Have the exporter as a service for a while."""
-    made = Service(systemd, settings, drop_ins)
+    made = Service(systemd, settings, drop_ins, files)
     try:
         yield made
     finally:

@@ -69,6 +69,7 @@ inside() {
     mkdir -p .before
     pivot_root . .before
     umount -l .before
+    mount --make-rshared / # as systemd finds it elsewhere: what it mounts for a service is to be seen by the service
     capabilities=-all,+chown,+dac_override,+dac_read_search,+fowner,+fsetid,+kill,+setgid,+setuid,+setpcap,+setfcap
     capabilities=$capabilities,+net_bind_service,+sys_chroot,+sys_ptrace,+sys_admin,+sys_resource,+audit_write
     exec env -i container=tests PATH=/usr/sbin:/usr/bin:/sbin:/bin setpriv --bounding-set=$capabilities \
