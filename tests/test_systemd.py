@@ -17,7 +17,7 @@ import bcrypt
 import pytest
 import trustme
 
-from tests.pages import blocks, section
+from tests.pages import DOCS, blocks, section
 from tests.postgres import PASSWORD, postgres
 from tests.running import FORM, PATIENCE, Client, command, environment, failure, server, until
 from tests.signing import KEY_ID, NameServer, headers_for, key, record
@@ -253,3 +253,27 @@ def test_credentials_of_postgresql(systemd: Systemd) -> None:
             assert running.failures() == {"rcptto/5xx/5.1.1": 1}
             assert list(running.state.iterdir()) == []
             assert PASSWORD not in running.journal()
+
+
+def test_commands_of_backup_and_upgrade(systemd: Systemd) -> None:
+    """Backed up, upgraded and restored as the pages say, the service counts on, in a ledger that root has put there."""
+    server("sqlite3")
+    backup, restore = (
+        blocks(section("how-to/backup.md", heading), "sh")[0]
+        for heading in ("Back up a SQLite ledger", "Restore a SQLite ledger")
+    )
+    [upgrade] = blocks((DOCS / "how-to/upgrade.md").read_text(), "sh")
+    without_pip = "".join(line for line in upgrade.splitlines(keepends=True) if "/pip " not in line)
+    with service(systemd, UNSIGNED) as running:
+        running.start()
+        assert running.post(failure(1)).status == 200
+        systemd.run("sh", "-euc", backup)
+        said = systemd.run("sh", "-euc", f"cd {HOME}/source\n{without_pip}".replace("127.0.0.1:10126", running.private))
+        assert said.stdout.splitlines()[-1].startswith("smtpeter_exporter_build_info{")
+        assert [running.post(failure(number)).status for number in (1, 2)] == [200, 200]
+        assert running.failures() == {"rcptto/5xx/5.1.1": 2}
+        systemd.run("sh", "-euc", restore)
+        assert [running.post(failure(number)).status for number in (1, 3)] == [200, 200]
+        assert running.failures() == {"rcptto/5xx/5.1.1": 1}
+        assert running.samples()["smtpeter_exporter_ledger_writable"] == 1
+        systemd.run("rm", "/var/backups/smtpeter-exporter.db")
