@@ -240,7 +240,7 @@ def test_credentials_of_the_private_listener(systemd: Systemd) -> None:
 def test_credentials_of_postgresql(systemd: Systemd) -> None:
     """With the drop-in of the page, the exporter counts in a PostgreSQL whose password only root can read."""
     [template] = [block for block in blocks(section(PAGE, "Secrets"), "ini") if block.startswith("[smtpeter]")]
-    [setting] = re.findall(r"^`(storage\.url = .*?)`", section(PAGE, "Secrets"), re.MULTILINE)
+    [setting] = re.findall(r"`(storage\.url = .*?)`", section(PAGE, "Secrets"))
     with postgres() as database:
         place = template.replace("db.example.com", f"127.0.0.1\nport={database.port}").replace("…", PASSWORD)
         place = place.replace("dbname=smtpeter", "dbname=postgres").replace("user=smtpeter", "user=exporter")
