@@ -70,7 +70,7 @@ def serve_command(config_file: Path | None, **flags: Any) -> None:  # noqa: ANN4
     """Receive failures and expose them as metrics, until told to stop."""
     settings = config.read(_values(config_file, flags))
     logs.configure(settings.log_level, settings.log_format)
-    sys.exit(serve(settings))
+    sys.exit(serve(settings, os.environ.get("NOTIFY_SOCKET", "")))
 
 
 @cli.command()

@@ -6,6 +6,7 @@ import signal
 import socket
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Final
@@ -176,8 +177,8 @@ class Exporter:
         self._stopping.set()
 
 
-def serve(settings: Settings) -> int:
-    """Run until SIGTERM or SIGINT; the exit code."""
+def serve(settings: Settings, manager: str = "") -> int:
+    """Run until SIGTERM or SIGINT; the exit code. ``manager`` is the socket on which systemd waits, if any."""
     stopping = threading.Event()
 
     def stop(number: int, _frame: FrameType | None) -> None:
@@ -199,12 +200,23 @@ def serve(settings: Settings) -> int:
             "version": __version__,
         },
     )
+    _tell(manager, "READY=1")
     # Not one wait without end: a signal that comes just before it begins would be seen only when it ends.
     while not stopping.wait(1):
         pass
+    _tell(manager, "STOPPING=1")
     exporter.stop()
     log.info("stopped")
     return 1 if exporter.failed else 0
+
+
+def _tell(manager: str, state: str) -> None:
+    """Say it to systemd, where that has started us and waits for it: see sd_notify(3)."""
+    if not manager:
+        return
+    address = f"\0{manager[1:]}" if manager.startswith("@") else manager  # @ for a name that is in no file system
+    with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as its:
+        its.sendto(state.encode(), address)
 
 
 def _allow_files() -> None:

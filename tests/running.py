@@ -180,9 +180,7 @@ def command(folder: Path, *flags: str) -> list[str]:
 
 def environment(*, measured: bool = True) -> dict[str, str]:
     """The environment for an exporter, without settings in it; unless ``measured``, its coverage is not written."""
-    foreign = (
-        ("SMTPETER_EXPORTER_", "STATE_DIRECTORY") if measured else ("SMTPETER_EXPORTER_", "STATE_DIRECTORY", "COV")
-    )
+    foreign = ("SMTPETER_EXPORTER_", "STATE_DIRECTORY", "NOTIFY_SOCKET", *(() if measured else ("COV",)))
     return {name: text for name, text in os.environ.items() if not name.startswith(foreign)}
 
 
