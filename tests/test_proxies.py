@@ -150,7 +150,7 @@ class Proxy:
             text,
             {
                 "{$SMTPETER_HOST:mail.example.com} {": site,
-                "127.0.0.1:10125 {": f"{self._upstream} {{",
+                "{$SMTPETER_UPSTREAM:127.0.0.1:10125} {": f"{self._upstream} {{",
                 "\tservers {": "\tadmin off\n\tauto_https off\n\tservers {",
             },
         )
