@@ -15,7 +15,9 @@ from exporter.status_codes import REGISTRY
 
 ROOT = Path(__file__).parent.parent
 REASON_PAGES = {path.stem: path for path in ROOT.glob("docs/reasons/*.md") if path.stem != "README"}
-PAGES = sorted(path for pattern in ("*.md", "docs/*.md", "docs/reasons/*.md") for path in ROOT.glob(pattern))
+PAGES = sorted(
+    path for pattern in ("*.md", "docs/*.md", "docs/how-to/*.md", "docs/reasons/*.md") for path in ROOT.glob(pattern)
+)
 
 
 @pytest.fixture(scope="module")
