@@ -62,12 +62,12 @@ docs: .venv/dev ## Write the generated part of the documentation anew.
 
 lock: .venv/dev ## Lock the newest versions of all dependencies, with hashes.
 	$(BIN)/pip install --quiet uv
-	UV_CUSTOM_COMPILE_COMMAND='make lock' $(BIN)/uv pip compile --quiet --upgrade $(LOCK) -o requirements/run.txt
-	UV_CUSTOM_COMPILE_COMMAND='make lock' $(BIN)/uv pip compile --quiet --upgrade $(LOCK) --extra dev \
-	  -c requirements/run.txt -o requirements/dev.txt
+	$(LOCK) --group build -o requirements/run.txt
+	$(LOCK) --extra granian --extra postgres -c requirements/run.txt -o requirements/image.txt
+	$(LOCK) --group build --extra dev -c requirements/image.txt -o requirements/dev.txt
 # With extras, or pip 23 looks for a newer version of what is asked for with one, for which there is no hash.
-LOCK := pyproject.toml --group build --universal --python-version 3.11 --generate-hashes \
-  --no-emit-index-url --no-emit-find-links --no-strip-extras
+LOCK := UV_CUSTOM_COMPILE_COMMAND='make lock' $(BIN)/uv pip compile --quiet --upgrade pyproject.toml --universal \
+  --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-strip-extras
 
 clean: ## Remove what was set up here; the ledger stays.
 	rm -rf .venv .servers dist .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -1,10 +1,12 @@
 """The proxies that deploy/ has configurations for, as real programs before a real exporter: what they let through."""
 
+import re
 import socket
 import ssl
 import subprocess
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from http.client import HTTPResponse
@@ -31,6 +33,7 @@ from tests.running import (
     failures_of,
     free_port,
     server,
+    throughout,
     until,
 )
 from tests.signing import ACCOUNT, KEY_ID, NameServer, headers_for, key, record
@@ -150,7 +153,7 @@ class Proxy:
             text,
             {
                 "{$SMTPETER_HOST:mail.example.com} {": site,
-                "127.0.0.1:10125 {": f"{self._upstream} {{",
+                "{$SMTPETER_UPSTREAM:127.0.0.1:10125} {": f"{self._upstream} {{",
                 "\tservers {": "\tadmin off\n\tauto_https off\n\tservers {",
             },
         )
@@ -379,6 +382,26 @@ def test_nginx_limits_calls_of_one_address(tmp_path: Path, running: Exporter) ->
             sock.sendall(head)
             until(lambda: proxy.post(new()) == 503)
         until(lambda: proxy.post(new()) == 200)
+
+
+def test_caddy_holds_calls_while_the_exporter_restarts(tmp_path: Path) -> None:
+    """A call that comes while no exporter listens waits for the next one, and counts; Caddy before 2.11.2 says 502."""
+    told = subprocess.run([server("caddy"), "version"], check=True, capture_output=True, text=True).stdout
+    holds = tuple(map(int, re.findall(r"\d+", told)[:3])) >= (2, 11, 2)
+    address = f"127.0.0.1:{free_port()}"
+    flags = ("--webhook.public-url", f"https://{HOST}/smtpeter", "--webhook.listen-address", address)
+    (tmp_path / "caddy").mkdir()
+    with proxied("caddy", tmp_path / "caddy", address) as proxy, ThreadPoolExecutor() as pool:
+        with exporter(tmp_path, *flags):
+            assert proxy.post(new()) == 200
+        call = pool.submit(proxy.post, new())
+        if holds:
+            throughout(lambda: not call.done(), 1)
+        else:
+            assert call.result(PATIENCE) == 502
+        with exporter(tmp_path, *flags) as running:
+            assert call.result(PATIENCE) == (200 if holds else 502)
+            assert running.failures() == {"rcptto/5xx/5.1.1": 1 + holds}
 
 
 def hung_up(sock: ssl.SSLSocket, drip: bytes, received: bytearray) -> bool:
