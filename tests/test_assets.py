@@ -29,7 +29,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 @pytest.fixture(scope="module")
 def expected() -> dict[str, bytes]:
     """Path and content of what is to be written."""
-    return {str(path): file.read_bytes() for path, file in assets().items()}
+    return {str(path): (ROOT / path).read_bytes() for path in assets()}
 
 
 def test_all_that_a_user_takes_is_among_them(expected: dict[str, bytes]) -> None:
