@@ -47,7 +47,7 @@ def test_workflow_may_do_little() -> None:
     assert read(CI)["permissions"] == {}
     rights = {name: job["permissions"] for name, job in jobs().items()}
     assert rights.pop("attest") == {"id-token": "write", "attestations": "write"}
-    assert rights == dict.fromkeys(("lint", "test", "dist"), {"contents": "read"})
+    assert rights == {name: {"contents": "read"} for name in ("lint", "test", "dist")}
 
 
 def test_actions_are_pinned() -> None:
