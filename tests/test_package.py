@@ -108,6 +108,20 @@ def test_metadata_say_what_it_is(built: Built) -> None:
     assert [line for line in needed if "==" in line] == []
 
 
+def test_the_version_stands_in_one_place() -> None:
+    """The version is in exporter/__init__.py, and nothing names it but CHANGELOG.md, which begins with it."""
+    heading = re.search(r"^## ([\w.]+)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert heading
+    assert heading[1] == __version__
+    naming = {
+        str(file.relative_to(ROOT))
+        for pattern in ("*", "exporter/**/*", "deploy/**/*", "docs/**/*.md", "grafana/**/*", ".github/**/*")
+        for file in ROOT.glob(pattern)
+        if file.is_file() and re.search(rf"(?<![\d.]){re.escape(__version__)}(?![\d.])".encode(), file.read_bytes())
+    }
+    assert {name for name in naming if "__pycache__" not in name} == {"CHANGELOG.md", "exporter/__init__.py"}
+
+
 def test_what_runs_is_what_was_installed(run: Run, programs: Path) -> None:
     """In the environment of the wheel, the package is the environment's, in the version that is built."""
     code = "import exporter, importlib.metadata as m; print(exporter.__file__, m.version('smtpeter-exporter'))"
