@@ -162,6 +162,7 @@ def test_the_suite_can_run_on_the_wheel() -> None:
         check=True,
         capture_output=True,
         text=True,
+        env=environment(measured=False),
     )
     [tested] = [line for line in done.stdout.splitlines() if line.startswith("exporter: ")]
     assert tested.endswith(

@@ -3,15 +3,16 @@
 ``python -m tests.wheel ARGUMENT…`` runs pytest with the arguments, on the exporter as installed from the wheel.
 """
 
-import os
+import shutil
 import subprocess
 import sys
-import sysconfig
 import tempfile
 import venv
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
+
+from tests.running import environment
 
 ROOT: Final = Path(__file__).parent.parent
 
@@ -30,14 +31,14 @@ def build(source: Path, folder: Path, *, umask: int = -1, env: Mapping[str, str]
         cwd=source,
         check=True,
         umask=umask,
-        env=os.environ | (env or {}),
+        env=environment(measured=False) | dict(env or {}),
     )
     [sdist], [wheel] = folder.glob("*.tar.gz"), folder.glob("*.whl")
     return Built(sdist, wheel)
 
 
-def install(wheel: Path, folder: Path) -> Path:
-    """Make an environment in the folder that has the wheel, and all that this one has but the exporter; its Python."""
+def install(wheel: Path, folder: Path, *last: Path) -> Path:
+    """Make an environment in the folder that has the wheel, then all that this one has, then ``last``; its Python."""
     venv.create(folder, symlinks=True)
     python = folder / "bin" / "python"
     # fmt: off
@@ -47,8 +48,12 @@ def install(wheel: Path, folder: Path) -> Path:
     ], check=True)
     # fmt: on
     [packages] = folder.glob("lib/python*/site-packages")
-    # A path in a .pth comes after the environment's own, and .pth files in it, such as that of a tree, are not read.
-    (packages / "beside.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    # What a .pth names comes after the environment's own packages. The .pth files that lie there are not read: that of
+    # an exporter in a tree must not be, that by which coverage measures subprocesses is taken along.
+    here = [Path(path) for path in sys.path if path.endswith("-packages")]
+    (packages / "a0_beside.pth").write_text("".join(f"{path}\n" for path in (*here, *last)))
+    for measuring in (file for path in here for file in path.glob("*coverage*.pth")):
+        shutil.copy(measuring, packages)
     return python
 
 
@@ -56,8 +61,8 @@ def main() -> None:
     """Run pytest."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        python = install(build(ROOT, folder / "dist").wheel, folder / "installed")
-        # In a folder where no exporter lies, and with the tree at the end of sys.path: for tests, not for the exporter.
+        # The tree comes last, for tests and what they import, and pytest runs in a folder where no exporter lies.
+        python = install(build(ROOT, folder / "dist").wheel, folder / "installed", ROOT)
         command: list[str | Path] = [python, "-m", "pytest", "--import-mode=append", "-c", ROOT / "pyproject.toml"]
         done = subprocess.run([*command, ROOT / "tests", *sys.argv[1:]], check=False, cwd=folder)
     sys.exit(done.returncode)
