@@ -96,7 +96,7 @@ def exit_codes() -> Iterator[str]:
         for code, what in (
             (
                 errors.ExporterError.exit_code,
-                "`send` was not answered 200, `classify` could not read a line, `assets` found other files, a fault",
+                "`send` was not answered 200, `classify` could not read a line, `assets` found changed files, a fault",
             ),
             (errors.SettingError.exit_code, "a setting or argument is wrong"),
             (errors.LedgerError.exit_code, "the ledger is damaged, unwritable, newer than this version, or in use"),
