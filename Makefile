@@ -4,7 +4,7 @@ BIN := .venv/bin
 # The servers that the tests start: the system's if it has them, else those that tests/servers.sh brings.
 export PATH := $(CURDIR)/.servers/usr/bin:$(CURDIR)/.servers/usr/sbin:$(PATH)
 
-.PHONY: help run demo test lint bench history soak fuzz hostile rules dashboards docs lock clean
+.PHONY: help run demo test lint dist bench history soak fuzz hostile rules dashboards docs lock clean
 
 help: ## Show what can be made.
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -25,8 +25,8 @@ run: .venv/run ## Run the exporter on loopback, for a first look: no signatures,
 demo: .venv/dev servers ## Watch dashboards and alerts at work: simulated traffic with a spike, on loopback.
 	@$(BIN)/python -m deploy.demo $(ARGS)
 
-test: .venv/dev servers ## Run all tests, with real servers where they can be had.
-	$(BIN)/pytest -n 4 --dist worksteal --cov --cov-report=term
+test: .venv/dev servers ## Run all tests on the built wheel, with real servers where they can be had.
+	$(BIN)/python -m tests.wheel -n 4 --dist worksteal --cov --cov-config=$(CURDIR)/pyproject.toml --cov-report=term
 
 lint: .venv/dev ## Check style, types, and that generated files are up to date.
 	$(BIN)/ruff check .
@@ -35,6 +35,20 @@ lint: .venv/dev ## Check style, types, and that generated files are up to date.
 	$(BIN)/python docs/generate.py --check
 	$(BIN)/python deploy/prometheus/make_rules.py --check
 	$(BIN)/python grafana/make_dashboards.py --check
+
+dist: .venv/dev ## Build what is released: sdist, wheel, the list of what it needs (SBOM), checksums; always the same.
+	rm -rf dist
+	$(BIN)/python -m hatchling build -d dist
+	$(BIN)/python -m venv --without-pip dist/sbom
+	sed '/--hash/d; s/\\$$//' requirements/run.txt > dist/sbom/pinned.txt
+	$(BIN)/python -m pip --python dist/sbom/bin/python install --quiet --disable-pip-version-check \
+	  --constraint dist/sbom/pinned.txt dist/*.whl
+	sed 's/^dynamic = .*/version = "$(VERSION)"/' pyproject.toml > dist/sbom/pyproject.toml
+	$(BIN)/cyclonedx-py environment --pyproject dist/sbom/pyproject.toml --output-reproducible \
+	  --output-file dist/smtpeter_exporter-$(VERSION).cdx.json dist/sbom/bin/python
+	rm -r dist/sbom
+	cd dist && sha256sum * > SHA256SUMS
+VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' exporter/__init__.py)
 
 bench: .venv/dev ## Compare with what one would write or take instead, into docs/performance.md; needs wrk and two cores.
 	$(BIN)/python -m bench.throughput

@@ -5,14 +5,38 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import click
+
 from exporter import errors
 from exporter import settings as all_settings
+from exporter.cli import cli
 from exporter.collector import LedgerCollector
 from exporter.ledger import Ledger
 from exporter.sqlite import SqliteLedger
 from exporter.telemetry import Telemetry
 
 TARGET = Path(__file__).with_name("reference.md")
+
+
+def commands() -> Iterator[str]:
+    """Tell of each command."""
+    yield "## Commands"
+    yield "`--help` after any of them lists its options; `smtpeter-exporter --version` tells the version."
+    rows = ["| command | what |", "|---|---|"]
+    with click.Context(cli, info_name="smtpeter-exporter") as context:
+        rows += [f"| `{usage}` | {what} |" for usage, what in _usages(context)]
+    yield "\n".join(rows)
+
+
+def _usages(context: click.Context) -> Iterator[tuple[str, str]]:
+    command = context.command
+    if isinstance(command, click.Group):
+        for name, one in command.commands.items():
+            yield from _usages(click.Context(one, context, info_name=name))
+    else:
+        arguments = (part for part in command.collect_usage_pieces(context) if part != "[OPTIONS]")
+        usage = " ".join([context.command_path, *arguments])
+        yield usage.replace("|", "\\|"), command.get_short_help_str(limit=1_000)
 
 
 def settings() -> Iterator[str]:
@@ -70,7 +94,10 @@ def exit_codes() -> Iterator[str]:
     rows += [
         f"| {code} | {what} |"
         for code, what in (
-            (errors.ExporterError.exit_code, "`send` was not answered 200, `classify` could not read a line, a fault"),
+            (
+                errors.ExporterError.exit_code,
+                "`send` was not answered 200, `classify` could not read a line, `assets` found changed files, a fault",
+            ),
             (errors.SettingError.exit_code, "a setting or argument is wrong"),
             (errors.LedgerError.exit_code, "the ledger is damaged, unwritable, newer than this version, or in use"),
             (errors.ListenError.exit_code, "a listen address can't be bound"),
@@ -84,7 +111,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         ledger = SqliteLedger(Path(folder) / "ledger.db", now=0)
         parts = ["# Reference", "<!-- made by docs/generate.py: change the code, then run make docs -->"]
-        parts += [*settings(), *metrics(ledger), *refusals(), *exit_codes()]
+        parts += [*commands(), *settings(), *metrics(ledger), *refusals(), *exit_codes()]
         ledger.close()
     text = "\n\n".join(parts) + "\n"
     if "--check" not in sys.argv:

@@ -5,11 +5,17 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import settings
 
+import exporter
 from tests.running import Prometheus, server
 
 # How long an example takes says something of the machine, not of the code.
 settings.register_profile("here", deadline=None)
 settings.load_profile("here")
+
+
+def pytest_report_header() -> str:
+    """Say which exporter is tested: the one in the tree, or an installed one."""
+    return f"exporter: {exporter.__file__}"
 
 
 @pytest.fixture(scope="session")

@@ -167,11 +167,14 @@ def changes(before: Samples, after: Samples) -> Samples:
     return {key: difference for key, difference in differences.items() if difference}
 
 
-def command(folder: Path, *flags: str) -> list[str]:
+PROGRAM: Final = (sys.executable, "-m", "exporter")
+
+
+def command(folder: Path, *flags: str, program: Sequence[str] = PROGRAM) -> list[str]:
     """The command line of an exporter with its ledger in ``folder``; later flags go before earlier ones."""
     # fmt: off
     return [
-        sys.executable, "-m", "exporter", "serve", "--signature.mode", "off", "--metrics.birth-hold", "0s",
+        *program, "serve", "--signature.mode", "off", "--metrics.birth-hold", "0s",
         "--webhook.listen-address", "127.0.0.1:0", "--web.listen-address", "127.0.0.1:0",
         "--storage.url", f"sqlite:///{folder / 'ledger.db'}", *flags,
     ]
@@ -187,11 +190,11 @@ def environment(*, measured: bool = True) -> dict[str, str]:
 class Exporter:
     """A running exporter: ``public`` and ``private`` are the addresses of its listeners, ``lines`` its log so far."""
 
-    def __init__(self, folder: Path, *flags: str, measured: bool = True) -> None:
+    def __init__(self, folder: Path, *flags: str, measured: bool = True, program: Sequence[str] = PROGRAM) -> None:
         self.ledger = folder / "ledger.db"
         self.lines: list[str] = []
         self._process = subprocess.Popen(
-            command(folder, *flags),
+            command(folder, *flags, program=program),
             stderr=subprocess.PIPE,
             text=True,
             env=environment(measured=measured),
@@ -282,9 +285,9 @@ class Exporter:
 
 
 @contextmanager
-def exporter(folder: Path, *flags: str, measured: bool = True) -> Iterator[Exporter]:
+def exporter(folder: Path, *flags: str, measured: bool = True, program: Sequence[str] = PROGRAM) -> Iterator[Exporter]:
     """Run an exporter on the ledger in ``folder``; unless it ended before, it must end in good order afterwards."""
-    running = Exporter(folder, *flags, measured=measured)
+    running = Exporter(folder, *flags, measured=measured, program=program)
     try:
         yield running
         if running._process.poll() is None:  # noqa: SLF001 -- one module

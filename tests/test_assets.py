@@ -1,0 +1,121 @@
+"""What ``assets`` writes, and what it leaves alone."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from exporter.assets import assets
+
+ROOT = Path(__file__).parent.parent
+RULES = "deploy/prometheus/rules.yaml"
+BOARD = "grafana/failures.json"
+
+
+def run(*words: str) -> tuple[int, list[str], list[str]]:
+    """Run ``assets``: exit code, lines of standard output and of standard error."""
+    done = subprocess.run(
+        [sys.executable, "-m", "exporter", "assets", *words], check=False, capture_output=True, text=True
+    )
+    return done.returncode, done.stdout.splitlines(), done.stderr.splitlines()
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Path and content of each file in the folder."""
+    return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
+
+@pytest.fixture(scope="module")
+def expected() -> dict[str, bytes]:
+    """Path and content of what is to be written."""
+    return {str(path): (ROOT / path).read_bytes() for path in assets()}
+
+
+def test_all_that_a_user_takes_is_among_them(expected: dict[str, bytes]) -> None:
+    """Everything in deploy and grafana, and the OpenAPI document, but no programs that need what users don't have."""
+    files = [file for name in ("deploy", "grafana") for file in (ROOT / name).rglob("*") if file.is_file()]
+    programs = {str(file.relative_to(ROOT)) for file in files if file.suffix == ".py"}
+    wanted = {str(file.relative_to(ROOT)) for file in files if "__pycache__" not in file.parts} - programs
+    generator = {f"deploy/prometheus/{name}.py" for name in ("make_rules", "recording", "thresholds")}
+    assert set(expected) == wanted | {"docs/openapi.yaml"} | generator
+    assert {
+        RULES,
+        BOARD,
+        "deploy/README.md",
+        "deploy/prometheus/alerts.yaml",
+        "deploy/prometheus/thresholds.toml",
+        "deploy/alertmanager/alertmanager.yml",
+        "grafana/exporter.json",
+        "grafana/provisioning/dashboards/smtpeter.yaml",
+    } < set(expected)
+
+
+def test_a_new_folder_gets_all_of_it(tmp_path: Path, expected: dict[str, bytes]) -> None:
+    """All files are written, folders are made, and each file is told."""
+    folder = tmp_path / "some" / "where"
+    told = [str(folder / path) for path in sorted(expected)]
+    code, out, err = run(str(folder))
+    assert (code, sorted(out), err) == (0, told, [f"{len(expected)} files written, 0 were there"])
+    assert contents(folder) == expected
+    assert run(str(folder)) == (0, [], [f"0 files written, {len(expected)} were there"])
+
+
+def test_what_is_missing_is_added_and_what_is_not_ours_stays(tmp_path: Path, expected: dict[str, bytes]) -> None:
+    """A file that was removed comes back; files of the user's own stay."""
+    run(str(tmp_path))
+    (tmp_path / RULES).unlink()
+    (tmp_path / "own.yaml").write_text("own")
+    assert run(str(tmp_path)) == (
+        0,
+        [str(tmp_path / RULES)],
+        [f"1 files written, {len(expected) - 1} were there"],
+    )
+    assert contents(tmp_path) == expected | {"own.yaml": b"own"}
+
+
+def test_files_that_differ_are_named_and_nothing_is_written(tmp_path: Path, expected: dict[str, bytes]) -> None:
+    """A changed file stops it before the first file; --force writes over it."""
+    for name in (RULES, BOARD):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_text("changed")
+    told = f"{tmp_path}: nothing written, for these files differ: {RULES}, {BOARD}; --force writes over them"
+    assert run(str(tmp_path)) == (1, [], [f"smtpeter-exporter: {told}"])
+    assert contents(tmp_path) == {RULES: b"changed", BOARD: b"changed"}
+    assert run("--force", str(tmp_path))[::2] == (0, [f"{len(expected)} files written, 0 were there"])
+    assert contents(tmp_path) == expected
+
+
+def test_a_link_that_leads_nowhere_is_not_followed(tmp_path: Path) -> None:
+    """A dangling link in the place of a file counts as a file that differs."""
+    (tmp_path / RULES).parent.mkdir(parents=True)
+    (tmp_path / RULES).symlink_to(tmp_path / "nowhere")
+    code, out, _ = run(str(tmp_path))
+    assert (code, out, (tmp_path / "nowhere").exists()) == (1, [], False)
+
+
+def test_what_is_no_folder_is_told(tmp_path: Path) -> None:
+    """A file in the place of the folder is a wrong argument; one in the place of a folder within is named."""
+    file = tmp_path / "file"
+    file.touch()
+    code, _, err = run(str(file))
+    assert (code, err[-1]) == (2, f"Error: Invalid value for 'DIR': Directory '{file}' is a file.")
+    (tmp_path / "deploy").touch()
+    assert run(str(tmp_path)) == (1, [], [f"smtpeter-exporter: [Errno 17] File exists: '{tmp_path / 'deploy'}'"])
+
+
+def test_rules_are_made_anew_from_what_was_written(tmp_path: Path) -> None:
+    """The generator among them works on its own: with the shipped thresholds it makes the shipped rules."""
+    run(str(tmp_path))
+    generator = tmp_path / "deploy/prometheus/make_rules.py"
+    thresholds = tmp_path / "mine.toml"
+    shipped = generator.with_name("thresholds.toml").read_text()
+    thresholds.write_text(shipped)
+    made = tmp_path / "made"
+    made.mkdir()
+    command = [sys.executable, str(generator), "--thresholds", str(thresholds), "--out", str(made)]
+    subprocess.run(command, check=True, cwd=tmp_path)
+    assert contents(made) == {name: generator.with_name(name).read_bytes() for name in ("alerts.yaml", "rules.yaml")}
+    thresholds.write_text(shipped.replace('"https://example.com', '"https://example.org'))
+    subprocess.run(command, check=True, cwd=tmp_path)
+    assert b"https://example.org/" in (made / "alerts.yaml").read_bytes()
