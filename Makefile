@@ -61,7 +61,7 @@ docs: .venv/dev ## Write the generated part of the documentation anew.
 	$(BIN)/python docs/generate.py
 
 site: .venv/dev ## Build the documentation as a site, into build/site; whatever is doubtful, such as a broken link, is an error.
-	$(BIN)/python -m sphinx -W -n --keep-going -q -c docs -d build/doctrees . build/site
+	$(BIN)/python -m sphinx -E -W -n --keep-going -q -c docs -d build/doctrees . build/site
 
 lock: .venv/dev ## Lock the newest versions of all dependencies, with hashes.
 	$(BIN)/pip install --quiet uv

@@ -23,13 +23,15 @@ include_patterns = ["*.md", "docs/**", "deploy/**", "grafana/**"]
 exclude_patterns = [".*", "build", "dist", "bench", "exporter", "requirements", "tests", "**/node_modules"]
 source_suffix = {".md": "markdown"}
 
-suppress_warnings = ["etoc.glob"]  # a folder of deploy/ need not have a README
+suppress_warnings = ["etoc.glob"]  # there may be no page of a kind, but a page in no list is an error
 nitpicky = True
 myst_heading_anchors = 4
 myst_url_schemes = ("http", "https")
 highlight_language = "text"
 
 html_theme = "furo"
+html_static_path = ["_static"]
+html_css_files = ["wide.css"]
 html_title = project
 html_copy_source = False
 html_show_copyright = False

@@ -36,11 +36,11 @@ def settings() -> Iterator[str]:
         "quotes. An unknown key or variable is an error. `smtpeter-exporter check-config` shows the outcome, and "
         "where each value came from."
     )
-    rows = ["| flag | variable | default | what |", "|---|---|---|---|"]
+    rows = ["| flag, variable | default | what |", "|---|---|---|"]
     for setting in all_settings.SETTINGS:
         default = f"`{setting.default}`" if setting.default else "none"
         rows.append(
-            f"| `--{setting.name}` | `{setting.variable}` | {default} | {setting.help} Expected: {setting.expected}. |"
+            f"| `--{setting.name}`<br>`{setting.variable}` | {default} | {setting.help} Expected: {setting.expected}. |"
         )
     yield "\n".join(rows)
 

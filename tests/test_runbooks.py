@@ -125,18 +125,15 @@ def test_panels_that_are_named_exist() -> None:
 
 def test_a_page_names_the_threshold_to_raise() -> None:
     """Each `table.key` that a page names is a value in thresholds.toml; only one alert has none to raise."""
+    dotted = {
+        name: [word for word in quoted(text) if re.fullmatch(r"[a-z_]+(\.\w+)+", word)] for name, text in TEXTS.items()
+    }
     named = {
-        name: [
-            threshold(word) for word in quoted(text) if re.fullmatch(r"[a-z_]+(\.\w+)+", word) and _is_threshold(word)
-        ]
-        for name, text in TEXTS.items()
+        name: [threshold(word) for word in words if word.partition(".")[0] in THRESHOLDS]
+        for name, words in dotted.items()
     }
     assert not any(isinstance(value, dict) for values in named.values() for value in values)
     assert {name for name in PAGES if not named[name]} == {"SMTPeterLabelOverflow"}
-
-
-def _is_threshold(word: str) -> bool:
-    return word.partition(".")[0] in THRESHOLDS
 
 
 def test_reasons_of_refusal_that_are_named_exist() -> None:
