@@ -79,6 +79,7 @@ def test_what_leads_nowhere_ends_the_build(tmp_path: Path) -> None:
     for folder in ("docs", "deploy"):
         (source / folder).mkdir(parents=True)
     (source / "docs/conf.py").write_text((ROOT / "docs/conf.py").read_text())
+    (source / "docs/_static").symlink_to(ROOT / "docs/_static")
     (source / "docs/_toc.yml").write_text("root: docs/index\nentries:\n- file: docs/other\n")
     (source / "docs/other.md").write_text("# Other\n")
     (source / "alone.md").write_text("# Alone\n")
