@@ -8,7 +8,7 @@ import promql_parser
 import yaml
 
 from exporter.settings import ENVIRONMENT_PREFIX, SETTINGS
-from tests.pages import PAGES, ROOT
+from tests.documentation import PAGES, ROOT
 
 
 def _rules(file: str) -> list[dict[str, Any]]:

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from tests.pages import ROOT, Block, commands
+from tests.documentation import ROOT, Block, commands
 from tests.running import PATIENCE, environment, until
 
 PORTS: Final = (10_125, 10_126, 9_090, 9_093, 3_000)

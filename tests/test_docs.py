@@ -20,6 +20,7 @@ from exporter.reason import DECIDERS, REASONS, reason_of
 from exporter.report import Report
 from exporter.status_codes import REGISTRY
 from exporter.web_config import WebConfig
+from tests.documentation import PAGES, ROOT, Block, anchors, blocks, commands, links, quoted
 from tests.names import (
     ALERTS,
     EXPOSED,
@@ -31,7 +32,6 @@ from tests.names import (
     metrics_in,
     threshold,
 )
-from tests.pages import PAGES, ROOT, Block, anchors, blocks, commands, links, quoted
 from tests.running import environment, server
 
 REASON_PAGES = {path.stem: path for path in ROOT.glob("docs/reasons/*.md") if path.stem != "README"}

@@ -11,7 +11,7 @@ from typing import Final
 
 import pytest
 
-from tests.pages import PAGES, Block, blocks, commands
+from tests.documentation import PAGES, Block, blocks, commands
 from tests.reader import fits, programs_missing, reader
 
 NOT_TYPED: Final = {

@@ -14,8 +14,8 @@ import yaml
 
 from exporter.errors import REFUSAL_REASONS
 from tests.alertmanager import EXAMPLE, Alertmanager, example
+from tests.documentation import ROOT
 from tests.names import ALERTS, THRESHOLDS, threshold
-from tests.pages import ROOT
 from tests.running import server, until
 
 PAGES: Final = {path.stem: path.read_text() for path in sorted((ROOT / "docs/runbooks").glob("SMTPeter*.md"))}

@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urljoin, urlsplit
 
-from tests.pages import PAGES, ROOT
+from tests.documentation import PAGES, ROOT
 
 
 def build(source: Path, target: Path) -> subprocess.CompletedProcess[str]:
