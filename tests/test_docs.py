@@ -69,6 +69,13 @@ def test_the_reference_is_what_the_code_says() -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_the_reference_has_all_that_is_served() -> None:
+    """Each path of the two listeners stands in it."""
+    routes = re.findall(r'add_route\("(/\S*)"', (ROOT / "exporter/app.py").read_text())
+    listed = re.findall(r"^\| `[A-Z]+ (/\S*)` \|", PAGES["docs/reference.md"], re.MULTILINE)
+    assert dict.fromkeys(listed).keys() == {"/failures", "/smtpeter-{token}.txt", *routes}
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_settings_that_are_named_exist(page: str) -> None:
     """Each flag, variable and `dotted.name` of a setting or threshold that a page names is one."""
