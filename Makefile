@@ -4,7 +4,7 @@ BIN := .venv/bin
 # The servers that the tests start: the system's if it has them, else those that tests/servers.sh brings.
 export PATH := $(CURDIR)/.servers/usr/bin:$(CURDIR)/.servers/usr/sbin:$(PATH)
 
-.PHONY: help run demo test lint dist bench history soak fuzz hostile rules dashboards docs lock clean
+.PHONY: help run demo test lint dist bench history soak fuzz hostile rules dashboards docs site lock clean
 
 help: ## Show what can be made.
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -16,7 +16,7 @@ run: .venv/run ## Run the exporter on loopback, for a first look: no signatures,
 	@echo
 	@echo '  Try it in another terminal:'
 	@echo "    curl -i -d 'id=1&recipient=someone@example.com&state=rcptto&code=550&extended=5.1.1' http://127.0.0.1:10125/failures"
-	@echo '    curl -s http://127.0.0.1:10126/metrics | grep ^smtpeter_failures'
+	@echo '    curl -s http://127.0.0.1:10126/metrics | grep ^smtpeter_failures_total'
 	@echo '  A new series is shown as 0 for its first minute, so that increase() sees it; Ctrl-C stops.'
 	@echo
 	@$(BIN)/smtpeter-exporter serve --signature.mode off \
@@ -74,6 +74,9 @@ dashboards: .venv/dev ## Write Grafana's dashboards anew from grafana/*.py and d
 docs: .venv/dev ## Write the generated part of the documentation anew.
 	$(BIN)/python docs/generate.py
 
+site: .venv/dev ## Build the documentation as a site, into build/site; whatever is doubtful, such as a broken link, is an error.
+	$(BIN)/python -m sphinx -E -W -n --keep-going -q -c docs -d build/doctrees . build/site
+
 lock: .venv/dev ## Lock the newest versions of all dependencies, with hashes.
 	$(BIN)/pip install --quiet uv
 	$(LOCK) --group build -o requirements/run.txt
@@ -84,7 +87,7 @@ LOCK := UV_CUSTOM_COMPILE_COMMAND='make lock' $(BIN)/uv pip compile --quiet --up
   --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-strip-extras
 
 clean: ## Remove what was set up here; the ledger stays.
-	rm -rf .venv .servers dist .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .servers build dist .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache
 
 .PHONY: servers
 servers:

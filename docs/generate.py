@@ -1,42 +1,25 @@
 """Write docs/reference.md from the code, or with ``--check`` fail when it is not what the code says."""
 
+import re
 import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, TypeGuard
 
 import click
+import yaml
 
-from exporter import errors
+from exporter import errors, private
 from exporter import settings as all_settings
 from exporter.cli import cli
-from exporter.collector import LedgerCollector
+from exporter.collector import FAMILIES, LedgerCollector
 from exporter.ledger import Ledger
 from exporter.sqlite import SqliteLedger
 from exporter.telemetry import Telemetry
 
+ROOT = Path(__file__).parent.parent
 TARGET = Path(__file__).with_name("reference.md")
-
-
-def commands() -> Iterator[str]:
-    """Tell of each command."""
-    yield "## Commands"
-    yield "`--help` after any of them lists its options; `smtpeter-exporter --version` tells the version."
-    rows = ["| command | what |", "|---|---|"]
-    with click.Context(cli, info_name="smtpeter-exporter") as context:
-        rows += [f"| `{usage}` | {what} |" for usage, what in _usages(context)]
-    yield "\n".join(rows)
-
-
-def _usages(context: click.Context) -> Iterator[tuple[str, str]]:
-    command = context.command
-    if isinstance(command, click.Group):
-        for name, one in command.commands.items():
-            yield from _usages(click.Context(one, context, info_name=name))
-    else:
-        arguments = (part for part in command.collect_usage_pieces(context) if part != "[OPTIONS]")
-        usage = " ".join([context.command_path, *arguments])
-        yield usage.replace("|", "\\|"), command.get_short_help_str(limit=1_000)
 
 
 def settings() -> Iterator[str]:
@@ -48,13 +31,51 @@ def settings() -> Iterator[str]:
         "quotes. An unknown key or variable is an error. `smtpeter-exporter check-config` shows the outcome, and "
         "where each value came from."
     )
-    rows = ["| flag | variable | default | what |", "|---|---|---|---|"]
+    rows = ["| flag, variable | default | what |", "|---|---|---|"]
     for setting in all_settings.SETTINGS:
         default = f"`{setting.default}`" if setting.default else "none"
         rows.append(
-            f"| `--{setting.name}` | `{setting.variable}` | {default} | {setting.help} Expected: {setting.expected}. |"
+            f"| `--{setting.name}`<br>`{setting.variable}` | {default} | {setting.help} Expected: {setting.expected}. |"
         )
     yield "\n".join(rows)
+
+
+def commands() -> Iterator[str]:
+    """Tell of each command, and of its options other than settings."""
+    yield "## Commands"
+    settings = {setting.field for setting in all_settings.SETTINGS}
+    rows = ["| command | what |", "|---|---|"]
+    options: dict[tuple[str, str], list[str]] = {}
+    for name, command in _leaves(cli):
+        arguments = [one.make_metavar(click.Context(command)) for one in command.params if _is_argument(one)]
+        text = " ".join((command.help or "").split())
+        rows.append(f"| `{' '.join(('smtpeter-exporter', name, *arguments))}` | {text} |")
+        for option in command.params:
+            record = option.get_help_record(click.Context(command))
+            if record and option.name not in settings and not _is_argument(option):
+                options.setdefault(record, []).append(f"`{name}`")
+    yield "\n".join(rows)
+    yield "Each has `--help`, the program `--version`; `serve` and `check-config` take all settings. Other options:"
+    rows = ["| option | of | what |", "|---|---|---|"]
+    for (flags, what), names in options.items():
+        rows.append(f"| `{_cell(flags)}` | {', '.join(names)} | {_cell(what)} |")
+    yield "\n".join(rows)
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.replace("|", "\\|").split())
+
+
+def _leaves(group: click.Group, prefix: str = "") -> Iterator[tuple[str, click.Command]]:
+    for name, command in sorted(group.commands.items()):
+        if isinstance(command, click.Group):
+            yield from _leaves(command, f"{prefix}{name} ")
+        else:
+            yield prefix + name, command
+
+
+def _is_argument(parameter: click.Parameter) -> TypeGuard[click.Argument]:
+    return isinstance(parameter, click.Argument)
 
 
 def metrics(ledger: Ledger) -> Iterator[str]:
@@ -63,19 +84,74 @@ def metrics(ledger: Ledger) -> Iterator[str]:
     yield (
         "On the private listener, `/metrics`. Counters of failures come from the ledger and go on after a restart; "
         "those of the exporter itself, as usual, begin anew with the process. `process_…` are the usual ones of the "
-        "Python client."
+        "Python client. What those about failures count is told in [metrics](metrics.md)."
     )
     telemetry = Telemetry()
     telemetry.registry.register(LedgerCollector(ledger, [], label_sets=lambda _totals: 0, trouble=lambda: None))
     rows = ["| metric | type | labels | what |", "|---|---|---|---|"]
-    labels = {"smtpeter_failures": "`state`, `code_class`, `extended`", "smtpeter_exporter_refused": "`reason`"}
+    of_the_ledger = {f"smtpeter_{name}": labels for name, (_, labels) in FAMILIES.items()}
     for family in sorted(telemetry.registry.collect(), key=lambda family: family.name):
         if family.name.startswith("process_"):
             continue
         suffix = {"counter": "_total", "info": "_info"}.get(family.type, "")
-        rows.append(
-            f"| `{family.name}{suffix}` | {family.type} | {labels.get(family.name, '')} | {family.documentation} |"
-        )
+        seen = {label: None for sample in family.samples for label in sample.labels if label != "le"}
+        labels = ", ".join(f"`{label}`" for label in of_the_ledger.get(family.name, seen))
+        rows.append(f"| `{family.name}{suffix}` | {family.type} | {labels} | {family.documentation} |")
+    yield "\n".join(rows)
+
+
+def alerts() -> Iterator[str]:
+    """Tell of each alert and each recorded series, as they are shipped."""
+    yield "## Alerts"
+    yield (
+        "As shipped in `deploy/prometheus/alerts.yaml`; what each means, when it fires and how to change it is told in "
+        "[alerts](alerts.md). *Waits* is how long its condition must last, *lingers* how long it goes on firing after."
+    )
+    rows = ["| alert | severity | waits | lingers |", "|---|---|---|---|"]
+    for rule in _rules("alerts.yaml"):
+        name = rule["alert"]
+        times = (rule.get("for", "0s"), rule.get("keep_firing_for", "0s"))
+        rows.append(f"| [`{name}`](runbooks/{name}.md) | {rule['labels']['severity']} | {' | '.join(times)} |")
+    yield "\n".join(rows)
+    yield "## Recorded series"
+    yield (
+        "As shipped in `deploy/prometheus/rules.yaml`; the dashboards and alerts use them. A name says by which labels "
+        "there is a series besides those of the target, of what it is made, and how: `max` is the true total over "
+        "replicas, `increase15m` by how much it rose in 15 minutes, `expected` what is usual."
+    )
+    yield "\n".join(f"- `{rule['record']}`" for rule in _rules("rules.yaml"))
+
+
+def _rules(file: str) -> list[dict[str, Any]]:
+    groups = yaml.safe_load((ROOT / "deploy/prometheus" / file).read_text())["groups"]
+    return [rule for group in groups for rule in group["rules"]]
+
+
+def http() -> Iterator[str]:
+    """Tell of what is answered to which request."""
+    yield "## HTTP"
+    yield (
+        "On the public listener, at the root and below the path of `webhook.public-url`; all else is 404. The [OpenAPI "
+        "document](openapi.yaml) tells it in full. What is not answered 200 is counted by "
+        "[reason](#reasons-in-smtpeter_exporter_refused_total)."
+    )
+    document = yaml.safe_load(TARGET.with_name("openapi.yaml").read_text())
+    rows = ["| request | answer | when |", "|---|---|---|"]
+    for path, operations in document["paths"].items():
+        for method in [name for name in operations if name in {"get", "post"}]:
+            for status, response in operations[method]["responses"].items():
+                if "$ref" in response:
+                    response = document["components"]["responses"][response["$ref"].rpartition("/")[2]]  # noqa: PLW2901
+                rows.append(f"| `{method.upper()} {path}` | {status} | {_cell(response['description'])} |")
+    yield "\n".join(rows)
+    yield (
+        "On the private listener; 401 without a password where `web.config.file` names users, but for `/-/healthy` and "
+        "`/-/ready`:"
+    )
+    rows = ["| request | what |", "|---|---|"]
+    for resource in vars(private).values():  # each says in its first line where it is, and what
+        if found := re.match(r"``(/\S*)``\W+(.*)", getattr(resource, "__doc__", None) or ""):
+            rows.append(f"| `GET {found[1]}` | {found[2].replace('``', '`')} |")
     yield "\n".join(rows)
 
 
@@ -101,6 +177,7 @@ def exit_codes() -> Iterator[str]:
             (errors.SettingError.exit_code, "a setting or argument is wrong"),
             (errors.LedgerError.exit_code, "the ledger is damaged, unwritable, newer than this version, or in use"),
             (errors.ListenError.exit_code, "a listen address can't be bound"),
+            (130, "interrupted before its end; `serve` and `simulate` end with 0"),
         )
     ]
     yield "\n".join(rows)
@@ -111,7 +188,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         ledger = SqliteLedger(Path(folder) / "ledger.db", now=0)
         parts = ["# Reference", "<!-- made by docs/generate.py: change the code, then run make docs -->"]
-        parts += [*commands(), *settings(), *metrics(ledger), *refusals(), *exit_codes()]
+        parts += [*settings(), *commands(), *metrics(ledger), *refusals(), *alerts(), *http(), *exit_codes()]
         ledger.close()
     text = "\n\n".join(parts) + "\n"
     if "--check" not in sys.argv:

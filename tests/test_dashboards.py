@@ -285,7 +285,7 @@ def test_links_lead_to_pages() -> None:
 def test_files_that_load_them_fit() -> None:
     """Provisioning and kustomization name files that exist, with the label that Grafana's sidecar looks for."""
     (provider,) = yaml.safe_load((GRAFANA / "provisioning/dashboards/smtpeter.yaml").read_text())["providers"]
-    assert provider["options"]["path"] in (GRAFANA / "README.md").read_text()
+    assert provider["options"]["path"] in (ROOT / "docs/how-to/grafana.md").read_text()
     (generated,) = yaml.safe_load((GRAFANA / "kustomization.yaml").read_text())["configMapGenerator"]
     assert generated["files"] == [f"{name}.json" for name in NAMES]
     assert generated["options"]["labels"] == {"grafana_dashboard": "1"}

@@ -1,80 +1,238 @@
-"""What the documentation names exists, and what exists is documented."""
+"""What the documentation names exists, and what exists is documented. What its commands do: test_docs_commands.py."""
 
 import re
+import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
+import bcrypt
+import click
 import pytest
+import trustme
+import yaml
 
+from exporter import config
 from exporter.cli import cli
 from exporter.reason import DECIDERS, REASONS, reason_of
 from exporter.report import Report
-from exporter.settings import SETTINGS
 from exporter.status_codes import REGISTRY
-
-ROOT = Path(__file__).parent.parent
-REASON_PAGES = {path.stem: path for path in ROOT.glob("docs/reasons/*.md") if path.stem != "README"}
-PAGES = sorted(
-    path for pattern in ("*.md", "docs/*.md", "docs/how-to/*.md", "docs/reasons/*.md") for path in ROOT.glob(pattern)
+from exporter.web_config import WebConfig
+from tests.documentation import PAGES, ROOT, Block, anchors, blocks, commands, links, quoted
+from tests.names import (
+    ALERTS,
+    EXPOSED,
+    RECORDED,
+    SETTING_NAMES,
+    THRESHOLDS,
+    VARIABLES,
+    known_metrics,
+    metrics_in,
+    threshold,
 )
+from tests.running import environment, server
+
+REASON_PAGES = {path.stem: path for path in ROOT.glob("docs/reasons/*.md") if path.stem != "README"}
+LANGUAGES: Final = frozenset("sh console promql yaml toml ini nginx text".split())
+"""What a block may be. Commands are typed (test_docs_commands.py), queries and configurations are checked here."""
+TEXT: Final = "\n".join(PAGES.values())
 
 
-@pytest.fixture(scope="module")
-def text() -> str:
-    """All pages together."""
-    return "\n".join(path.read_text() for path in PAGES)
+def parts(page: str) -> Iterator[str]:
+    """The single commands that a page names, in blocks and in lines."""
+    code = [*(command for block in blocks(page, "sh", "console") for command in commands(block)), *quoted(page)]
+    for command in code:
+        yield from (part.strip() for part in re.split(r"\|\|?|&&|;|\n(?=\S)", command.replace("\\\n", " ")))
+
+
+def words_of(program: str) -> Iterator[tuple[str, list[str]]]:
+    """For each command of a program that a page names: the page, and the words after the program."""
+    for page in PAGES:
+        for part in parts(page):
+            first, _, rest = part.removeprefix("sudo ").partition(" ")
+            if first.rpartition("/")[2] == program:
+                yield page, shlex.split(rest)
 
 
 def test_the_reference_is_what_the_code_says() -> None:
     """docs/reference.md is as its generator would write it now."""
     done = subprocess.run(
-        [sys.executable, "docs/generate.py", "--check"], cwd=ROOT, check=False, capture_output=True, text=True
+        [sys.executable, "docs/generate.py", "--check"],
+        cwd=ROOT,
+        env=environment() | {"PYTHONPATH": str(ROOT)},
+        check=False,
+        capture_output=True,
+        text=True,
     )
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_settings_that_are_named_exist(text: str) -> None:
-    """Each --dotted.flag in the documentation is a setting or --config.file."""
-    named = set(re.findall(r"--([a-z]+\.[a-z-]+(?:\.[a-z-]+)?)", text))
-    assert named <= {setting.name for setting in SETTINGS} | {"config.file"}
+def test_the_reference_has_all_that_is_served() -> None:
+    """Each path of the two listeners stands in it."""
+    routes = re.findall(r'add_route\("(/\S*)"', (ROOT / "exporter/app.py").read_text())
+    listed = re.findall(r"^\| `[A-Z]+ (/\S*)` \|", PAGES["docs/reference.md"], re.MULTILINE)
+    assert dict.fromkeys(listed).keys() == {"/failures", "/smtpeter-{token}.txt", *routes}
 
 
-def test_metrics_that_are_named_exist(text: str) -> None:
-    """Each smtpeter_… word in the pages stands in the table of metrics of the reference."""
-    reference = (ROOT / "docs/reference.md").read_text()
-    known = set(re.findall(r"^\| `(smtpeter_\w+)` \|", reference, re.MULTILINE))
-    named = set(re.findall(r"\bsmtpeter_[a-z_]+[a-z]\b", text))
-    # "smtpeter_failures" is what the curl line greps for, "smtpeter_total" a table in PostgreSQL, "smtpeter_exporter" how
-    # files of a release begin.
-    assert named - {"smtpeter_failures", "smtpeter_total", "smtpeter_exporter"} <= known
+@pytest.mark.parametrize("page", PAGES)
+def test_settings_that_are_named_exist(page: str) -> None:
+    """Each flag, variable and `dotted.name` of a setting or threshold that a page names is one."""
+    flags = {flag for text in quoted(page) for flag in re.findall(r"--([a-z]+(?:\.[a-z-]+)+)", text)}
+    foreign = {"alertmanager.url"}  # amtool's
+    assert flags - foreign <= SETTING_NAMES
+    assert set(re.findall(r"SMTPETER_EXPORTER_[A-Z_]*[A-Z]", PAGES[page])) <= VARIABLES
+    tables = {name.partition(".")[0] for name in SETTING_NAMES}
+    dotted = {text for text in quoted(page) if re.fullmatch(r"[a-z_]+(\.[a-z0-9_-]+)+", text)}
+    dotted = {name for name in dotted if not name.endswith((".py", ".md", ".toml", ".yaml", ".yml", ".crt", ".key"))}
+    assert {name for name in dotted if name.partition(".")[0] in tables} - PROMETHEUS_SETTINGS <= SETTING_NAMES
+    for name in dotted:
+        if name.partition(".")[0] in THRESHOLDS:
+            assert threshold(name) is not None
 
 
-def test_commands_that_are_named_exist(text: str) -> None:
-    """Each `smtpeter-exporter WORD` in the documentation is a command, and each command is named."""
-    assert set(re.findall(r"(?:`|bin/|[|$] |    )smtpeter-exporter ([a-z][a-z-]+)", text)) == set(cli.commands)
+PROMETHEUS_SETTINGS: Final = frozenset({"storage.tsdb.retention.time"})
 
 
-def test_make_targets_that_are_named_exist(text: str) -> None:
-    """Each `make WORD` in the documentation is a target of the Makefile."""
+def test_metrics_that_are_named_exist() -> None:
+    """Each smtpeter_… word in the pages is a metric of the exporter, a part of one, or a recorded series."""
+    named = set(re.findall(r"\b(?:\w+:)?smtpeter_[a-z0-9_]*[a-z0-9](?::\w+)*", TEXT))
+    assert named >= EXPOSED.keys() | RECORDED
+    others = {"smtpeter_exporter", "smtpeter_total"}  # how files of a release begin; a table in PostgreSQL
+    assert named - others <= known_metrics() | EXPOSED.keys()
+
+
+def test_alerts_that_are_named_exist() -> None:
+    """Each word in the pages that looks like one of our alerts is one, and each alert is named."""
+    trials = {"SMTPeterTrial"}  # what one sends to see whether it arrives
+    assert set(re.findall(r"\bSMTPeter[A-Z]\w+", TEXT)) - trials == {rule["alert"] for rule in ALERTS}
+
+
+def test_commands_that_are_named_exist() -> None:
+    """Each `smtpeter-exporter …` in the pages is a command with options that it has, and each command is named."""
+    named = set()
+    for page, words in words_of("smtpeter-exporter"):
+        command: click.Command = cli
+        path: list[str] = []
+        left = list(words)
+        while isinstance(command, click.Group) and left and not left[0].startswith("-"):
+            path.append(left.pop(0))
+            found = command.get_command(click.Context(command), path[-1])
+            assert found, f"{page}: {' '.join(path)}"
+            command = found
+        named.add(" ".join(path))
+        options = {name for one in command.params for name in (*one.opts, *one.secondary_opts)} | {"--help"}
+        given = {word.partition("=")[0] for word in left if re.match(r"--?[a-z]", word)}
+        assert given <= options, f"{page}: {' '.join(words)}"
+    assert named - {""} == set(names(cli))
+
+
+def names(group: click.Group) -> Iterator[str]:
+    """The commands of a group, those of groups in it after their group's name."""
+    for name, command in group.commands.items():
+        yield from (f"{name} {one}" for one in names(command)) if isinstance(command, click.Group) else [name]
+
+
+def test_make_targets_that_are_named_exist() -> None:
+    """Each `make WORD` in the pages is a target of the Makefile, and each target is named."""
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    named = set(re.findall(r"(?:`|^    )make ([a-z]+)", text, re.MULTILINE))
-    assert named == {
-        *("run", "demo", "test", "lint", "dist", "docs", "lock", "rules", "dashboards"),
-        *("bench", "history", "soak", "fuzz", "hostile"),
-    }
+    named = {word for _, words in words_of("make") for word in words if "=" not in word}
     assert named <= targets
+    assert targets - named == {"help", "clean", "servers"}
 
 
-def test_links_between_pages_lead_somewhere() -> None:
-    """Each relative link of a page is a file."""
-    broken = [
-        f"{page.name}: {link}"
-        for page in PAGES
-        for link in re.findall(r"\]\(((?!https?:)[^)#]+)", page.read_text())
-        if not (page.parent / link).exists()
-    ]
+@pytest.mark.parametrize("page", PAGES)
+def test_files_that_are_named_exist(page: str) -> None:
+    """Each path in the code of a page that begins with a folder of the project is there."""
+    code = [*quoted(page), *(block.text for block in blocks(page))]
+    folders = "|".join(re.escape(path.name) for path in ROOT.iterdir() if path.is_dir())
+    named = {word.rstrip(".,:") for text in code for word in re.findall(rf"(?<![\w./~-])(?:{folders})/[\w./*-]*", text)}
+    assert [word for word in sorted(named) if not list(ROOT.glob(word))] == []
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_somewhere(page: str) -> None:
+    """Each link of a page that is none to the web is a file, and what follows # is a heading of it."""
+    broken = []
+    for link in links(page):
+        path, _, anchor = link.partition("#")
+        if "://" in link:
+            continue
+        target = ((ROOT / page).parent / path).resolve() if path else ROOT / page
+        name = str(target.relative_to(ROOT)) if target.is_relative_to(ROOT) else ""
+        if not target.is_file() or (anchor and (name not in PAGES or anchor not in anchors(name))):
+            broken.append(link)
     assert broken == []
+
+
+def test_the_index_leads_to_every_page() -> None:
+    """docs/index.md has a link to each page of docs/; runbooks and reasons have an index of their own."""
+    led_to = {
+        str(((ROOT / "docs") / link).resolve().relative_to(ROOT)) for link in links("docs/index.md") if ".md" in link
+    }
+    own = re.compile(r"docs/(index|runbooks/SMTPeter\w+|reasons/[a-z_]+)\.md")
+    assert {page for page in PAGES if page.startswith("docs/") and not own.fullmatch(page)} - led_to == set()
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_blocks_say_what_they_are(page: str) -> None:
+    """Each block of code names its language, by which it is known what is done with it; none is just indented."""
+    assert [str(block) for block in blocks(page) if block.language not in LANGUAGES] == []
+
+
+@pytest.mark.parametrize("block", [block for page in PAGES for block in blocks(page, "promql")], ids=str)
+def test_queries_can_be_asked(block: Block) -> None:
+    """Each query is PromQL, over metrics that the exporter exposes or the rules record."""
+    asked = metrics_in(block.text)
+    assert asked
+    assert asked <= known_metrics()
+
+
+@pytest.fixture(scope="module")
+def etc(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with what configurations in the pages name: rules, certificates, a password, folders."""
+    folder = tmp_path_factory.mktemp("etc")
+    for name in ("prometheus/smtpeter", "smtpeter-exporter/verification"):
+        (folder / name).mkdir(parents=True)
+    for name in ("rules.yaml", "alerts.yaml"):
+        (folder / "prometheus/smtpeter" / name).write_text((ROOT / "deploy/prometheus" / name).read_text())
+    authority = trustme.CA()
+    certificate = authority.issue_cert("exporter.example.com")
+    authority.cert_pem.write_to_path(folder / "prometheus/smtpeter-ca.crt")
+    certificate.cert_chain_pems[0].write_to_path(folder / "smtpeter-exporter/tls.crt")
+    certificate.private_key_pem.write_to_path(folder / "smtpeter-exporter/tls.key")
+    (folder / "prometheus/smtpeter-password").write_text("secret")
+    return folder
+
+
+@pytest.mark.parametrize("block", [block for page in PAGES for block in blocks(page, "yaml")], ids=str)
+def test_yaml_is_a_configuration(block: Block, etc: Path) -> None:
+    """Prometheus, or the exporter's private listener, takes what a page shows as its configuration; all is YAML."""
+    file = etc / "block.yaml"
+    hashed = bcrypt.hashpw(b"secret", bcrypt.gensalt(4)).decode()
+    file.write_text(block.text.replace("/etc/", f"{etc}/").replace("$2y$10$…", hashed))
+    content = yaml.safe_load(file.read_text())
+    keys = content.keys() if isinstance(content, dict) else {"a part of something"}
+    if keys <= {"tls_server_config", "basic_auth_users"}:
+        WebConfig(file)
+    elif keys <= {"global", "rule_files", "scrape_configs", "alerting"}:
+        done = subprocess.run(
+            [server("promtool"), "check", "config", file], check=False, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+    else:  # Kubernetes's or Docker's, of which there are tests elsewhere
+        assert content
+
+
+@pytest.mark.parametrize("block", [block for page in PAGES for block in blocks(page, "toml")], ids=str)
+def test_toml_is_a_configuration(block: Block, etc: Path) -> None:
+    """The exporter takes what a page shows as its configuration."""
+    file = etc / "block.toml"
+    file.write_text(block.text.replace("/etc/", f"{etc}/"))
+    values = config.gather({}, {"SMTPETER_EXPORTER_SIGNATURE_ACCOUNT": "environment-1234"}, file)
+    config.read(values)
+    assert str(file) in {value.origin for value in values.values()}
 
 
 def test_modules_are_the_ones_that_contributors_read_of() -> None:

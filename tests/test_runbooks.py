@@ -4,34 +4,25 @@ import json
 import re
 import shlex
 import subprocess
-import tomllib
 from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
-import promql_parser
 import pytest
 import yaml
 
 from exporter.errors import REFUSAL_REASONS
-from exporter.settings import SETTINGS
 from tests.alertmanager import EXAMPLE, Alertmanager, example
+from tests.documentation import ROOT
+from tests.names import ALERTS, THRESHOLDS, threshold
 from tests.running import server, until
 
-ROOT: Final = Path(__file__).parent.parent
 PAGES: Final = {path.stem: path.read_text() for path in sorted((ROOT / "docs/runbooks").glob("SMTPeter*.md"))}
 TEXTS: Final = PAGES | {
     "README": (ROOT / "docs/runbooks/README.md").read_text(),
     "../alerts": (ROOT / "docs/alerts.md").read_text(),
 }
-ALERTS: Final = [
-    rule
-    for group in yaml.safe_load((ROOT / "deploy/prometheus/alerts.yaml").read_text())["groups"]
-    for rule in group["rules"]
-]
-THRESHOLDS: Final = tomllib.loads((ROOT / "deploy/prometheus/thresholds.toml").read_text())
-
 SEVERITIES: Final = {
     name: [rule["labels"]["severity"] for rule in ALERTS if rule["alert"] == name]
     for name in dict.fromkeys(rule["alert"] for rule in ALERTS)
@@ -59,32 +50,6 @@ def quoted(text: str) -> list[str]:
     """What stands in backticks in the text, code blocks left out."""
     found: list[str] = re.findall(r"`([^`]+)`", re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL))
     return [" ".join(word.split()) for word in found]
-
-
-def metrics_in(query: str) -> set[str]:
-    """The names of the metrics that a query asks for. Raises ValueError when it is no PromQL."""
-    names = set()
-
-    def visit(part: promql_parser.Expr) -> None:
-        if isinstance(part, promql_parser.MatrixSelector):
-            part = part.vector_selector
-        if isinstance(part, promql_parser.VectorSelector):
-            names.add(part.name or "")
-
-    promql_parser.walk(promql_parser.parse(query), visit)
-    return names
-
-
-def known_metrics() -> set[str]:
-    """What the exporter exposes, what the rules record, and up."""
-    reference = re.findall(r"^\| `(smtpeter_\w+)` \| (\w+)", (ROOT / "docs/reference.md").read_text(), re.MULTILINE)
-    recorded = [
-        rule["record"]
-        for group in yaml.safe_load((ROOT / "deploy/prometheus/rules.yaml").read_text())["groups"]
-        for rule in group["rules"]
-    ]
-    parts = {f"{name}_{part}" for name, kind in reference if kind == "histogram" for part in ("bucket", "sum", "count")}
-    return {name for name, kind in reference if kind != "histogram"} | parts | {*recorded, "up"}
 
 
 def silences(text: str) -> list[list[str]]:
@@ -158,47 +123,17 @@ def test_panels_that_are_named_exist() -> None:
     assert wrong == {}
 
 
-def test_queries_are_promql_over_metrics_that_exist() -> None:
-    """Each query of a page can be parsed, and names only what the exporter exposes or the rules record."""
-    known = known_metrics()
-    asked = {query: metrics_in(query) for text in TEXTS.values() for query in blocks(text, "promql")}
-    assert len(asked) > len(PAGES)
-    assert {query: names - known for query, names in asked.items() if not names or names - known} == {}
-
-
-def test_metrics_that_are_named_exist() -> None:
-    """So do those that the text names."""
-    words = {word for text in TEXTS.values() for word in quoted(text) if re.fullmatch(r"smtpeter_\w+", word)}
-    assert words
-    assert words <= known_metrics()
-
-
-def test_thresholds_that_are_named_exist() -> None:
-    """Each `table.key` that a page names is one of thresholds.toml; only one alert has none to raise."""
-    named = {
-        name: [
-            word.split(".")
-            for word in quoted(text)
-            if re.fullmatch(r"[a-z_]+(\.\w+)+", word) and word.split(".")[0] in THRESHOLDS
-        ]
-        for name, text in TEXTS.items()
+def test_a_page_names_the_threshold_to_raise() -> None:
+    """Each `table.key` that a page names is a value in thresholds.toml; only one alert has none to raise."""
+    dotted = {
+        name: [word for word in quoted(text) if re.fullmatch(r"[a-z_]+(\.\w+)+", word)] for name, text in TEXTS.items()
     }
-    for name, words in named.items():
-        for word in words:
-            table: Any = THRESHOLDS
-            for key in word:
-                assert key in table, f"{name}: {'.'.join(word)}"
-                table = table[key]
-            assert not isinstance(table, dict), f"{name}: {'.'.join(word)} is a table"
+    named = {
+        name: [threshold(word) for word in words if word.partition(".")[0] in THRESHOLDS]
+        for name, words in dotted.items()
+    }
+    assert not any(isinstance(value, dict) for values in named.values() for value in values)
     assert {name for name in PAGES if not named[name]} == {"SMTPeterLabelOverflow"}
-
-
-def test_settings_that_are_named_exist() -> None:
-    """Each `--dotted.flag` that a page names is a setting."""
-    words = {flag for text in TEXTS.values() for word in quoted(text) for flag in re.findall(r"--([a-z-.]+\w)", word)}
-    ours = {word for word in words if "." in word}
-    assert ours
-    assert ours <= {setting.name for setting in SETTINGS}
 
 
 def test_reasons_of_refusal_that_are_named_exist() -> None:
@@ -222,19 +157,6 @@ def test_what_ready_says_is_what_the_code_says() -> None:
     said = re.findall(r"^\| `([^`]+)` \|", PAGES["SMTPeterLedgerNotWritable"], re.MULTILINE)[1:]
     assert len(said) > 5
     assert [words for words in said if words not in code] == []
-
-
-def test_links_of_pages_lead_somewhere() -> None:
-    """Each relative link of a page is a file, and what follows # a heading of it."""
-    broken = []
-    for name, text in TEXTS.items():
-        for link, anchor in re.findall(r"\]\(((?!https?:)[^)#]+)(?:#([^)]*))?\)", text):
-            target = (ROOT / "docs/runbooks" / f"{name}.md").parent.resolve() / link
-            headings = re.findall(r"^#+ (.*)$", target.read_text(), re.MULTILINE) if target.exists() else []
-            anchors = {re.sub(r"[^\w-]", "", heading.lower().replace(" ", "-")) for heading in headings}
-            if not target.exists() or (anchor and anchor not in anchors):
-                broken.append(f"{name}: {link}#{anchor}")
-    assert broken == []
 
 
 def test_a_page_numbers_its_causes_in_order() -> None:
