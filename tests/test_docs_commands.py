@@ -22,6 +22,7 @@ NOT_TYPED: Final = {
     r"(https?|postgresql)://[^ ']*example\.com": "calls a machine of the reader's",
     r"/(etc|opt|var)/": "is about files of the reader's",
     r"\b(JOB|INSTANCE)\b": "has something to be filled in",
+    r"SHA256SUMS|smtpeter_exporter-": "is about the files of a release",
     r"^make (?!run\b|demo\b)": "is what the project is developed with: continuous integration runs it",
     r"alertname=SMTPeterTrial": "needs a running Alertmanager: tests/test_runbooks.py has one",
 }
