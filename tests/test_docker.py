@@ -354,6 +354,23 @@ def test_the_sets_exclude_each_other(filled: Path, projects: Mapping[str, Any]) 
     assert volumes[0].isdisjoint(volumes[1])
 
 
+def test_own_settings_go_beside_the_project(filled: Path, live: Any, tmp_path: Path) -> None:
+    """The compose.override.yaml that the guide shows puts one's own in place of the project's, and adds settings."""
+    guide = (ROOT / "docs/how-to/docker.md").read_text()
+    (snippet,) = re.findall(r"^```yaml\n(.*?)^```$", guide, re.MULTILINE | re.DOTALL)
+    (tmp_path / "compose.override.yaml").write_text(snippet)
+    services = json.loads(compose(filled, "-f", str(tmp_path / "compose.override.yaml")).stdout)["services"]
+    mounted = {name: {v["target"]: v["source"] for v in service["volumes"]} for name, service in services.items()}
+    before = {name: {v["target"]: v["source"] for v in service["volumes"]} for name, service in live.items()}
+    before["alertmanager"]["/etc/alertmanager"] = "/etc/smtpeter/alertmanager"
+    before["prometheus"]["/etc/prometheus/smtpeter"] = "/etc/smtpeter/rules"
+    assert mounted == before
+    assert services["exporter"]["environment"] == live["exporter"]["environment"] | {
+        f"{PREFIX}TAGS_COUNT": "newsletter,receipts",
+        f"{PREFIX}LOG_LEVEL": "debug",
+    }
+
+
 def test_only_the_demo_counts_what_is_not_signed(everything: Sequence[tuple[str, Any]]) -> None:
     """Signatures are off for the demo's exporter and for none else, and nobody outside reaches that one."""
     modes = {
