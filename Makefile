@@ -26,7 +26,7 @@ demo: .venv/dev servers ## Watch dashboards and alerts at work: simulated traffi
 	@$(BIN)/python -m deploy.demo $(ARGS)
 
 test: .venv/dev servers ## Run all tests on the built wheel, with real servers where they can be had.
-	$(BIN)/python -m tests.wheel -n 4 --dist worksteal --cov --cov-config=$(CURDIR)/pyproject.toml --cov-report=term
+	$(BIN)/python -m tests.wheel -n 4 --dist worksteal --cov --cov-report=term
 
 lint: .venv/dev ## Check style, types, and that generated files are up to date.
 	$(BIN)/ruff check .

@@ -1,6 +1,7 @@
 """The package as users get it: built, and installed with what it needs beside it. That is what ``make test`` tests.
 
-``python -m tests.wheel ARGUMENT…`` runs pytest with the arguments, on the exporter as installed from the wheel.
+``python -m tests.wheel ARGUMENT…`` runs pytest with the arguments, on the exporter as installed from the wheel, which
+``--cov`` measures.
 """
 
 import shutil
@@ -63,8 +64,12 @@ def main() -> None:
         folder = Path(name)
         # The tree comes last, for tests and what they import, and pytest runs in a folder where no exporter lies.
         python = install(build(ROOT, folder / "dist").wheel, folder / "installed", ROOT)
-        command: list[str | Path] = [python, "-m", "pytest", "--import-mode=append", "-c", ROOT / "pyproject.toml"]
-        done = subprocess.run([*command, ROOT / "tests", *sys.argv[1:]], check=False, cwd=folder)
+        # By its place: where the current folder is the tree, as for some benchmarks, its name is that of the tree's.
+        [package] = folder.glob("installed/lib/python*/site-packages/exporter")
+        measuring = [f"--cov={package}", f"--cov-config={ROOT / 'pyproject.toml'}"]
+        arguments = [part for word in sys.argv[1:] for part in (measuring if word == "--cov" else [word])]
+        command = [python, "-m", "pytest", "--import-mode=append", "-c", ROOT / "pyproject.toml", ROOT / "tests"]
+        done = subprocess.run([*map(str, command), *arguments], check=False, cwd=folder)
     sys.exit(done.returncode)
 
 
