@@ -19,7 +19,7 @@ import pytest
 import trustme
 import yaml
 
-from exporter import __version__
+from exporter.assets import assets
 from exporter.probe import trouble
 from tests.running import Client, environment, exporter, failure, free_port, server, until
 
@@ -177,13 +177,12 @@ def test_user_of_the_image_is_a_number_and_owns_the_volume() -> None:
 
 
 def test_labels_say_what_the_project_says() -> None:
-    """Version, description and licence in the image's labels are the package's."""
+    """Name, description and licence in the image's labels are the package's."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     base = next(rest for word, rest in instructions() if word == "ARG").removeprefix("PYTHON=")
     assert {name.removeprefix("org.opencontainers.image."): text for name, text in assigned("LABEL").items()} == {
         "title": project["name"],
         "description": project["description"],
-        "version": __version__,
         "licenses": project["license"],
         "base.name": f"docker.io/library/{base}",
     }
@@ -212,6 +211,7 @@ def test_wheel_can_be_built_of_what_the_image_copies(tmp_path: Path) -> None:
     )
     (wheel,) = (tmp_path / "wheels").iterdir()
     files = {path.relative_to(ROOT).as_posix() for path in (ROOT / "exporter").iterdir() if path.is_file()}
+    files |= {f"exporter/bundled/{path}" for path in assets()}
     assert {name for name in ZipFile(wheel).namelist() if ".dist-info/" not in name} == files
 
 
@@ -599,7 +599,7 @@ def test_health_check_of_something_else_fails(tmp_path: Path) -> None:
 def test_backup_of_the_guide_is_a_ledger(tmp_path: Path) -> None:
     """The copy that docs/how-to/docker.md makes of a ledger in use can be opened, and has all that was counted."""
     guide = (ROOT / "docs/how-to/docker.md").read_text()
-    (line,) = re.findall(r"^    docker compose exec exporter (python -c .*)$", guide, re.MULTILINE)
+    (line,) = re.findall(r"^docker compose exec exporter (python -c .*)$", guide, re.MULTILINE)
     copied = tmp_path / "copied"
     copied.mkdir()
     with exporter(tmp_path) as running:

@@ -335,7 +335,7 @@ def test_the_user_s_image_and_namespace_are_used(name: str) -> None:
     """What the page's example sets arrives; in the base the image is only a name that stands for it."""
     assert build("base").container["image"] == "smtpeter-exporter"
     objects = build(name)
-    assert objects.container["image"] == "registry.example.com/smtpeter-exporter:0.1.0"
+    assert objects.container["image"] == "registry.example.com/smtpeter-exporter:v1"
     assert {one["metadata"]["namespace"] for one in objects} == {"smtpeter"}
 
 
