@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import Final
 
 import pytest
 
@@ -104,6 +105,9 @@ def test_what_is_no_folder_is_told(tmp_path: Path) -> None:
     assert run(str(tmp_path)) == (1, [], [f"smtpeter-exporter: [Errno 17] File exists: '{tmp_path / 'deploy'}'"])
 
 
+MADE: Final = ("alerts.yaml", "prometheusrule.yaml", "rules.yaml")
+
+
 def test_rules_are_made_anew_from_what_was_written(tmp_path: Path) -> None:
     """The generator among them works on its own: with the shipped thresholds it makes the shipped rules."""
     run(str(tmp_path))
@@ -115,7 +119,7 @@ def test_rules_are_made_anew_from_what_was_written(tmp_path: Path) -> None:
     made.mkdir()
     command = [sys.executable, str(generator), "--thresholds", str(thresholds), "--out", str(made)]
     subprocess.run(command, check=True, cwd=tmp_path)
-    assert contents(made) == {name: generator.with_name(name).read_bytes() for name in ("alerts.yaml", "rules.yaml")}
+    assert contents(made) == {name: generator.with_name(name).read_bytes() for name in MADE}
     thresholds.write_text(shipped.replace('"https://example.com', '"https://example.org'))
     subprocess.run(command, check=True, cwd=tmp_path)
     assert b"https://example.org/" in (made / "alerts.yaml").read_bytes()

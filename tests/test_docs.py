@@ -35,7 +35,7 @@ from tests.names import (
 from tests.running import environment, server
 
 REASON_PAGES = {path.stem: path for path in ROOT.glob("docs/reasons/*.md") if path.stem != "README"}
-LANGUAGES: Final = frozenset("sh console promql yaml toml ini nginx text".split())
+LANGUAGES: Final = frozenset("sh console promql yaml toml ini nginx sql text".split())
 """What a block may be. Commands are typed (test_docs_commands.py), queries and configurations are checked here."""
 TEXT: Final = "\n".join(PAGES.values())
 

@@ -1,8 +1,6 @@
 """The pods of deploy/kubernetes, run as far as that goes without a cluster: command, settings, mounts, rights."""
 
-import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +15,7 @@ from urllib.parse import urlencode, urlsplit
 
 import pytest
 
+from tests.confinement import confined
 from tests.kubernetes import LEDGER_COPY, ROOT, Objects, build, probes
 from tests.postgres import PASSWORD, Postgres, postgres
 from tests.running import (
@@ -42,23 +41,6 @@ FILE: Final = "smtpeter-example.txt"
 ADDRESSES: Final = ("SMTPETER_EXPORTER_WEBHOOK_LISTEN_ADDRESS", "SMTPETER_EXPORTER_WEB_LISTEN_ADDRESS")
 OPERATOR: Final = {"job", "namespace", "service", "endpoint", "pod", "instance", "container"}
 """The labels that the Prometheus operator gives to targets of a ServiceMonitor."""
-
-
-CONFINE: Final = """\
-mount --bind "$0" "$0" &&
-while read -r _ place _; do mount -o remount,bind,ro "$place" 2>/dev/null; done </proc/self/mounts
-mount -o remount,bind,rw "$0" && exec setpriv --no-new-privs --bounding-set=-all --inh-caps=-all "$@"
-"""
-"""Runs a program that can write to one folder only, with no capabilities and no way to any."""
-
-
-def confined(folder: Path) -> list[str]:
-    """What lets a program write only below the folder, as in the pods; nothing where that can't be done."""
-    own = ["unshare", "--mount"] if os.geteuid() == 0 else ["unshare", "--user", "--map-root-user", "--mount"]
-    words = [*own, "sh", "-c", CONFINE, str(folder)]
-    if not all(map(shutil.which, ("unshare", "setpriv"))):
-        return []
-    return [] if subprocess.run([*words, "true"], check=False, capture_output=True).returncode else words
 
 
 def command(objects: Objects) -> list[str]:

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from contextlib import ExitStack, closing, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Final
 
@@ -21,6 +21,7 @@ from exporter.ledger import KEEP_IDENTITIES, Ledger, Total
 from exporter.postgres import SLOTS, PostgresLedger
 from exporter.postgres_session import HURRIED, Session
 from exporter.setting_values import PostgresUrl, without_password
+from tests.documentation import blocks
 from tests.pooler import pooled
 from tests.postgres import PASSWORD, QUOTED, Postgres, postgres
 from tests.running import command, environment, exporter, failure, until
@@ -436,6 +437,16 @@ def test_newer_schema_is_told(url: str) -> None:
     with psycopg.connect(url) as connection:
         connection.execute("UPDATE smtpeter_schema SET version = 99")
     assert "it was written by a newer version (schema 99, this version knows up to 1)" in refusal(url)
+
+
+def test_what_the_page_says_to_make_is_enough(running: Postgres) -> None:
+    """User and database that docs/postgresql.md makes are all that a ledger needs."""
+    (block,) = blocks("docs/postgresql.md", "sql")
+    for statement in block.text.splitlines():
+        running.execute(statement)
+    running.execute("ALTER ROLE smtpeter PASSWORD 'smtpeter'")  # the page leaves to others how a user is known
+    with closing(opened(running.url("smtpeter").replace(f"exporter:{QUOTED}", "smtpeter:smtpeter"))) as ledger:
+        assert ledger.record(failures([1]), now=NOW, held=False) == [True]
 
 
 def test_user_who_may_not_write_is_told(url: str, running: Postgres) -> None:
