@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple, Self, TypeVar
 from urllib.parse import urlencode, urlsplit
 
+import click
 import pytest
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
@@ -307,6 +308,15 @@ def server(name: str) -> str:
     if found is None:
         pytest.skip(f"needs {name}, which is not on PATH")
     return found
+
+
+def brought(name: str) -> str:
+    """Where a program is that the development requirements bring, else that on PATH; skips the test when it is nowhere.
+
+    Where they are installed, not beside Python: tests may run with another one, which only sees them.
+    """
+    beside = Path(click.__file__).parents[4] / "bin" / name
+    return str(beside) if beside.exists() else server(name)
 
 
 def as_installed(program: str) -> list[str]:

@@ -4,14 +4,15 @@ import os
 import shutil
 import subprocess
 import sys
-import sysconfig
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+import click
 import pytest
 
+import exporter
 from tests.running import Answer, Client, Samples, failures_of, free_port, samples_of, server, until
 
 ROOT: Final = Path(__file__).parent.parent
@@ -20,7 +21,7 @@ UNIT: Final = ROOT / f"deploy/systemd/{NAME}.service"
 HOME: Final = f"/opt/{NAME}"
 NONE: Final[Mapping[str, str]] = {}
 _COMMAND: Final = f"""#!/bin/sh
-export LD_LIBRARY_PATH={HOME}/python/lib PYTHONHOME={HOME}/python PYTHONPATH={HOME}/source:{HOME}/site-packages
+export LD_LIBRARY_PATH={HOME}/python/lib PYTHONHOME={HOME}/python PYTHONPATH={HOME}/package:{HOME}/site-packages
 exec {HOME}/python/bin/{Path(sys.executable).resolve().name} -m exporter "$@"
 """
 
@@ -33,12 +34,13 @@ class Systemd:
         if program is None or os.geteuid() != 0:
             pytest.skip("needs systemd, and root")
         # To where the unit can see it: what tests run may lie in a home directory.
-        places = {
-            ROOT: f"{HOME}/source",
-            Path(sys.base_prefix): f"{HOME}/python",
-            Path(sysconfig.get_path("purelib")): f"{HOME}/site-packages",
-        }
-        shown = [str(word) for pair in places.items() for word in pair]
+        places = (
+            (ROOT, f"{HOME}/source"),
+            (Path(sys.base_prefix), f"{HOME}/python"),
+            (Path(exporter.__file__).parents[1], f"{HOME}/package"),
+            (Path(click.__file__).parents[1], f"{HOME}/site-packages"),
+        )
+        shown = [str(word) for pair in places for word in pair]
         self._process = subprocess.Popen(
             [server("sh"), ROOT / "tests/systemd.sh", program, folder, *shown],
             stdin=subprocess.PIPE,

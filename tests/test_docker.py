@@ -22,7 +22,7 @@ import yaml
 from exporter.assets import assets
 from exporter.probe import trouble
 from tests.confinement import confined
-from tests.running import Client, environment, exporter, failure, free_port, server, until
+from tests.running import Client, brought, environment, exporter, failure, free_port, server, until
 
 ROOT: Final = Path(__file__).parent.parent
 DOCKER: Final = ROOT / "deploy/docker"
@@ -69,15 +69,9 @@ def assigned(word: str) -> dict[str, str]:
     return dict(part.split("=", 1) for part in shlex.split(last(word)))
 
 
-def program(name: str) -> str:
-    """Where a program that the development requirements bring is; skips the test when it is not there."""
-    beside = Path(sys.executable).with_name(name)
-    return str(beside) if beside.exists() else server(name)
-
-
 def compose(env_file: Path, *flags: str, check: bool = True) -> subprocess.CompletedProcess[str]:
     """What Compose makes of compose.yaml with the variables in the file, and with nothing else."""
-    command = [program("docker-compose"), "--env-file", str(env_file), "-f", str(DOCKER / "compose.yaml"), *flags]
+    command = [brought("docker-compose"), "--env-file", str(env_file), "-f", str(DOCKER / "compose.yaml"), *flags]
     clean = {
         name: text for name, text in os.environ.items() if not name.startswith(("COMPOSE_", "SMTPETER_", "GRAFANA"))
     }
@@ -143,7 +137,7 @@ def laid_out(service: Any, folder: Path) -> Path:
 def test_dockerfile_has_no_known_fault() -> None:
     """Hadolint finds nothing in it."""
     done = subprocess.run(
-        [program("hadolint"), "--no-color", "Dockerfile"], cwd=DOCKER, check=False, capture_output=True, text=True
+        [brought("hadolint"), "--no-color", "Dockerfile"], cwd=DOCKER, check=False, capture_output=True, text=True
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 

@@ -24,6 +24,7 @@ from exporter.postgres import PostgresLedger
 from exporter.setting_values import PostgresUrl
 from exporter.sqlite import SqliteLedger
 from tests.postgres import Postgres
+from tests.running import until
 
 NOW: Final = 1_800_000_000.0
 DAY: Final = 86_400
@@ -48,6 +49,11 @@ def database_of(folder: Path) -> str:
     return sha256(bytes(folder)).hexdigest()[:40]
 
 
+def connections(folder: Path) -> list[tuple[object, ...]]:
+    """Those that are open to the database of a folder."""
+    return server().execute(f"SELECT pid FROM pg_stat_activity WHERE datname = '{database_of(folder)}'")  # noqa: S608
+
+
 @cache
 def server() -> Postgres:
     """One server for all tests of the process."""
@@ -70,6 +76,8 @@ class Reopenable:
     def reopen(self, now: float = NOW) -> Ledger:
         """Close the ledger and open it once more."""
         self.ledger.close()
+        if isinstance(self.ledger, PostgresLedger):
+            until(lambda: not connections(self._folder))  # as long as there is one, somebody else has the ledger
         self.ledger = self._open(self._folder, now)
         return self.ledger
 

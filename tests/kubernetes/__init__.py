@@ -1,18 +1,16 @@
 """The manifests of deploy/kubernetes as the tests see them: built by a real kustomize, examples of the page too."""
 
-import os
 import re
-import shutil
 import subprocess
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
 
-import pytest
 import yaml
+
+from tests.running import brought
 
 ROOT: Final = Path(__file__).parent.parent.parent
 FOLDER: Final = ROOT / "deploy/kubernetes"
@@ -82,21 +80,13 @@ EXPORTERS: Final = [name for name in BUILDS if "monitoring" not in name]
 PODS: Final = [*EXPORTERS, LEDGER_COPY]
 
 
-def kubectl() -> str:
-    """Path of a kubectl: that of the development requirements, else the system's. Skips the test when there is none."""
-    found = shutil.which("kubectl", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
-    if found is None:
-        pytest.skip("needs kubectl, which is neither among the installed packages nor on PATH")
-    return found
-
-
 @cache
 def _text(name: str) -> str:
     if name == LEDGER_COPY:
         return (FOLDER / "ledger-copy.yaml").read_text()
     with TemporaryDirectory() as folder:
         made = BUILDS[name](Path(folder))
-        done = subprocess.run([kubectl(), "kustomize", made], check=False, capture_output=True, text=True)
+        done = subprocess.run([brought("kubectl"), "kustomize", made], check=False, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout
 
