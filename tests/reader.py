@@ -51,7 +51,9 @@ class Reader:
         self._offset = _free_offset()
         self._running: list[tuple[frozenset[str], subprocess.Popen[bytes]]] = []
         self._logs = 0
-        self._environment = environment(measured=False) | {
+        # What make says to the makes that it starts is not for those of a reader.
+        ours = {name: text for name, text in environment(measured=False).items() if name not in {"MAKEFLAGS", "MAKELEVEL", "MFLAGS"}}
+        self._environment = ours | {
             "PATH": f"{folder}/.venv/bin:{os.environ['PATH']}",
             "PYTHONPATH": str(ROOT),
             "HOME": str(folder),
