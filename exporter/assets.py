@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path, PurePath
 from typing import Final
@@ -16,6 +17,11 @@ FOLDERS: Final = ("deploy", "grafana")
 FILES: Final = ("docs/openapi.yaml",)
 WITH_PROGRAMS: Final = PurePath("deploy/prometheus")
 """Where programs are taken, too: ``make_rules.py`` needs no more than the exporter does, and users their thresholds."""
+YOURS: Final = ("deploy/docker/.env", "deploy/docker/*.override.y*ml", "deploy/docker/verification/*.txt")
+"""What users put beside the assets in a clone, secrets among it: no part of what is written, built or put in an image.
+
+.gitignore, by which the packages are built, and .dockerignore say the same.
+"""
 
 
 @click.command("assets")
@@ -46,7 +52,8 @@ def _found(root: Path) -> Iterator[Path]:
         for file in (root / folder).rglob("*"):
             path = file.relative_to(root)
             taken = file.suffix != ".py" or path.parent == WITH_PROGRAMS
-            if taken and file.is_file() and "__pycache__" not in path.parts:
+            yours = any(path.match(pattern) for pattern in YOURS)
+            if taken and not yours and file.is_file() and "__pycache__" not in path.parts:
                 yield file
 
 
@@ -57,12 +64,24 @@ def write(folder: Path, *, force: bool) -> list[Path]:
     if changed and not force:
         names = ", ".join(str(target.relative_to(folder)) for target in changed)
         raise ExporterError(f"{folder}: nothing written, for these files differ: {names}; --force writes over them")
+    if folders := [str(target) for target in changed if target.is_dir() and not target.is_symlink()]:
+        raise ExporterError(f"{folder}: nothing written, a folder is in the way: {', '.join(folders)}; move it away")
     written = [target for target in wanted if target in changed or not target.exists()]
-    for target in written:
+    for target in written:  # all of them first: one that can't be made leaves no half of the files behind
         target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(wanted[target], target)
-        shutil.copymode(wanted[target], target)
+    for target in written:
+        _put(wanted[target], target)
     return written
+
+
+def _put(source: Path, target: Path) -> None:
+    """Copy the file, whole or not at all; it takes the place of a link, and is not written to where that leads."""
+    try:
+        with tempfile.TemporaryDirectory(prefix=".", dir=target.parent) as new:
+            shutil.copy(source, new)
+            (Path(new) / source.name).replace(target)
+    except OSError as error:
+        raise ExporterError(f"{target}: not written: {error.strerror}") from error
 
 
 def _same(target: Path, source: Path) -> bool:

@@ -8,6 +8,7 @@ from typing import Final
 import pytest
 
 from exporter.assets import assets
+from tests.running import server
 
 ROOT = Path(__file__).parent.parent
 RULES = "deploy/prometheus/rules.yaml"
@@ -87,12 +88,40 @@ def test_files_that_differ_are_named_and_nothing_is_written(tmp_path: Path, expe
     assert contents(tmp_path) == expected
 
 
-def test_a_link_that_leads_nowhere_is_not_followed(tmp_path: Path) -> None:
-    """A dangling link in the place of a file counts as a file that differs."""
-    (tmp_path / RULES).parent.mkdir(parents=True)
-    (tmp_path / RULES).symlink_to(tmp_path / "nowhere")
-    code, out, _ = run(str(tmp_path))
-    assert (code, out, (tmp_path / "nowhere").exists()) == (1, [], False)
+@pytest.mark.parametrize("there", [True, False])
+def test_links_are_not_followed(tmp_path: Path, expected: dict[str, bytes], *, there: bool) -> None:
+    """A link in the place of a file counts as a file that differs; --force replaces it, not what it leads to."""
+    folder, elsewhere = tmp_path / "assets", tmp_path / "elsewhere"
+    if there:
+        elsewhere.write_text("own")
+    (folder / RULES).parent.mkdir(parents=True)
+    (folder / RULES).symlink_to(elsewhere)
+    assert run(str(folder))[:2] == (1, [])
+    assert run("--force", str(folder))[0] == 0
+    assert contents(folder) == expected
+    assert not (folder / RULES).is_symlink()
+    assert contents(tmp_path).get("elsewhere") == (b"own" if there else None)
+
+
+def test_a_folder_in_the_way_is_told_before_anything_is_written(tmp_path: Path) -> None:
+    """--force takes no folder away, nor does it begin to write."""
+    (tmp_path / RULES / "own").mkdir(parents=True)
+    told = f"{tmp_path}: nothing written, a folder is in the way: {tmp_path / RULES}; move it away"
+    assert run("--force", str(tmp_path)) == (1, [], [f"smtpeter-exporter: {told}"])
+    assert contents(tmp_path) == {}
+
+
+def test_on_a_full_disk_no_file_is_half_written(tmp_path: Path, expected: dict[str, bytes]) -> None:
+    """It ends with a line that names the file; what is there is whole, and the next run writes the rest."""
+    command = [server("prlimit"), "--fsize=10240", sys.executable, "-m", "exporter", "assets", tmp_path]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    first = next(tmp_path / path for path in assets() if len(expected[str(path)]) > 10_240)
+    assert (done.returncode, done.stderr) == (1, f"smtpeter-exporter: {first}: not written: File too large\n")
+    begun = contents(tmp_path)
+    assert 0 < len(begun) < len(expected)
+    assert begun.items() < expected.items()
+    assert run(str(tmp_path))[::2] == (0, [f"{len(expected) - len(begun)} files written, {len(begun)} were there"])
+    assert contents(tmp_path) == expected
 
 
 def test_what_is_no_folder_is_told(tmp_path: Path) -> None:
@@ -103,6 +132,9 @@ def test_what_is_no_folder_is_told(tmp_path: Path) -> None:
     assert (code, err[-1]) == (2, f"Error: Invalid value for 'DIR': Directory '{file}' is a file.")
     (tmp_path / "deploy").touch()
     assert run(str(tmp_path)) == (1, [], [f"smtpeter-exporter: [Errno 17] File exists: '{tmp_path / 'deploy'}'"])
+    (tmp_path / "deploy").rename(tmp_path / "grafana")
+    assert run(str(tmp_path)) == (1, [], [f"smtpeter-exporter: [Errno 17] File exists: '{tmp_path / 'grafana'}'"])
+    assert contents(tmp_path) == {"file": b"", "grafana": b""}
 
 
 MADE: Final = ("alerts.yaml", "prometheusrule.yaml", "rules.yaml")

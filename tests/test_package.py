@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from exporter import __version__
-from exporter.assets import assets
+from exporter.assets import YOURS, assets
 from exporter.settings import SETTINGS
 from tests.running import environment, exporter
 from tests.wheel import ROOT, Built, build, install
@@ -69,6 +69,22 @@ def test_it_is_built_the_same_from_the_sdist(built: Built, tmp_path: Path) -> No
     again = build(tmp_path / NAME, tmp_path / "again", umask=0o077, env={"TZ": "Asia/Tokyo", "LC_ALL": "C"})
     assert hashes(again) == hashes(built)
     assert {file.name for file in built} == {f"{NAME}.tar.gz", f"{NAME}-py3-none-any.whl"}
+
+
+def test_what_users_put_into_a_clone_stays_there(built: Built, tmp_path: Path) -> None:
+    """A password, an override or a verification file changes nothing of what is built, or what ``assets`` writes."""
+    with tarfile.open(built.sdist) as archive:
+        archive.extractall(tmp_path, filter="data")
+    tree = tmp_path / NAME
+    (tree / "PKG-INFO").unlink()
+    for name in (".env", "compose.override.yaml", "docker-compose.override.yml", "verification/smtpeter-4f1c2d.txt"):
+        (tree / "deploy/docker" / name).write_text("secret")
+    assert hashes(build(tree, tmp_path / "again")) == hashes(built)
+    subprocess.run([sys.executable, "-m", "exporter", "assets", tmp_path / "assets"], check=True, cwd=tree)
+    written = {file.relative_to(tmp_path / "assets") for file in (tmp_path / "assets").rglob("*") if file.is_file()}
+    assert written == {Path(path) for path in assets()}
+    ignored = (ROOT / ".dockerignore").read_text().split("# Yours")[1].splitlines()[1:]
+    assert set(ignored) == set(YOURS)
 
 
 def test_the_sdist_holds_what_git_does(built: Built) -> None:
