@@ -8,11 +8,10 @@ import os
 import ssl
 import sys
 from collections.abc import Mapping
+from functools import partial
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from pathlib import Path
 from typing import Final
-
-import yaml
 
 from exporter import setting_values
 from exporter.config import gather
@@ -29,33 +28,33 @@ def trouble(environment: Mapping[str, str]) -> str:
     try:
         file = environment.get(f"{ENVIRONMENT_PREFIX}CONFIG_FILE")
         values = gather({}, environment, Path(file) if file else None)
-        host, port = setting_values.address(values["web.listen-address"].text)
-        secure = _secure(values["web.config.file"].text)
-    except (SettingError, OSError, ValueError, yaml.YAMLError) as error:
-        return " ".join(str(error).split()) or "web.listen-address: expected HOST:PORT"
-    host = _BESIDE.get(host, host)
-    # Whose certificate it is doesn't matter to whether it is alive, and the name in it is not this one.
-    connection = (
-        HTTPSConnection(host, port, timeout=TIMEOUT, context=ssl._create_unverified_context())  # noqa: S323, SLF001
-        if secure
-        else HTTPConnection(host, port, timeout=TIMEOUT)
-    )
+    except SettingError as error:
+        return str(error)
+    text, origin = values["web.listen-address"]
     try:
-        connection.request("GET", "/-/healthy")
-        status = connection.getresponse().status
-    except (OSError, HTTPException) as error:
-        return f"{host} port {port}: {error}"
-    finally:
-        connection.close()
-    return "" if status == 200 else f"{host} port {port}: status {status}"  # noqa: PLR2004
+        host, port = setting_values.address(text)
+    except ValueError:
+        return f"web.listen-address: {text!r} (from {origin}): expected HOST:PORT"
+    host = _BESIDE.get(host, host)
+    why = ""
+    for kind in (HTTPConnection, _SECURE) if values["web.config.file"].text else (HTTPConnection,):
+        try:
+            connection = kind(host, port, timeout=TIMEOUT)
+            connection.request("GET", "/-/healthy")
+            status = connection.getresponse().status
+        except (OSError, HTTPException) as error:
+            why = f"{host} port {port}: {error}"
+            if isinstance(error, TimeoutError):
+                break
+        else:
+            connection.close()
+            return "" if status == 200 else f"{host} port {port}: status {status}"  # noqa: PLR2004
+    return why
 
 
-def _secure(web_config: str) -> bool:
-    """Whether the private listener speaks TLS."""
-    if not web_config:
-        return False
-    content = yaml.safe_load(Path(web_config).read_text())
-    return isinstance(content, dict) and bool(content.get("tls_server_config"))
+# Tried where plain HTTP gets no answer: the web configuration may have changed since it was read, and what is in force
+# then stays. Whose certificate it is doesn't matter to whether it is alive, and the name in it is not this one.
+_SECURE: Final = partial(HTTPSConnection, context=ssl._create_unverified_context())  # noqa: S323, SLF001
 
 
 if __name__ == "__main__":

@@ -113,7 +113,7 @@ def test_a_folder_in_the_way_is_told_before_anything_is_written(tmp_path: Path) 
 
 def test_on_a_full_disk_no_file_is_half_written(tmp_path: Path, expected: dict[str, bytes]) -> None:
     """It ends with a line that names the file; what is there is whole, and the next run writes the rest."""
-    command = [server("prlimit"), "--fsize=10240", sys.executable, "-m", "exporter", "assets", tmp_path]
+    command = [server("prlimit"), "--fsize=10240", sys.executable, "-m", "exporter", "assets", str(tmp_path)]
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     first = next(tmp_path / path for path in assets() if len(expected[str(path)]) > 10_240)
     assert (done.returncode, done.stderr) == (1, f"smtpeter-exporter: {first}: not written: File too large\n")

@@ -554,6 +554,11 @@ def test_health_check_speaks_tls_where_the_listener_does(tmp_path: Path) -> None
         settings = {f"{PREFIX}WEB_LISTEN_ADDRESS": running.private, f"{PREFIX}WEB_CONFIG_FILE": str(web)}
         assert trouble(settings) == ""
         assert trouble({f"{PREFIX}WEB_LISTEN_ADDRESS": running.private}) != ""
+        # What is no longer good is passed over by the exporter, and so by this.
+        web.write_text("tls_server_config: !!int ''\n")
+        assert trouble(settings) == ""
+        web.unlink()
+        assert trouble(settings) == ""
     web.write_text(users)
     with exporter(tmp_path, "--web.config.file", str(web)) as running:
         assert trouble(settings | {f"{PREFIX}WEB_LISTEN_ADDRESS": running.private}) == ""
@@ -565,9 +570,13 @@ def test_health_check_of_something_else_fails(tmp_path: Path) -> None:
         assert trouble({f"{PREFIX}WEB_LISTEN_ADDRESS": running.public}) == (
             f"127.0.0.1 port {running.public.rpartition(':')[2]}: status 404"
         )
-    assert trouble({f"{PREFIX}WEB_LISTEN_ADDRESS": "nonsense"}) == "web.listen-address: expected HOST:PORT"
-    assert trouble({f"{PREFIX}WEB_CONFIG_FILE": str(tmp_path / "none")}) == (
-        f"[Errno 2] No such file or directory: '{tmp_path}/none'"
+    for text in ("nonsense", f"{'x' * 64}:1"):
+        assert trouble({f"{PREFIX}WEB_LISTEN_ADDRESS": text}) == (
+            f"web.listen-address: '{text}' (from {PREFIX}WEB_LISTEN_ADDRESS): expected HOST:PORT"
+        )
+    assert trouble({f"{PREFIX}WEB_LISTEN_ADDRESS": "a b:1"}).startswith("a b port 1: ")
+    assert trouble({f"{PREFIX}CONFIG_FILE": str(tmp_path / "none")}) == (
+        f"config.file: '{tmp_path}/none': No such file or directory: expected a readable TOML file"
     )
     assert trouble({f"{PREFIX}LOG_LEVLE": "info"}) == (
         f"environment variable {PREFIX}LOG_LEVLE: no such setting; did you mean {PREFIX}LOG_LEVEL?"
