@@ -58,7 +58,7 @@ class Ready:
             resp.text = "ready\n"
         else:
             resp.status = falcon.HTTP_503
-            resp.text = f"not ready: {trouble}\n"
+            resp.data = _bytes(f"not ready: {trouble}\n")
 
 
 class Page:
@@ -70,7 +70,7 @@ class Page:
     def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
         """Answer with HTML that loads nothing and runs nothing."""
         resp.content_type = falcon.MEDIA_HTML
-        resp.text = page(self._facts())
+        resp.data = _bytes(page(self._facts()))
         resp.set_headers(
             {
                 "Cache-Control": "no-store",
@@ -79,3 +79,8 @@ class Page:
                 "X-Content-Type-Options": "nosniff",
             }
         )
+
+
+def _bytes(text: str) -> bytes:
+    """In UTF-8, which has nothing for the odd bytes that the name of a file may have."""
+    return text.encode(errors="backslashreplace")

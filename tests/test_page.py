@@ -424,6 +424,22 @@ def test_a_ledger_in_trouble(tmp_path: Path) -> None:
         until(lambda: read(running).items["Ledger"][0] == "well")
 
 
+def test_names_that_are_no_text(tmp_path: Path) -> None:
+    """Bytes in names of folders that are not UTF-8 are shown as such, here and by ``/-/ready``."""
+    folder = tmp_path / os.fsdecode(b"odd-\xff")
+    folder.mkdir()
+    (folder / "smtpeter-x.txt").symlink_to("/etc/passwd")
+    with exporter(folder, "--webhook.verification-dir", str(folder)) as running:
+        with ledger_moved(running):
+            until(lambda: running.get("/-/ready").status == 503)
+            assert f"{tmp_path}/odd-\\udcff/ledger.db" in running.get("/-/ready").text
+            reading = read(running)
+        shown = f"a link out of the folder {tmp_path}/odd-\\udcff."
+        assert reading.items["Verification file"][1].endswith(shown)
+        assert f"{tmp_path}/odd-\\udcff/ledger.db" in reading.items["Ledger"][1]
+        until(lambda: running.get("/-/ready").status == 200)
+
+
 def test_a_ledger_that_hangs(tmp_path: Path) -> None:
     """With a frozen PostgreSQL, and scrapes that wait for it, the page is there at once; it speaks of this replica."""
     with postgres() as database, exporter(tmp_path, "--storage.url", database.url()) as running:
