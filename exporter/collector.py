@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final, NamedTuple
 
@@ -43,7 +44,7 @@ def closed_series(providers: Iterable[str], tags: Iterable[str]) -> list[Series]
 
 
 class Seen(NamedTuple):
-    """What a look at the ledger saw: totals, bytes on disk, and when it was (0: never)."""
+    """What a look at the ledger saw: totals, bytes on disk, and when it was by the clock of this machine (0: never)."""
 
     totals: list[Total]
     size: int
@@ -103,7 +104,7 @@ class LedgerCollector(Collector):
         # One at a time, or a slow scrape could leave totals behind that are older than what another one has shown.
         with self._reading:
             try:
-                self._seen = Seen(self._ledger.totals(), self._ledger.size(), self._ledger.clock())
+                self._seen = Seen(self._ledger.totals(), self._ledger.size(), time.time())
                 self._readable = True
             except LedgerError as error:
                 if self._readable:

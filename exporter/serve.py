@@ -81,7 +81,7 @@ class Exporter:
                 closed_series(providers.names, settings.tags_count),
                 label_sets=count_sets,
                 trouble=lambda: self._committer.trouble,
-                last=Seen(totals, self._ledger.size(), self._ledger.clock()),
+                last=Seen(totals, self._ledger.size(), time.time()),
             )
             telemetry.registry.register(collector)
             classifier = Classifier(label_sets, providers, settings.tags_count)
@@ -216,6 +216,7 @@ def _tell(manager: str, state: str) -> None:
         return
     address = f"\0{manager[1:]}" if manager.startswith("@") else manager  # @ for a name that is in no file system
     with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as its:
+        its.settimeout(1)  # one that does not read what it is told must not hold up the rest
         its.sendto(state.encode(), address)
 
 

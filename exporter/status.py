@@ -130,8 +130,9 @@ def verdict(facts: Facts) -> tuple[State, str]:
     left = [line for line in setting_up if line.state != State.DONE]
     if not left:
         return State.DONE, "It works: SMTPeter's calls come in, failures are counted, and Prometheus reads the counts."
-    done = f"{len(setting_up) - len(left)} of {len(setting_up)} steps are done."
-    return left[0].state, f"{done} Next: {left[0].title}."
+    done = len(setting_up) - len(left)
+    said = f"{done} of {len(setting_up)} steps {'is' if done == 1 else 'are'} done. Next: {left[0].title}."
+    return left[0].state, said
 
 
 def _public_url(facts: Facts) -> Line:

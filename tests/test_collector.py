@@ -4,6 +4,7 @@ import itertools
 import json
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -187,6 +188,14 @@ def test_shows_closed_series_when_the_ledger_never_could_be_read() -> None:
     rows = Rows([Total(SERIES, 5, held=False, raised_at=7.5)])
     rows.unreadable = True
     assert shown(collector(rows)) == dict.fromkeys(CLOSED, 0)
+
+
+def test_a_look_is_timed_by_the_clock_of_this_machine() -> None:
+    """Of a shared ledger the clock is another machine's; how long ago the look was, is reckoned by this one's."""
+    rows = Rows([])
+    assert abs(rows.clock() - time.time()) > 60
+    begin = time.time()
+    assert begin <= collector(rows).look().at <= time.time()
 
 
 # Several scrapes at once.

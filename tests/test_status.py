@@ -396,7 +396,7 @@ DONE: Final = {
     ("given", "state", "words"),
     [
         (facts(), State.NOT_YET, "0 of 5 steps are done. Next: Public URL."),
-        (facts(ledger=USED), State.UNKNOWN, "1 of 5 steps are done. Next: Public URL."),
+        (facts(ledger=USED), State.UNKNOWN, "1 of 5 steps is done. Next: Public URL."),
         (facts(last={"signed": NOW}), State.NOT_YET, "3 of 5 steps are done. Next: Failures."),
         (
             facts(**DONE),

@@ -8,6 +8,7 @@ import ssl
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from http.client import HTTPSConnection
 from pathlib import Path
 from typing import Final
@@ -83,6 +84,28 @@ def test_systemd_is_told(tmp_path: Path) -> None:
                 told.append(manager.recv(100))
                 assert process.communicate()[1].splitlines()[-1].endswith(b"msg=stopped")
             assert (told, process.returncode) == ([b"READY=1", b"STOPPING=1"], 0)
+
+
+def test_a_manager_that_does_not_listen_holds_up_nothing(tmp_path: Path) -> None:
+    """With a socket that is full, or is not there, the exporter serves, and ends when it is told to."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "full"))
+        manager.settimeout(0)
+        with suppress(BlockingIOError):
+            while True:
+                manager.sendto(b"something", str(tmp_path / "full"))
+        for name in ("full", "none"):
+            variable = {"NOTIFY_SOCKET": str(tmp_path / name)}
+            with subprocess.Popen(
+                command(tmp_path), env=environment() | variable, stderr=subprocess.PIPE, start_new_session=True
+            ) as process:
+                assert process.stderr
+                assert any(b"msg=ready" in line for line in process.stderr)
+                process.terminate()
+                try:
+                    assert process.wait(PATIENCE) == 0
+                finally:
+                    process.kill()
 
 
 @pytest.mark.parametrize("public", ["waitress", "granian"])
