@@ -186,13 +186,13 @@ def _signed(facts: Facts) -> Line:
         )
     at = facts.at("signed")
     refused = sum(count for reason, count in facts.refusals.items() if reason in SIGNED)
+    were = f"{refused:,} {'was' if refused == 1 else 'were'} refused"
     if refused and facts.now - at >= 3_600:  # noqa: PLR2004 -- the hour of which refusals are known
-        text = (
-            f"In the last hour no signed call was accepted, and {refused:,} {'was' if refused == 1 else 'were'} refused"
-        )
+        text = f"In the last hour no signed call was accepted, and {were}"
         return Line(State.TROUBLE, text, todo="See the reasons below.", docs="runbooks/SMTPeterSignatureRefusals.md")
     if at:
-        return Line(State.DONE, "SMTPeter's last call was accepted", at)
+        meanwhile = f"{were} in the last hour. " if refused else ""
+        return Line(State.DONE, f"{meanwhile}The last one that was accepted came", at)
     return Line(
         facts.none_yet,
         "None was accepted since the start",

@@ -203,7 +203,7 @@ CASES: Final[dict[str, dict[str, tuple[Facts, Line]]]] = {
         ),
         "one": (
             facts(last={"signed": NOW - 30 * 86_400}),
-            Line(State.DONE, "SMTPeter's last call was accepted", NOW - 30 * 86_400),
+            Line(State.DONE, "The last one that was accepted came", NOW - 30 * 86_400),
         ),
         "one refused": (
             facts(refusals={"date": 1, "unsigned": 3}),
@@ -225,7 +225,7 @@ CASES: Final[dict[str, dict[str, tuple[Facts, Line]]]] = {
         ),
         "refused, but others accepted": (
             facts(last={"signed": NOW - 3_599}, refusals={"url": 1_234}),
-            Line(State.DONE, "SMTPeter's last call was accepted", NOW - 3_599),
+            Line(State.DONE, "1,234 were refused in the last hour. The last one that was accepted came", NOW - 3_599),
         ),
     },
     "Failures": {
