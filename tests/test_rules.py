@@ -40,7 +40,7 @@ def test_rules_pass_promtools_lint(promtool: str) -> None:
 
 
 def with_its_rules(case: Path, folder: Path) -> Path:
-    """A copy of the case with those rules only that it names, and what these are made of: promtool evaluates them all."""
+    """A copy of the case with only the rules that it names, and what these are made of: promtool evaluates them all."""
     files = {name: yaml.safe_load((PROMETHEUS / name).read_text()) for name in ("rules.yaml", "alerts.yaml")}
     left = [rule for file in files.values() for group in file["groups"] for rule in group["rules"]]
     text = case.read_text()
@@ -59,7 +59,7 @@ def with_its_rules(case: Path, folder: Path) -> Path:
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.stem)
 def test_rules_do_what_the_cases_say(case: Path, promtool: str, tmp_path: Path) -> None:
     """Promtool's unit tests of the rules pass."""
-    command = [promtool, "test", "rules", with_its_rules(case, tmp_path)]
+    command = [promtool, "test", "rules", str(with_its_rules(case, tmp_path))]
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
 
