@@ -81,7 +81,7 @@ lock: .venv/dev ## Lock the newest versions of all dependencies, with hashes.
 	$(BIN)/pip install --quiet uv
 	$(LOCK) --group build -o requirements/run.txt
 	$(LOCK) --extra granian --extra postgres -c requirements/run.txt -o requirements/image.txt
-	$(LOCK) --group build --extra dev -c requirements/image.txt -o requirements/dev.txt
+	$(LOCK) --group build --extra granian --extra postgres --extra dev -c requirements/image.txt -o requirements/dev.txt
 # With extras, or pip 23 looks for a newer version of what is asked for with one, for which there is no hash.
 LOCK := UV_CUSTOM_COMPILE_COMMAND='make lock' $(BIN)/uv pip compile --quiet --upgrade pyproject.toml --universal \
   --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-strip-extras

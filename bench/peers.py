@@ -11,9 +11,9 @@ import falcon
 import waitress
 from prometheus_client import CollectorRegistry, Counter, generate_latest
 
-from exporter.collector import FAMILIES
 from exporter.failure import Classifier
 from exporter.labels import LabelSets
+from exporter.ledger import FAMILIES
 from exporter.providers import Providers
 from exporter.report import parse
 from exporter.serve import PUBLIC_CONNECTIONS, PUBLIC_THREADS

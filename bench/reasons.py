@@ -16,9 +16,9 @@ from exporter.labels import LabelSets
 from exporter.providers import Providers
 from exporter.reason import reason_of
 from exporter.report import MAX_BODY, Report, parse
+from tests.running import FORM
 
 ROUNDS = int(os.environ.get("ROUNDS", "15"))
-FORM = "application/x-www-form-urlencoded"
 HOSTILE = {
     "one letter": "a" * MAX_BODY,
     "blanks": " " * MAX_BODY,

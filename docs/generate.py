@@ -13,8 +13,8 @@ import yaml
 from exporter import errors, private
 from exporter import settings as all_settings
 from exporter.cli import cli
-from exporter.collector import FAMILIES, LedgerCollector
-from exporter.ledger import Ledger
+from exporter.collector import LedgerCollector
+from exporter.ledger import FAMILIES, Ledger
 from exporter.sqlite import SqliteLedger
 from exporter.telemetry import Telemetry
 

@@ -10,25 +10,11 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from exporter.errors import LedgerError
-from exporter.labels import OTHER, Labels
-from exporter.ledger import Ledger, Series, Total
+from exporter.labels import OTHER
+from exporter.ledger import FAMILIES, Ledger, Series, Total
 from exporter.reason import REASONS
 
 log = logging.getLogger(__name__)
-
-FAMILIES: Final = {
-    "failures": ("Failed deliveries that SMTPeter reported, each counted once.", Labels._fields),
-    "failures_by_reason": ("The same failures by reason: what went wrong, in a word.", ("reason",)),
-    "failures_by_provider": (
-        "The same failures by mailbox provider of the recipient, and class of the SMTP reply code.",
-        ("provider", "code_class"),
-    ),
-    "failures_by_tag": (
-        "The same failures by tag of the mail, of those that tags.count names; with two of them, in both.",
-        ("tag",),
-    ),
-}
-"""The families of series in the ledger: name (``smtpeter_NAME_total`` when exposed), help, names of labels."""
 
 USUAL_CLASSES: Final = ("4xx", "5xx", "none")
 """The code classes that each provider has a series for from the start; others are rare, and born like any series."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from exporter.errors import SettingError
-from exporter.settings import ENVIRONMENT_PREFIX, SETTINGS, Setting, Settings
+from exporter.settings import BY_NAME, ENVIRONMENT_PREFIX, SETTINGS, Setting, Settings
 from exporter.storage import check_engine
 
 # What Kubernetes puts into every pod beside a Service that is called smtpeter-exporter, or smtpeter-exporter-metrics.
@@ -93,9 +93,8 @@ def _importable(module: str) -> bool:
 
 def own_providers(file: Path | None) -> tuple[tuple[str, str], ...]:
     """Domains and names of the providers that the file adds. Raises SettingError."""
-    setting = next(setting for setting in SETTINGS if setting.name == "providers")
     text = _file(file).get("providers", "") if file else ""
-    providers: tuple[tuple[str, str], ...] = _value(setting, Value(text, str(file)))
+    providers: tuple[tuple[str, str], ...] = _value(BY_NAME["providers"], Value(text, str(file)))
     return providers
 
 
@@ -131,23 +130,24 @@ def _file(file: Path) -> dict[str, str]:
         raise SettingError(f"config.file: '{file}': {error.strerror}: expected a readable TOML file") from error
     except (ValueError, RecursionError) as error:
         raise SettingError(f"config.file: '{file}': {error}: expected TOML") from error
-    many = {setting.name: setting.many for setting in SETTINGS}
     found = {}
     if isinstance(own := content.get("providers"), dict):
         content["providers"] = [f"{name}={domain}" for name, domains in own.items() for domain in _listed(domains)]
     for name, value in _flat(content):
-        if name not in many:
-            raise SettingError(f"config.file: '{file}': {name}: no such setting{_nearest(name, many)}")
+        if name not in BY_NAME:
+            raise SettingError(f"config.file: '{file}': {name}: no such setting{_nearest(name, BY_NAME)}")
         if name in found:  # TOML sees no repetition in log.level and "log.level"
             raise SettingError(f"config.file: '{file}': {name}: given twice")
-        if many[name] and isinstance(value, list) and all(isinstance(one, str) for one in value):
+        setting = BY_NAME[name]
+        if setting.many and isinstance(value, list) and all(isinstance(one, str) for one in value):
             found[name] = ",".join(value)
         elif isinstance(value, str):
             found[name] = value
         else:
-            expected = "a list of texts" if many[name] else "text"
-            shown = next(setting.shown for setting in SETTINGS if setting.name == name)(repr(value))
-            raise SettingError(f"config.file: '{file}': {name}: {shown}: expected {expected} in quotes")
+            expected = "a list of texts" if setting.many else "text"
+            raise SettingError(
+                f"config.file: '{file}': {name}: {setting.shown(repr(value))}: expected {expected} in quotes"
+            )
     return found
 
 

@@ -21,7 +21,7 @@ from granian._granian import SocketHolder, WorkerSignal, WSGIWorker
 from granian.http import HTTP1Settings
 
 from exporter.report import MAX_BODY
-from exporter.server import DRAIN, MAX_HEADER, REQUEST_TIME, bind
+from exporter.server import DRAIN, MAX_HEADER, REQUEST_TIME, address_of, bind
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +66,7 @@ class GranianListener:
         self._signal.add_cb(self._ended)
         self._socket = bind(host, port)
         self._loop = asyncio.new_event_loop()  # never run: granian asks for one, and needs it for other interfaces only
-        self.address = f"{f'[{host}]' if ':' in host else host}:{self._socket.getsockname()[1]}"
+        self.address = address_of(host, self._socket)
 
     def start(self) -> None:
         """Start serving; returns at once."""

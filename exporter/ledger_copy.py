@@ -9,14 +9,14 @@ import click
 
 from exporter.errors import LedgerError, SettingError
 from exporter.ledger import COPYING, Ledger, Total
-from exporter.setting_values import PostgresUrl, storage, without_password
+from exporter.setting_values import PostgresUrl
+from exporter.settings import BY_NAME
 from exporter.storage import open_ledger
 
 PAGE: Final = 5_000
 """Identities that are copied and compared at a time."""
 REPORT: Final = 2.0
 """Seconds between two lines of progress."""
-EXPECTED: Final = "sqlite:///relative/path, sqlite:////absolute/path or postgresql://host/database"
 
 
 @click.group("ledger")
@@ -47,10 +47,12 @@ def copy_command(source: str, target: str) -> None:
 
 
 def _place(name: str, text: str) -> Path | PostgresUrl:
+    setting = BY_NAME["storage.url"]
     try:
-        return storage(text)
+        place: Path | PostgresUrl = setting.read(text)
     except ValueError:
-        raise SettingError(f"{name}: {without_password(text)!r}: expected {EXPECTED}") from None
+        raise SettingError(f"{name}: {setting.shown(text)!r}: expected {setting.expected}") from None
+    return place
 
 
 def copy(source: Ledger, target: Ledger, *, say: Callable[[str], None]) -> str:

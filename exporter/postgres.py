@@ -16,11 +16,10 @@ import psycopg
 from psycopg import errors, sql
 
 from exporter.errors import LedgerBusy, LedgerError
-from exporter.ledger import COPYING, KEEP_IDENTITIES, Kept, Record, Total, series_of
+from exporter.ledger import COPYING, DAY, KEEP_IDENTITIES, Kept, Record, Total, series_of
 from exporter.postgres_session import HURRIED, LOCK, Session, explained, migrate
 from exporter.setting_values import PostgresUrl
 
-DAY: Final = 86_400
 SLICE: Final = 2_000
 """How many identities one call of ``prune`` forgets."""
 SLOTS: Final = 8

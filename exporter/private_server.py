@@ -15,7 +15,7 @@ from typing import Any, Final
 from wsgiref.simple_server import ServerHandler, WSGIRequestHandler, WSGIServer
 from wsgiref.types import WSGIApplication
 
-from exporter.server import bind
+from exporter.server import address_of, bind
 from exporter.web_config import WebConfig
 
 log = logging.getLogger(__name__)
@@ -39,7 +39,7 @@ class PrivateListener:
         self._server.set_app(app)
         self._failed = failed
         self._thread = threading.Thread(target=self._run, name=f"listener {host}:{port}", daemon=True)
-        self.address = f"{f'[{host}]' if ':' in host else host}:{self._server.server_port}"
+        self.address = address_of(host, self._server.socket)
         self.scheme = "https" if web_config and web_config.tls else "http"
 
     def start(self) -> None:

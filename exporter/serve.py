@@ -7,12 +7,12 @@ import socket
 import threading
 import time
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Final
 
 from exporter import __version__
-from exporter.activity import Activity
 from exporter.app import private_app, public_app, reason_for
 from exporter.collector import LedgerCollector, Seen, closed_series
 from exporter.committer import GATHER, Committer
@@ -51,67 +51,30 @@ class Exporter:
     """
 
     def __init__(self, settings: Settings, stopping: threading.Event) -> None:
+        self._settings = settings
         self._stopping = stopping
         self.failed = False
         web_config = WebConfig(settings.web_config_file) if settings.web_config_file else None
+        self._telemetry = Telemetry()
+        self._telemetry.signature_mode(settings.signature_mode)
         self._keys: Keys | None = None
-        granian = settings.webhook_server == "granian"
-        telemetry = Telemetry()
-        telemetry.signature_mode(settings.signature_mode)
+        folder = settings.webhook_verification_dir
+        fetched = partial(self._telemetry.activity.saw, "file")
+        self._files = VerificationFiles(folder, fetched) if folder else None
         self._ledger = open_ledger(settings.storage_url, now=time.time())
         try:
-            label_sets = LabelSets()
-
-            def count_sets(totals: list[Total]) -> int:
-                label_sets.learn(Labels(*total.series[1:]) for total in totals if total.series[0] == "failures")
-                return len(label_sets)
-
-            totals = self._ledger.totals()
-            count_sets(totals)
+            label_sets, providers = LabelSets(), Providers(dict(settings.providers))
             self._committer = Committer(
                 self._ledger,
-                telemetry,
+                self._telemetry,
                 hold=settings.metrics_birth_hold,
                 # On granian many come together while the batch before is written: to wait for more makes it slower.
-                gather=0 if granian else GATHER,
+                gather=0 if settings.webhook_server == "granian" else GATHER,
             )
-            providers = Providers(dict(settings.providers))
-            collector = LedgerCollector(
-                self._ledger,
-                closed_series(providers.names, settings.tags_count),
-                label_sets=count_sets,
-                trouble=lambda: self._committer.trouble,
-                last=Seen(totals, self._ledger.size(), time.time()),
-            )
-            telemetry.registry.register(collector)
-            classifier = Classifier(label_sets, providers, settings.tags_count)
-            folder = settings.webhook_verification_dir
-            files = VerificationFiles(folder, lambda: telemetry.activity.saw("file")) if folder else None
-            self.public = (_granian_listener() if granian else Listener)(
-                public_app(
-                    Failures(self._verifier(settings, telemetry), classifier, self._committer, telemetry),
-                    telemetry,
-                    host=settings.public_host,
-                    prefix=settings.public_path,
-                    files=files,
-                ),
-                *settings.webhook_listen_address,
-                threads=PUBLIC_THREADS,
-                connections=PUBLIC_CONNECTIONS,
-                refused=lambda status: telemetry.refused(reason_for(status)),
-                failed=self._fail,
-            )
-            self.private = PrivateListener(
-                private_app(
-                    telemetry,
-                    self._committer,
-                    web_config.admits if web_config else _all,
-                    lambda: self._facts(settings, telemetry.activity, collector, files),
-                ),
-                *settings.web_listen_address,
-                web_config,
-                failed=self._fail,
-            )
+            self._collector = self._collector_of(label_sets, providers)
+            self._telemetry.registry.register(self._collector)
+            self.public = self._public_listener(Classifier(label_sets, providers, settings.tags_count))
+            self.private = self._private_listener(web_config)
         except BaseException:
             self._ledger.close()
             raise
@@ -135,11 +98,50 @@ class Exporter:
             log.error("the ledger did not finish in time; what was not answered 200 may not be in it")
             self.failed = True
 
-    def _verifier(self, settings: Settings, telemetry: Telemetry) -> Verifier | None:
+    def _collector_of(self, label_sets: LabelSets, providers: Providers) -> LedgerCollector:
+        def count_sets(totals: list[Total]) -> int:
+            label_sets.learn(Labels(*total.series[1:]) for total in totals if total.series[0] == "failures")
+            return len(label_sets)
+
+        totals = self._ledger.totals()
+        count_sets(totals)
+        return LedgerCollector(
+            self._ledger,
+            closed_series(providers.names, self._settings.tags_count),
+            label_sets=count_sets,
+            trouble=lambda: self._committer.trouble,
+            last=Seen(totals, self._ledger.size(), time.time()),
+        )
+
+    def _public_listener(self, classifier: Classifier) -> "Listener | GranianListener":
+        settings, telemetry = self._settings, self._telemetry
+        listener = _granian_listener() if settings.webhook_server == "granian" else Listener
+        return listener(
+            public_app(
+                Failures(self._verifier(), classifier, self._committer, telemetry),
+                telemetry,
+                host=settings.public_host,
+                prefix=settings.public_path,
+                files=self._files,
+            ),
+            *settings.webhook_listen_address,
+            threads=PUBLIC_THREADS,
+            connections=PUBLIC_CONNECTIONS,
+            refused=lambda status: telemetry.refused(reason_for(status)),
+            failed=self._fail,
+        )
+
+    def _private_listener(self, web_config: WebConfig | None) -> PrivateListener:
+        admits = web_config.admits if web_config else _all
+        app = private_app(self._telemetry, self._committer, admits, self._facts)
+        return PrivateListener(app, *self._settings.web_listen_address, web_config, failed=self._fail)
+
+    def _verifier(self) -> Verifier | None:
+        settings = self._settings
         if settings.signature_mode == "off":
             return None
-        self._keys = Keys(resolver(settings.signature_nameserver), noted=telemetry.looked_up)
-        telemetry.watch_keys(self._keys.ages)
+        self._keys = Keys(resolver(settings.signature_nameserver), noted=self._telemetry.looked_up)
+        self._telemetry.watch_keys(self._keys.ages)
         policy = Policy(
             accounts=frozenset(settings.signature_account),
             key_domain=settings.signature_key_domain,
@@ -148,10 +150,9 @@ class Exporter:
         )
         return Verifier(policy, self._keys, time.time)
 
-    def _facts(
-        self, settings: Settings, activity: Activity, collector: LedgerCollector, files: VerificationFiles | None
-    ) -> Facts:
+    def _facts(self) -> Facts:
         """What is known at the moment, without a look at the ledger: the page must come up when that hangs."""
+        settings, activity = self._settings, self._telemetry.activity
         shared = not isinstance(settings.storage_url, Path)
         return Facts(
             now=time.time(),
@@ -161,12 +162,12 @@ class Exporter:
             docs_url=settings.web_docs_url,
             public_url=settings.webhook_public_url.rstrip("/"),
             signature_required=settings.signature_mode == "required",
-            files=files.look() if files else None,
+            files=self._files.look() if self._files else None,
             last=activity.last(),
             refusals=activity.refusals(),
             engine="PostgreSQL" if shared else "SQLite",
             shared=shared,
-            ledger=collector.seen,
+            ledger=self._collector.seen,
             trouble=self._committer.trouble,
             birth_hold=settings.metrics_birth_hold,
             keys=self._keys.ages() if self._keys else (),

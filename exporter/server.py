@@ -24,6 +24,7 @@ from waitress.task import ErrorTask
 
 from exporter.errors import ListenError
 from exporter.report import MAX_BODY
+from exporter.setting_values import Address
 
 log = logging.getLogger(__name__)
 
@@ -33,8 +34,6 @@ DRAIN: Final = 3.0
 """Seconds that requests in flight have to be finished in after the order to stop."""
 REQUEST_TIME: Final = 30.0
 """Seconds within which a connection must bring a whole request, its first or its next; bytes that drip don't help."""
-
-
 MAX_AHEAD: Final = 8
 """Requests that a connection may bring before the answer to its first; clients and proxies that are well send one."""
 
@@ -82,7 +81,7 @@ class Listener:
         self._failed = failed
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"listener {host}:{port}", daemon=True)
-        self.address = f"{f'[{host}]' if ':' in host else host}:{self._server.socket.getsockname()[1]}"
+        self.address = address_of(host, self._server.socket)
 
     def start(self) -> None:
         """Start serving."""
@@ -183,6 +182,11 @@ def bind(host: str, port: int) -> socket.socket:
     except OSError as error:
         raise ListenError(f"can't listen on {host}:{port}: {error.strerror or error}") from error
     return bound
+
+
+def address_of(host: str, bound: socket.socket) -> str:
+    """Where a socket listens, as in a URL: the host it was bound to, and the port that it got."""
+    return str(Address(host, bound.getsockname()[1]))
 
 
 def _never_block(trigger: Any) -> None:  # noqa: ANN401 -- waitress has no types

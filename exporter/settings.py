@@ -200,3 +200,6 @@ SETTINGS: Final = (
     ),
     Setting("log.format", "logfmt", "logfmt or json", "Form of the log lines.", read_as.one_of("logfmt", "json")),
 )
+
+BY_NAME: Final = {setting.name: setting for setting in SETTINGS}
+"""The rows of the table by the names of the settings."""

@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Final
 
 from exporter.errors import LedgerError
-from exporter.ledger import COPYING, KEEP_IDENTITIES, Kept, Record, Total, series_of
+from exporter.ledger import COPYING, DAY, KEEP_IDENTITIES, Kept, Record, Total, series_of
 from exporter.sqlite_file import SqliteFile
 
-DAY: Final = 86_400
 SLICE: Final = 2_000
 """How many identities one call of ``prune`` looks at: about a millisecond of work."""
 # One statement for a batch, because each statement gives up and retakes the interpreter's lock, which under load costs

@@ -3,9 +3,8 @@
 import re
 from pathlib import Path
 
-from exporter.collector import FAMILIES
 from exporter.errors import LedgerError, SettingError
-from exporter.ledger import COPYING, Ledger, Series
+from exporter.ledger import COPYING, FAMILIES, Ledger, Series
 from exporter.setting_values import PostgresUrl
 from exporter.sqlite import SqliteLedger
 

@@ -20,10 +20,11 @@ PAGES: Final = {
 
 
 class Block(NamedTuple):
-    """A block of code; an indented one has no language."""
+    """A block of code, and the heading of the second level that it stands below; an indented one has no language."""
 
     page: str
     line: int
+    heading: str
     language: str
     text: str
 
@@ -41,14 +42,17 @@ def _inline(page: str) -> Iterator[Token]:
     return (child for token in _tokens(page) for child in token.children or ())
 
 
-def blocks(page: str, *languages: str) -> list[Block]:
-    """The blocks of a page in its order: all, or those in the languages."""
-    found = [
-        Block(page, (token.map or [0])[0] + 1, token.info, token.content)
-        for token in _tokens(page)
-        if token.type in {"fence", "code_block"}
+def blocks(page: str, *languages: str, below: str | None = None) -> list[Block]:
+    """The blocks of a page in its order: all, or those in the languages, or below a heading of the second level."""
+    found, heading = [], ""
+    for token, after in pairwise([*_tokens(page), Token("end", "", 0)]):
+        if token.type == "heading_open" and token.tag == "h2":
+            heading = after.content
+        elif token.type in {"fence", "code_block"}:
+            found.append(Block(page, (token.map or [0])[0] + 1, heading, token.info, token.content))
+    return [
+        block for block in found if (not languages or block.language in languages) and below in {None, block.heading}
     ]
-    return [block for block in found if not languages or block.language in languages]
 
 
 def quoted(page: str) -> list[str]:

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -43,7 +44,8 @@ class Reader:
     """Types commands in ``folder``, which is made to look like a clone that was set up.
 
     What listens on loopback does so on other ports than the pages say, so that tests disturb neither each other nor
-    what else runs; what is typed and what is read is translated. A minute of waiting for a new series is a second.
+    what else runs; what is typed and what is read is translated. A minute of waiting for a new series is three seconds,
+    and Prometheus, where it is told to look every five seconds, looks each second.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -105,6 +107,7 @@ class Reader:
             while not fits(shown, seen[1]):
                 assert ASKS.match(command), f"{block}: {command}: printed\n{seen[1]}"
                 assert time.monotonic() < deadline, f"{block}: {command}: at last printed\n{seen[1]}"
+                threading.Event().wait(0.2)
                 seen = self.type(command)
 
     def stop(self, takes: frozenset[str] | None = None) -> None:
@@ -139,6 +142,7 @@ class Reader:
         return self._read(output.read_bytes())
 
     def _typed(self, text: str) -> str:
+        text = text.replace("_interval: 5s\n", "_interval: 1s\n")
         return _PORT.sub(lambda port: str(int(port[0]) + self._offset), text)
 
     def _read(self, printed: bytes) -> str:

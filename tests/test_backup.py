@@ -12,16 +12,21 @@ from typing import Final
 
 import pytest
 
-from tests.pages import blocks, section
+from tests.documentation import blocks
 from tests.postgres import postgres, program
 from tests.running import Exporter, exporter, failure, server, until
 
-PAGE: Final = "how-to/backup.md"
+PAGE: Final = "docs/how-to/backup.md"
 SERIES: Final = "rcptto/5xx/5.1.1"
 LEDGER: Final = "smtpeter-exporter.db"
 TOOLS: Final = ("sqlite3", "python")
 DAILY: Final = 2
 """Which block of the page is the script of each day, after those of the tools."""
+
+
+def scripts(heading: str) -> list[str]:
+    """The blocks of commands that the page has below a heading."""
+    return [block.text for block in blocks(PAGE, "sh", below=heading)]
 
 
 class Places:
@@ -102,7 +107,7 @@ def post_all(running: Exporter, numbers: set[int]) -> None:
 @pytest.mark.parametrize("tool", TOOLS)
 def test_backup_of_a_ledger_in_use_is_whole(places: Places, tool: str) -> None:
     """Each failure answered before it began is in it, with hash and sums; sent again, each counts once."""
-    script = blocks(section(PAGE, "Back up a SQLite ledger"), "sh")[TOOLS.index(tool)]
+    script = scripts("Back up a SQLite ledger")[TOOLS.index(tool)]
     with counting(places.state) as running:
         with Load(running) as answered:
             before = set(answered)
@@ -129,7 +134,7 @@ def test_a_copy_of_the_file_alone_is_no_backup(places: Places) -> None:
 
 def test_daily_backup(places: Places) -> None:
     """The script of the page makes one with the date in its name, and removes those older than two weeks."""
-    script = blocks(section(PAGE, "Back up a SQLite ledger"), "sh")[DAILY]
+    script = scripts("Back up a SQLite ledger")[DAILY]
     assert script.startswith("#!/bin/sh\n")
     with counting(places.state) as running:
         post_all(running, {1})
@@ -146,9 +151,7 @@ def test_daily_backup(places: Places) -> None:
 
 def test_restored_ledger_counts_on_from_zero(places: Places) -> None:
     """Restored as the page says, the series are there at 0, what was counted is known, and what is new counts."""
-    backup, restore = (
-        blocks(section(PAGE, heading), "sh")[0] for heading in ("Back up a SQLite ledger", "Restore a SQLite ledger")
-    )
+    backup, restore = (scripts(heading)[0] for heading in ("Back up a SQLite ledger", "Restore a SQLite ledger"))
     with counting(places.state) as running:
         post_all(running, {1, 2, 3})
         places.run(backup)
@@ -161,13 +164,13 @@ def test_restored_ledger_counts_on_from_zero(places: Places) -> None:
         assert running.failures() == {SERIES: 1}
         reasons = {key: value for key, value in running.samples().items() if "_by_reason_" in key and value}
         assert reasons == {'smtpeter_failures_by_reason_total{reason="recipient_unknown"}': 1}
-    [totals] = blocks(section(PAGE, "Why totals begin at 0"), "sh")
+    [totals] = scripts("Why totals begin at 0")
     assert '["failures", "rcptto", "5xx", "5.1.1"]|3\n' in places.run(totals)
 
 
 def test_backup_of_postgresql(places: Places) -> None:
     """A PostgreSQL ledger, dumped while in use, has all that was answered, and restored counts on from 0."""
-    dump, restore = blocks(section(PAGE, "A PostgreSQL ledger"), "sh")
+    dump, restore = scripts("A PostgreSQL ledger")
     with postgres() as database:
         url = database.url()
 

@@ -16,9 +16,9 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
-from exporter.collector import FAMILIES, USUAL_CLASSES, LedgerCollector, closed_series
+from exporter.collector import USUAL_CLASSES, LedgerCollector, closed_series
 from exporter.errors import LedgerError
-from exporter.ledger import Ledger, Record, Series, Total
+from exporter.ledger import FAMILIES, Ledger, Record, Series, Total
 from exporter.reason import REASONS
 from exporter.sqlite import SqliteLedger
 from tests.fakes import FakeLedger

@@ -2,7 +2,6 @@
 
 import logging
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
@@ -18,6 +17,7 @@ from exporter.ledger import Ledger
 from exporter.sqlite import SqliteLedger
 from exporter.telemetry import Telemetry
 from tests.fakes import PATIENCE, Chore, FakeLedger
+from tests.running import until
 from tests.test_ledger import BOUNCE, NOW, failure, failures
 
 BROKEN: Final = "the ledger can't be written; failures are answered 503 until it can"
@@ -67,14 +67,6 @@ def threads() -> Iterator[ThreadPoolExecutor]:
 def chores(ledger: FakeLedger) -> list[Chore]:
     """The chores of one round, as soon as they have been done."""
     return [ledger.chores.get(timeout=PATIENCE) for _ in range(3)]
-
-
-def until(happened: Callable[[], bool]) -> None:
-    """Wait for what is about to happen."""
-    deadline = time.monotonic() + PATIENCE
-    while not happened():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.001)
 
 
 def hold_up(

@@ -22,9 +22,9 @@ import yaml
 from exporter.assets import assets
 from exporter.probe import trouble
 from tests.confinement import confined
+from tests.documentation import ROOT, blocks
 from tests.running import Client, brought, environment, exporter, failure, free_port, server, until
 
-ROOT: Final = Path(__file__).parent.parent
 DOCKER: Final = ROOT / "deploy/docker"
 PREFIX: Final = "SMTPETER_EXPORTER_"
 PUBLISHED: Final = {
@@ -351,9 +351,8 @@ def test_the_sets_exclude_each_other(filled: Path, projects: Mapping[str, Any]) 
 
 def test_own_settings_go_beside_the_project(filled: Path, live: Any, tmp_path: Path) -> None:
     """The compose.override.yaml that the guide shows puts one's own in place of the project's, and adds settings."""
-    guide = (ROOT / "docs/how-to/docker.md").read_text()
-    (snippet,) = re.findall(r"^```yaml\n(.*?)^```$", guide, re.MULTILINE | re.DOTALL)
-    (tmp_path / "compose.override.yaml").write_text(snippet)
+    (snippet,) = blocks("docs/how-to/docker.md", "yaml")
+    (tmp_path / "compose.override.yaml").write_text(snippet.text)
     services = json.loads(compose(filled, "-f", str(tmp_path / "compose.override.yaml")).stdout)["services"]
     mounted = {name: {v["target"]: v["source"] for v in service["volumes"]} for name, service in services.items()}
     before = {name: {v["target"]: v["source"] for v in service["volumes"]} for name, service in live.items()}

@@ -39,10 +39,28 @@ def test_rules_pass_promtools_lint(promtool: str) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def with_its_rules(case: Path, folder: Path) -> Path:
+    """A copy of the case with only the rules that it names, and what these are made of: promtool evaluates them all."""
+    files = {name: yaml.safe_load((PROMETHEUS / name).read_text()) for name in ("rules.yaml", "alerts.yaml")}
+    left = [rule for file in files.values() for group in file["groups"] for rule in group["rules"]]
+    text = case.read_text()
+    while named := [rule for rule in left if (rule.get("alert") or rule["record"]) in text]:
+        text += yaml.safe_dump(named)
+        left = [rule for rule in left if rule not in named]
+    for name, file in files.items():
+        for group in file["groups"]:
+            group["rules"] = [rule for rule in group["rules"] if rule not in left]
+        (folder / name).write_text(yaml.safe_dump(file))
+    copy = folder / case.name
+    copy.write_text(case.read_text().replace("../../deploy/prometheus/", ""))
+    return copy
+
+
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.stem)
-def test_rules_do_what_the_cases_say(case: Path, promtool: str) -> None:
+def test_rules_do_what_the_cases_say(case: Path, promtool: str, tmp_path: Path) -> None:
     """Promtool's unit tests of the rules pass."""
-    done = subprocess.run([promtool, "test", "rules", case], check=False, capture_output=True, text=True)
+    command = [promtool, "test", "rules", str(with_its_rules(case, tmp_path))]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
 
 

@@ -14,15 +14,14 @@ import yaml
 
 from exporter.errors import REFUSAL_REASONS
 from tests.alertmanager import EXAMPLE, Alertmanager, example
-from tests.documentation import ROOT
+from tests.documentation import PAGES, ROOT, blocks, quoted
 from tests.names import ALERTS, THRESHOLDS, threshold
 from tests.running import server, until
 
-PAGES: Final = {path.stem: path.read_text() for path in sorted((ROOT / "docs/runbooks").glob("SMTPeter*.md"))}
-TEXTS: Final = PAGES | {
-    "README": (ROOT / "docs/runbooks/README.md").read_text(),
-    "../alerts": (ROOT / "docs/alerts.md").read_text(),
-}
+RUNBOOKS: Final = {Path(page).stem: page for page in PAGES if page.startswith("docs/runbooks/SMTPeter")}
+"""The page of each alert."""
+INDEX: Final = "docs/runbooks/README.md"
+TABLE: Final = "docs/alerts.md"
 SEVERITIES: Final = {
     name: [rule["labels"]["severity"] for rule in ALERTS if rule["alert"] == name]
     for name in dict.fromkeys(rule["alert"] for rule in ALERTS)
@@ -40,50 +39,38 @@ LABELS: Final[Mapping[str, Mapping[str, str]]] = {
 HEADINGS: Final = ["What it means", "First look", "Causes", "What to do", "To silence it"]
 
 
-def blocks(text: str, language: str) -> list[str]:
-    """The code blocks in a language."""
-    found: list[str] = re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
-    return found
-
-
-def quoted(text: str) -> list[str]:
-    """What stands in backticks in the text, code blocks left out."""
-    found: list[str] = re.findall(r"`([^`]+)`", re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL))
-    return [" ".join(word.split()) for word in found]
-
-
-def silences(text: str) -> list[list[str]]:
-    """The arguments of the lines that silence, those after ``amtool silence add``."""
-    commands = [shlex.split(block.replace("\\\n", " ")) for block in blocks(text, "sh")]
+def silences(name: str) -> list[list[str]]:
+    """The arguments of the lines on a page that silence, those after ``amtool silence add``."""
+    commands = [shlex.split(block.text.replace("\\\n", " ")) for block in blocks(RUNBOOKS[name], "sh")]
     return [command[3:] for command in commands if command[:3] == ["amtool", "silence", "add"]]
 
 
 def test_each_alert_has_a_page_and_each_page_an_alert() -> None:
     """docs/runbooks has a page for each alert under its name, and the index lists them with their levels."""
     assert list(SEVERITIES) == list(dict.fromkeys(rule["alert"] for rule in ALERTS))
-    assert set(PAGES) == set(SEVERITIES)
-    rows = re.findall(r"^\| \[(\w+)\]\((\w+)\.md\) \| ([a-z, ]+) \|", TEXTS["README"], re.MULTILINE)
+    assert set(RUNBOOKS) == set(SEVERITIES)
+    rows = re.findall(r"^\| \[(\w+)\]\((\w+)\.md\) \| ([a-z, ]+) \|", PAGES[INDEX], re.MULTILINE)
     assert rows == [(name, name, ", ".join(levels)) for name, levels in SEVERITIES.items()]
 
 
 def test_the_table_of_alerts_is_the_files() -> None:
     """docs/alerts.md lists the alerts in the file's order, with levels and runbook, and the reasons of reputation."""
     rows = re.findall(
-        r"^\| `(\w+)` \| ([a-z, ]+) \| .+ \| \[runbook\]\(runbooks/(\w+)\.md\) \|$", TEXTS["../alerts"], re.MULTILINE
+        r"^\| `(\w+)` \| ([a-z, ]+) \| .+ \| \[runbook\]\(runbooks/(\w+)\.md\) \|$", PAGES[TABLE], re.MULTILINE
     )
     assert rows == [(name, ", ".join(levels), name) for name, levels in SEVERITIES.items()]
-    for text in (TEXTS["../alerts"], PAGES["SMTPeterReputationSpike"]):
-        assert set(THRESHOLDS["reputation"]["reasons"]) <= set(quoted(text))
+    for page in (TABLE, RUNBOOKS["SMTPeterReputationSpike"]):
+        assert set(THRESHOLDS["reputation"]["reasons"]) <= set(quoted(page))
 
 
-@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize("name", RUNBOOKS)
 def test_pages_are_of_one_form(name: str) -> None:
     """A page has its title, the five headings, queries and one silence, says what both levels mean, and is short."""
-    page = PAGES[name]
+    page = PAGES[RUNBOOKS[name]]
     assert page.startswith(f"# {name}\n")
     assert [heading.split(" and ")[0] for heading in re.findall(r"^## (.*)$", page, re.MULTILINE)] == HEADINGS
-    assert blocks(page, "promql")
-    assert len(silences(page)) == 1
+    assert blocks(RUNBOOKS[name], "promql")
+    assert len(silences(name)) == 1
     assert len(page.splitlines()) <= 60
     levels = {level.lower() for level in re.findall(r"\*(Warning|Critical)\*", page)}
     assert levels == (set(SEVERITIES[name]) if len(SEVERITIES[name]) > 1 else set())
@@ -94,7 +81,7 @@ def test_links_of_alerts_lead_somewhere(rule: Mapping[str, Any]) -> None:
     """runbook_url is the alert's page, dashboard_url one of the dashboards, with a value for variables that it has."""
     links, annotations = THRESHOLDS["links"], rule["annotations"]
     assert annotations["runbook_url"] == f"{links['docs']}/runbooks/{rule['alert']}.md"
-    assert rule["alert"] in PAGES
+    assert rule["alert"] in RUNBOOKS
     base, _, query = annotations["dashboard_url"].partition("?")
     dashboards = {board["uid"]: board for board in dashboard_files()}
     assert base.removeprefix(f"{links['grafana']}/d/") in dashboards
@@ -116,8 +103,8 @@ def test_panels_that_are_named_exist() -> None:
         for board in dashboard_files()
     }
     wrong = {}
-    for name, page in PAGES.items():
-        named = re.findall(r"Dashboard\s+\*([^*]+)\*,\s+panel\s+\*([^*]+)\*", page)
+    for name, page in RUNBOOKS.items():
+        named = re.findall(r"Dashboard\s+\*([^*]+)\*,\s+panel\s+\*([^*]+)\*", PAGES[page])
         if not named or not all(" ".join(panel.split()) in panels.get(board, ()) for board, panel in named):
             wrong[name] = named
     assert wrong == {}
@@ -125,15 +112,16 @@ def test_panels_that_are_named_exist() -> None:
 
 def test_a_page_names_the_threshold_to_raise() -> None:
     """Each `table.key` that a page names is a value in thresholds.toml; only one alert has none to raise."""
-    dotted = {
-        name: [word for word in quoted(text) if re.fullmatch(r"[a-z_]+(\.\w+)+", word)] for name, text in TEXTS.items()
-    }
     named = {
-        name: [threshold(word) for word in words if word.partition(".")[0] in THRESHOLDS]
-        for name, words in dotted.items()
+        page: [
+            threshold(word)
+            for word in quoted(page)
+            if re.fullmatch(r"[a-z_]+(\.\w+)+", word) and word.partition(".")[0] in THRESHOLDS
+        ]
+        for page in (TABLE, INDEX, *RUNBOOKS.values())
     }
     assert not any(isinstance(value, dict) for values in named.values() for value in values)
-    assert {name for name in PAGES if not named[name]} == {"SMTPeterLabelOverflow"}
+    assert {name for name, page in RUNBOOKS.items() if not named[page]} == {"SMTPeterLabelOverflow"}
 
 
 def test_reasons_of_refusal_that_are_named_exist() -> None:
@@ -145,8 +133,8 @@ def test_reasons_of_refusal_that_are_named_exist() -> None:
         for pattern in re.findall(r'reason=~"([^"]+)"', rule["expr"])
         for reason in pattern.split("|")
     }
-    cells = re.findall(r"^\| (`.*?) \| ", PAGES["SMTPeterSignatureRefusals"], re.MULTILINE)
-    assert sorted(reason for cell in cells for reason in quoted(cell)) == sorted(watched)
+    cells = re.findall(r"^\| (`.*?) \| ", PAGES[RUNBOOKS["SMTPeterSignatureRefusals"]], re.MULTILINE)
+    assert sorted(reason for cell in cells for reason in re.findall("`(.*?)`", cell)) == sorted(watched)
     assert watched <= set(REFUSAL_REASONS)
 
 
@@ -154,15 +142,15 @@ def test_what_ready_says_is_what_the_code_says() -> None:
     """The table of SMTPeterLedgerNotWritable quotes the ledger's own words."""
     modules = ("sqlite_file.py", "postgres_session.py", "committer.py")
     code = "".join((ROOT / "exporter" / name).read_text() for name in modules)
-    said = re.findall(r"^\| `([^`]+)` \|", PAGES["SMTPeterLedgerNotWritable"], re.MULTILINE)[1:]
+    said = re.findall(r"^\| `([^`]+)` \|", PAGES[RUNBOOKS["SMTPeterLedgerNotWritable"]], re.MULTILINE)[1:]
     assert len(said) > 5
     assert [words for words in said if words not in code] == []
 
 
 def test_a_page_numbers_its_causes_in_order() -> None:
     """A numbered list of causes has no gap: other pages refer to the numbers."""
-    for name, page in PAGES.items():
-        numbers = [int(number) for number in re.findall(r"^(\d+)\. ", page, re.MULTILINE)]
+    for name, page in RUNBOOKS.items():
+        numbers = [int(number) for number in re.findall(r"^(\d+)\. ", PAGES[page], re.MULTILINE)]
         assert all(after == before + 1 for before, after in pairwise([0, *numbers])), name
 
 
@@ -254,10 +242,10 @@ def labels_of(name: str, severity: str, job: str, **others: str) -> dict[str, st
     return {"alertname": name, "severity": severity, "job": job, **others}
 
 
-@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize("name", RUNBOOKS)
 def test_the_silence_of_a_page_silences_its_alert(amtool: str, alertmanager: Alertmanager, name: str) -> None:
     """Pasted with the labels filled in, it silences that alert, and no other one of the job."""
-    (arguments,) = silences(PAGES[name])
+    (arguments,) = silences(name)
     job = f"silence-{name}"
     filled = [argument.replace("job=JOB", f"job={job}") for argument in arguments]
     address = next(index for index, text in enumerate(filled) if text.startswith("--alertmanager.url="))

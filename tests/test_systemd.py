@@ -18,7 +18,7 @@ import bcrypt
 import pytest
 import trustme
 
-from tests.pages import DOCS, blocks, section
+from tests.documentation import blocks, quoted
 from tests.postgres import PASSWORD, postgres
 from tests.running import FORM, PATIENCE, Client, command, environment, failure, server, until
 from tests.signing import KEY_ID, NameServer, headers_for, key, record
@@ -27,7 +27,7 @@ from tests.systemd import HOME, NAME, UNIT, Systemd, service
 UNSIGNED: Final = 'signature.mode = "off"\nmetrics.birth-hold = "0s"\n'
 HURRIED: Final = "[Service]\nRestartSec=100ms\n"
 """A drop-in that has it started again at once."""
-PAGE: Final = "how-to/systemd.md"
+PAGE: Final = "docs/how-to/systemd.md"
 
 
 @pytest.fixture(scope="module")
@@ -197,16 +197,21 @@ def test_a_ledger_of_no_use_is_tried_again_but_not_for_ever(systemd: Systemd) ->
 # The page
 
 
+def texts(page: str, language: str, heading: str | None = None) -> list[str]:
+    """The blocks of a page in a language, below a heading or all."""
+    return [block.text for block in blocks(page, language, below=heading)]
+
+
 def drop_in(naming: str) -> str:
     """The drop-in of the page that names something."""
-    [text] = [block for block in blocks(section(PAGE, "Secrets"), "ini") if naming in block and "[Service]" in block]
+    [text] = [text for text in texts(PAGE, "ini", "Secrets") if naming in text and "[Service]" in text]
     return text
 
 
 def test_commands_of_the_page(systemd: Systemd) -> None:
     """Installed and started as the page says, it counts what SMTPeter signed; removed so, nothing of it is left."""
-    install, start = blocks(section(PAGE, "Install"), "sh")
-    [remove] = blocks(section(PAGE, "Later"), "sh")
+    install, start = texts(PAGE, "sh", "Install")
+    [remove] = texts(PAGE, "sh", "Later")
     without_pip = "".join(line for line in install.splitlines(keepends=True) if not re.search("venv|pip", line))
     assert without_pip.count("\n") == 3
     with service(systemd, "", "") as running, NameServer() as name_server:
@@ -229,7 +234,7 @@ def test_commands_of_the_page(systemd: Systemd) -> None:
             headers = headers_for("mail.example.com", "/smtpeter/failures", body, FORM)
             assert client.request("POST", "/smtpeter/failures", body, headers).status == 200
         assert running.samples()['smtpeter_failures_by_reason_total{reason="recipient_unknown"}'] == 1
-        [logs] = blocks(section(PAGE, "Logs"), "sh")
+        [logs] = texts(PAGE, "sh", "Logs")
         assert "msg=ready" in systemd.run("sh", "-euc", logs.replace("--follow", "--no-pager")).stdout
         systemd.run("sh", "-euc", remove.replace(f" {HOME}\n", "\n"))
         assert list((systemd.root / "var/lib").glob(f"**/*{NAME}*")) == []
@@ -262,8 +267,8 @@ def test_credentials_of_the_private_listener(systemd: Systemd) -> None:
 
 def test_credentials_of_postgresql(systemd: Systemd) -> None:
     """With the drop-in of the page, the exporter counts in a PostgreSQL whose password only root can read."""
-    [template] = [block for block in blocks(section(PAGE, "Secrets"), "ini") if block.startswith("[smtpeter]")]
-    [setting] = re.findall(r"`(storage\.url = .*?)`", section(PAGE, "Secrets"))
+    [template] = [text for text in texts(PAGE, "ini", "Secrets") if text.startswith("[smtpeter]")]
+    [setting] = [code for code in quoted(PAGE) if code.startswith("storage.url = ")]
     with postgres() as database:
         place = template.replace("db.example.com", f"127.0.0.1\nport={database.port}").replace("…", PASSWORD)
         place = place.replace("dbname=smtpeter", "dbname=postgres").replace("user=smtpeter", "user=exporter")
@@ -282,10 +287,10 @@ def test_commands_of_backup_and_upgrade(systemd: Systemd) -> None:
     """Backed up, upgraded and restored as the pages say, the service counts on, in a ledger that root has put there."""
     server("sqlite3")
     backup, restore = (
-        blocks(section("how-to/backup.md", heading), "sh")[0]
+        texts("docs/how-to/backup.md", "sh", heading)[0]
         for heading in ("Back up a SQLite ledger", "Restore a SQLite ledger")
     )
-    [upgrade] = blocks((DOCS / "how-to/upgrade.md").read_text(), "sh")
+    [upgrade] = texts("docs/how-to/upgrade.md", "sh")
     without_pip = "".join(line for line in upgrade.splitlines(keepends=True) if "/pip " not in line)
     with service(systemd, UNSIGNED) as running:
         running.start()

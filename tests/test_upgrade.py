@@ -14,7 +14,7 @@ from exporter import postgres_session, sqlite_file
 from exporter.postgres import PostgresLedger
 from exporter.setting_values import PostgresUrl
 from exporter.sqlite import SqliteLedger
-from tests.pages import blocks, section
+from tests.documentation import blocks
 from tests.postgres import postgres
 from tests.running import command, environment, exporter, failure
 
@@ -54,9 +54,9 @@ def refused(folder: Path, *flags: str) -> str:
 
 def as_on_the_page(line: str, ledger: str) -> str:
     """What the page says, with the ledger and the numbers of this line."""
-    [said] = blocks(section("how-to/upgrade.md", "Back to the older version"), "text")
+    [block] = blocks("docs/how-to/upgrade.md", "text", below="Back to the older version")
     numbers = iter(re.findall(r"(?:schema|up to) (\d+)", line))
-    said = re.sub(r"(schema|up to) \d+", lambda match: f"{match[1]} {next(numbers)}", said)
+    said = re.sub(r"(schema|up to) \d+", lambda match: f"{match[1]} {next(numbers)}", block.text)
     return said.replace("/var/lib/private/smtpeter-exporter/smtpeter-exporter.db", ledger)
 
 
