@@ -37,6 +37,8 @@ lint: .venv/dev ## Check style, types, and that generated files are up to date.
 	$(BIN)/python grafana/make_dashboards.py --check
 
 dist: .venv/dev ## Build what is released: sdist, wheel, the list of what it needs (SBOM), checksums; always the same.
+	@test -z "$$(git status --porcelain 2>/dev/null)" || { \
+	  echo 'What git status shows would get into the packages, secrets included: commit it, or put it elsewhere.' >&2; exit 1; }
 	rm -rf dist
 	$(BIN)/python -m hatchling build -d dist
 	$(BIN)/python -m venv --without-pip dist/sbom

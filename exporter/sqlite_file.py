@@ -160,6 +160,8 @@ class SqliteFile:
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self._path, timeout=1, isolation_level=None, check_same_thread=False)
         self._connections.insert(0, connection)  # the writer is closed last: it flushes the WAL
+        # Else a batch of some 30 needs a temporary file, for which a container has no place.
+        connection.execute("PRAGMA temp_store = MEMORY")
         return connection
 
     def _schema_version(self) -> int:

@@ -8,7 +8,6 @@ import os
 import re
 import stat
 from collections.abc import Callable
-from itertools import islice
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -18,9 +17,6 @@ from exporter.errors import Refusal
 
 MAX_SIZE: Final = 4_096
 """The largest file that is served, in bytes; SMTPeter's have a line."""
-
-MAX_LOOKED_AT: Final = 1_000
-"""Entries of the folder that are looked at to tell what is there."""
 
 _NAME: Final = re.compile(r"smtpeter-[A-Za-z0-9_-]{1,100}\.txt")
 
@@ -56,8 +52,7 @@ class VerificationFiles:
     def look(self) -> Found:
         """What is there now."""
         try:
-            with os.scandir(self._folder) as entries:
-                names = [entry.name for entry in islice(entries, MAX_LOOKED_AT) if _NAME.fullmatch(entry.name)]
+            names = [file.name for file in self._folder.iterdir() if _NAME.fullmatch(file.name)]
         except OSError as error:
             return Found(0, f"{self._folder}: {error.strerror}")
         files, trouble = 0, None

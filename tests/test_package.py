@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -16,7 +17,7 @@ import pytest
 from exporter import __version__
 from exporter.assets import YOURS, assets
 from exporter.settings import SETTINGS
-from tests.running import environment, exporter
+from tests.running import environment, exporter, server
 from tests.wheel import ROOT, Built, build, install
 
 NAME = f"smtpeter_exporter-{__version__}"
@@ -85,6 +86,17 @@ def test_what_users_put_into_a_clone_stays_there(built: Built, tmp_path: Path) -
     assert written == {Path(path) for path in assets()}
     ignored = (ROOT / ".dockerignore").read_text().split("# Yours")[1].splitlines()[1:]
     assert set(ignored) == set(YOURS)
+
+
+def test_what_is_not_committed_is_not_released(tmp_path: Path) -> None:
+    """``make dist`` does not begin while there is a file that git does not know."""
+    subprocess.run([server("git"), "init", "--quiet", tmp_path], check=True)
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    command = [server("make"), "dist", "--assume-old=.venv/dev", "PYTHON=false"]
+    env = {name: text for name, text in environment().items() if name not in {"MAKEFLAGS", "MAKELEVEL", "MFLAGS"}}
+    done = subprocess.run(command, check=False, capture_output=True, text=True, cwd=tmp_path, env=env)
+    told = "What git status shows would get into the packages, secrets included: commit it, or put it elsewhere.\n"
+    assert (done.returncode, told in done.stderr) == (2, True)
 
 
 def test_the_sdist_holds_what_git_does(built: Built) -> None:

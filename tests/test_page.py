@@ -427,6 +427,17 @@ def test_a_ledger_in_trouble(tmp_path: Path) -> None:
         until(lambda: read(running).items["Ledger"][0] == "well")
 
 
+def test_a_verification_file_among_many_others(tmp_path: Path) -> None:
+    """It is seen wherever it stands in the folder, which may be that of a whole site."""
+    folder = tmp_path / "site"
+    folder.mkdir()
+    (folder / "smtpeter-4f1c2d.txt").touch()
+    for number in range(3_000):
+        (folder / f"{number}.html").touch()
+    with exporter(tmp_path, "--webhook.verification-dir", str(folder)) as running:
+        assert read(running).items["Verification file"][1].startswith("1 file is there, ")
+
+
 def test_names_that_are_no_text(tmp_path: Path) -> None:
     """Bytes in names of folders that are not UTF-8 are shown as such, here and by ``/-/ready``."""
     folder = tmp_path / os.fsdecode(b"odd-\xff")

@@ -27,6 +27,7 @@ from exporter.ledger import Record, Total
 from exporter.report import Report
 from exporter.sqlite import SLICE, SqliteLedger
 from exporter.sqlite_file import APPLICATION_ID, CHECK_WHOLE, MIGRATIONS
+from tests.confinement import confined
 from tests.test_ledger import BOUNCE, DAY, HOLD, NOW, count, failure, failures, prune_all
 
 DAMAGED: Final = "restore a backup, or move it away"
@@ -50,6 +51,17 @@ def filled(path: Path, numbers: range = range(300)) -> None:
     """Leave a ledger of some failures at ``path``, closed."""
     with closing(SqliteLedger(path, now=NOW)) as ledger:
         count(ledger, failures(numbers))
+
+
+def test_a_batch_needs_no_place_for_temporary_files(path: Path) -> None:
+    """Where nothing but the folder of the ledger can be written, as in a container, a large batch is recorded, too."""
+    if not (words := confined(path.parent)):
+        pytest.skip("needs the right to mount")
+    filled(path, range(20_000))  # so that each of the batch falls on a page of its own
+    code = "import pathlib, sys, tests.test_sqlite as t; t.filled(pathlib.Path(sys.argv[1]), range(20_000, 20_300))"
+    env = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    subprocess.run([*words, sys.executable, "-c", code, path], check=True, cwd="/", env=env)
+    assert ask(path, "SELECT count(*) FROM identity") == [(20_300,)]
 
 
 def ask(path: Path, question: str) -> list[Any]:
