@@ -51,8 +51,9 @@ class Reader:
         self._offset = _free_offset()
         self._running: list[tuple[frozenset[str], subprocess.Popen[bytes]]] = []
         self._logs = 0
-        # What make says to the makes that it starts is not for those of a reader.
-        ours = {name: text for name, text in environment(measured=False).items() if name not in {"MAKEFLAGS", "MAKELEVEL", "MFLAGS"}}
+        ours = environment(measured=False)
+        for name in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS"):  # what make says to a make that it starts: a reader's is none
+            ours.pop(name, None)
         self._environment = ours | {
             "PATH": f"{folder}/.venv/bin:{os.environ['PATH']}",
             "PYTHONPATH": str(ROOT),
