@@ -19,6 +19,7 @@ from exporter.posting import send_command, simulate_command
 from exporter.providers import Providers
 from exporter.serve import serve
 from exporter.settings import ENVIRONMENT_PREFIX, SETTINGS
+from exporter.web_config import WebConfig
 
 _COMMAND: Final = "smtpeter-exporter"
 _SHELLS: Final = {shell.name: shell for shell in (BashComplete, FishComplete, ZshComplete)}
@@ -71,7 +72,8 @@ def serve_command(config_file: Path | None, **flags: Any) -> None:  # noqa: ANN4
 def check_config(config_file: Path | None, **flags: Any) -> None:  # noqa: ANN401 -- click gives text or several
     """Show the settings that serve would use, and where each comes from; exit with 2 when one is wrong."""
     values = _values(config_file, flags)
-    config.read(values)
+    if web_config_file := config.read(values).web_config_file:
+        WebConfig(web_config_file)
     for setting in SETTINGS:
         text, origin = values[setting.name]
         click.echo(f"{setting.name} = {setting.shown(text)!r}  # {origin}")
