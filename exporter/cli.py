@@ -3,7 +3,7 @@
 import io
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
@@ -18,6 +18,7 @@ from exporter.ledger_copy import ledger_group
 from exporter.posting import send_command, simulate_command
 from exporter.providers import Providers
 from exporter.serve import serve
+from exporter.setting_values import OneOf
 from exporter.settings import ENVIRONMENT_PREFIX, SETTINGS
 from exporter.web_config import WebConfig
 
@@ -38,6 +39,10 @@ def cli() -> None:
     """Count the deliveries that SMTPeter reports as failed, for Prometheus."""
 
 
+def _begun(words: Sequence[str]) -> Callable[[click.Context, click.Parameter, str], list[str]]:
+    return lambda _context, _parameter, text: [word for word in words if word.startswith(text)]
+
+
 def _with_settings(command: Callable[..., Any]) -> Callable[..., Any]:
     for setting in reversed(SETTINGS):
         command = click.option(
@@ -46,6 +51,7 @@ def _with_settings(command: Callable[..., Any]) -> Callable[..., Any]:
             multiple=setting.many,
             metavar=setting.expected.split(",")[0].split(" such")[0].upper(),
             help=f"{setting.help} Expected: {setting.expected}. Default: {setting.default or 'none'}.",
+            shell_complete=_begun(setting.read.words) if isinstance(setting.read, OneOf) else None,
         )(command)
     return _CONFIG_FILE(command)
 
