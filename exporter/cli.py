@@ -3,7 +3,7 @@
 import io
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
@@ -18,7 +18,9 @@ from exporter.ledger_copy import ledger_group
 from exporter.posting import send_command, simulate_command
 from exporter.providers import Providers
 from exporter.serve import serve
+from exporter.setting_values import OneOf
 from exporter.settings import ENVIRONMENT_PREFIX, SETTINGS
+from exporter.web_config import WebConfig
 
 _COMMAND: Final = "smtpeter-exporter"
 _SHELLS: Final = {shell.name: shell for shell in (BashComplete, FishComplete, ZshComplete)}
@@ -37,6 +39,10 @@ def cli() -> None:
     """Count the deliveries that SMTPeter reports as failed, for Prometheus."""
 
 
+def _begun(words: Sequence[str]) -> Callable[[click.Context, click.Parameter, str], list[str]]:
+    return lambda _context, _parameter, text: [word for word in words if word.startswith(text)]
+
+
 def _with_settings(command: Callable[..., Any]) -> Callable[..., Any]:
     for setting in reversed(SETTINGS):
         command = click.option(
@@ -45,6 +51,7 @@ def _with_settings(command: Callable[..., Any]) -> Callable[..., Any]:
             multiple=setting.many,
             metavar=setting.expected.split(",")[0].split(" such")[0].upper(),
             help=f"{setting.help} Expected: {setting.expected}. Default: {setting.default or 'none'}.",
+            shell_complete=_begun(setting.read.words) if isinstance(setting.read, OneOf) else None,
         )(command)
     return _CONFIG_FILE(command)
 
@@ -71,7 +78,8 @@ def serve_command(config_file: Path | None, **flags: Any) -> None:  # noqa: ANN4
 def check_config(config_file: Path | None, **flags: Any) -> None:  # noqa: ANN401 -- click gives text or several
     """Show the settings that serve would use, and where each comes from; exit with 2 when one is wrong."""
     values = _values(config_file, flags)
-    config.read(values)
+    if web_config_file := config.read(values).web_config_file:
+        WebConfig(web_config_file)
     for setting in SETTINGS:
         text, origin = values[setting.name]
         click.echo(f"{setting.name} = {setting.shown(text)!r}  # {origin}")

@@ -195,12 +195,14 @@ def provider(text: str) -> tuple[str, str]:
     return domain_, name
 
 
-def one_of(*words: str) -> Callable[[str], str]:
-    """A reader of one of these words."""
+class OneOf:
+    """Reads one of these words."""
 
-    def read(text: str) -> str:
-        if text not in words:
+    def __init__(self, *words: str) -> None:
+        self.words = words
+
+    def __call__(self, text: str) -> str:
+        """The text, if it is one of them."""
+        if text not in self.words:
             raise ValueError
         return text
-
-    return read

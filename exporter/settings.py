@@ -99,7 +99,7 @@ SETTINGS: Final = (
         "waitress",
         "waitress or granian",
         "What serves the public listener; granian is faster, an extra, and only for behind a proxy: see security.md.",
-        read_as.one_of("waitress", "granian"),
+        read_as.OneOf("waitress", "granian"),
     ),
     Setting(
         "web.listen-address",
@@ -136,7 +136,7 @@ SETTINGS: Final = (
         "required",
         "required or off",
         "Which requests count: those that SMTPeter signed, or (off) all, for trials on a machine of your own.",
-        read_as.one_of("required", "off"),
+        read_as.OneOf("required", "off"),
     ),
     Setting(
         "signature.account",
@@ -196,9 +196,9 @@ SETTINGS: Final = (
         "info",
         "debug, info, warning or error",
         "How much to log; debug also shows each failure (addresses masked) and each refusal.",
-        read_as.one_of("debug", "info", "warning", "error"),
+        read_as.OneOf("debug", "info", "warning", "error"),
     ),
-    Setting("log.format", "logfmt", "logfmt or json", "Form of the log lines.", read_as.one_of("logfmt", "json")),
+    Setting("log.format", "logfmt", "logfmt or json", "Form of the log lines.", read_as.OneOf("logfmt", "json")),
 )
 
 BY_NAME: Final = {setting.name: setting for setting in SETTINGS}

@@ -155,3 +155,12 @@ def test_rules_are_made_anew_from_what_was_written(tmp_path: Path) -> None:
     thresholds.write_text(shipped.replace('"https://example.com', '"https://example.org'))
     subprocess.run(command, check=True, cwd=tmp_path)
     assert b"https://example.org/" in (made / "alerts.yaml").read_bytes()
+
+
+def test_another_python_is_told_which_one_can_make_rules(tmp_path: Path) -> None:
+    """One that does not know the exporter says so, in a line."""
+    run(str(tmp_path))
+    command = [sys.executable, "-ES", str(tmp_path / "deploy/prometheus/make_rules.py")]
+    done = subprocess.run(command, check=False, cwd=tmp_path, capture_output=True, text=True)
+    told = "run it with the Python of the exporter, such as /opt/smtpeter-exporter/bin/python"
+    assert (done.returncode, done.stderr) == (1, f"make_rules.py: No module named 'exporter': {told}\n")

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
+from stat import S_IMODE
 from typing import Final
 
 import pytest
@@ -106,13 +107,14 @@ def post_all(running: Exporter, numbers: set[int]) -> None:
 
 @pytest.mark.parametrize("tool", TOOLS)
 def test_backup_of_a_ledger_in_use_is_whole(places: Places, tool: str) -> None:
-    """Each failure answered before it began is in it, with hash and sums; sent again, each counts once."""
+    """Each failure answered before it began is in it, and counts once if sent again; others can't read it."""
     script = scripts("Back up a SQLite ledger")[TOOLS.index(tool)]
     with counting(places.state) as running:
         with Load(running) as answered:
             before = set(answered)
             places.run(script)
         assert running.failures() == {SERIES: len(answered)}
+    assert S_IMODE(places.backup.stat().st_mode) == 0o600
     shutil.copy(places.backup, places.elsewhere)
     with counting(places.elsewhere) as restored:
         [held] = restored.failures().values()

@@ -178,6 +178,20 @@ def test_a_wrong_setting_is_exit_code_2() -> None:
     assert run("check-config", "--log.level", "loud") == run("serve", "--log.level", "loud") == (2, "", line)
 
 
+def test_check_config_reads_the_file_of_the_private_listener(tmp_path: Path) -> None:
+    """What serve would refuse in it, or its absence, is told before; a good one is only named."""
+    file = tmp_path / "web.yml"
+    words = ("--signature.mode", "off", "--web.config.file", str(file))
+    told = f"smtpeter-exporter: web.config.file: '{file}': No such file or directory: expected a readable YAML file\n"
+    assert run("check-config", *words) == run("serve", *words) == (2, "", told)
+    file.write_text("colour: red")
+    assert run("check-config", *words)[:2] == (2, "")
+    file.write_text("{}")
+    code, out, err = run("check-config", *words)
+    assert (code, err) == (0, "")
+    assert f"web.config.file = '{file}'  # --web.config.file" in out.splitlines()
+
+
 def test_a_wrong_flag_is_exit_code_2() -> None:
     """An unknown flag is told, with the nearest one."""
     code, out, err = run("serve", "--log.levle", "info")

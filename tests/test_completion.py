@@ -68,7 +68,7 @@ def terminal(command: list[str], folder: Path) -> Iterator[Terminal]:
 
 @pytest.mark.parametrize("shell", SHELLS)
 def test_tab_completes_commands_and_their_arguments(shell: str, tmp_path: Path) -> None:
-    """With the script that ``completion`` prints, Tab completes a command, an argument and an option."""
+    """With the script that ``completion`` prints, Tab completes a command, an argument, an option and its value."""
     flags, line = SHELLS[shell]
     with terminal([server(shell), *flags], tmp_path) as screen:
         screen.type(f"{line}; echo set''up\r", until="setup")
@@ -76,3 +76,4 @@ def test_tab_completes_commands_and_their_arguments(shell: str, tmp_path: Path) 
         screen.type(
             "smtpeter-exporter serve --web.listen-a\tnonsense\r", until="'nonsense' (from --web.listen-address)"
         )
+        screen.type("smtpeter-exporter check-config --signature.mode o\t\r", until="signature.mode = 'off'")

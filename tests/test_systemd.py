@@ -213,7 +213,7 @@ def test_commands_of_the_page(systemd: Systemd) -> None:
     install, start = texts(PAGE, "sh", "Install")
     [remove] = texts(PAGE, "sh", "Later")
     without_pip = "".join(line for line in install.splitlines(keepends=True) if not re.search("venv|pip", line))
-    assert without_pip.count("\n") == 3
+    assert without_pip.count("\n") == 4
     with service(systemd, "", "") as running, NameServer() as name_server:
         name_server.records = {KEY_ID: [record(key())]}
         systemd.run("rm", "-r", f"/etc/{NAME}", f"/etc/systemd/system/{NAME}.service")

@@ -10,9 +10,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-import recording
-import thresholds
-import yaml
+try:
+    import recording
+    import thresholds
+    import yaml
+except ModuleNotFoundError as error:
+    python = "the Python of the exporter, such as /opt/smtpeter-exporter/bin/python"
+    sys.exit(f"make_rules.py: {error}: run it with {python}")
 
 HERE: Final = Path(__file__).parent
 HEADER: Final = "# Made by make_rules.py: change thresholds.toml, then run make rules.\n"
