@@ -29,9 +29,9 @@ SERIES: Final[tuple[Series, ...]] = (
 """What a failure of the load raises."""
 
 
-def batch(size: int = BATCH) -> list[Record]:
-    """So many failures that nobody has recorded yet."""
-    return [Record(os.urandom(16), SERIES) for _ in range(size)]
+def batch() -> list[Record]:
+    """Failures that nobody has recorded yet."""
+    return [Record(os.urandom(16), SERIES) for _ in range(BATCH)]
 
 
 def verifying() -> Callable[[], int]:

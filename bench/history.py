@@ -25,7 +25,7 @@ from bench.measure import DATABASE_CORE, SERVER_CORE, columns, hold, on_core, pa
 from bench.paced import Plan
 from bench.servers import database_here
 from exporter.labels import STATES
-from exporter.ledger import KEEP_IDENTITIES, Ledger, Record
+from exporter.ledger import DAY, KEEP_IDENTITIES, Ledger, Record
 from exporter.setting_values import storage
 from exporter.storage import open_ledger
 
@@ -35,7 +35,6 @@ SCRAPES: Final = 50
 COMMITS: Final = 1_000
 PRUNING: Final = int(os.environ.get("PRUNING", "30"))
 """Seconds of calls while the ledger is pruned."""
-DAY: Final = 86_400
 AGED: Final = 32 * DAY
 AT_ONCE: Final = 10_000
 SERIES: Final = [("failures", state, "5xx", f"5.1.{detail}") for state in sorted(STATES)[:10] for detail in range(5)]

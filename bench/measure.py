@@ -160,8 +160,8 @@ def counted(port: int) -> float:
     return sum(sample.value for family in families for sample in family.samples if sample.name in names)
 
 
-def columns(rows: Sequence[Sequence[str]], *, text: int = 1) -> str:
-    """A table in Markdown, the first row its head, of which so many columns hold text and the others figures."""
+def columns(rows: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown, the first row its head, the first column text and the others figures."""
     head, *rest = rows
-    marks = ["---" if number < text else "--:" for number in range(len(head))]
+    marks = ["---", *["--:"] * (len(head) - 1)]
     return "\n".join(f"| {' | '.join(row)} |" for row in (head, marks, *rest))

@@ -78,21 +78,21 @@ def _extended(extended: str) -> str:
 
 
 class LabelSets:
-    """The label sets in use: those ``known`` from the start, then at most ``limit`` in all besides :data:`OVERFLOW`.
+    """The label sets in use: those that were learnt of, then at most ``limit`` in all besides :data:`OVERFLOW`.
 
     Safe to use from several threads: two that bring a new set at once may at worst pass the limit by one each.
     """
 
-    def __init__(self, known: Iterable[Labels] = (), *, limit: int = 500) -> None:
+    def __init__(self, *, limit: int = 500) -> None:
         self._limit = limit
-        self._known = {OVERFLOW, *known}
+        self._known = {OVERFLOW}
 
     def __len__(self) -> int:
         """How many label sets are in use, the overflow not counted."""
         return len(self._known) - 1
 
     def learn(self, known: Iterable[Labels]) -> None:
-        """Know sets that another exporter on the same ledger has brought, though they pass the limit."""
+        """Know sets that the ledger has, which another exporter may have brought, though they pass the limit."""
         self._known.update(known)
 
     def admit(self, labels: Labels) -> Labels:

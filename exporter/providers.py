@@ -9,8 +9,7 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
-OTHER: Final = "other"
-"""The provider of every domain that is in no table, and of what is no address."""
+from exporter.labels import OTHER
 
 # A domain stands for itself alone; "*.example.com" for all below it. That is written only where a provider hands out
 # subdomains to customers or regions. Elsewhere a subdomain is a server of its own, such as the provider's newsletter or

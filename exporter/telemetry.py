@@ -15,17 +15,17 @@ from exporter.reason import DECIDERS
 
 
 class Telemetry:
-    """All own metrics in one object, registered in ``registry`` (a new one when None is given).
+    """All own metrics in one object, registered in ``registry``.
 
     Each method notes one thing that happened, and what the page shows of it in ``activity``, too; methods may be called
     from any thread.
     """
 
-    def __init__(self, registry: CollectorRegistry | None = None, activity: Activity | None = None) -> None:
-        self.activity = activity or Activity()
+    def __init__(self) -> None:
+        self.activity = Activity()
         # Without this every counter and histogram comes with a second series that tells when it was made.
         prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
-        self.registry = registry = registry or CollectorRegistry()
+        self.registry = registry = CollectorRegistry()
         prometheus_client.ProcessCollector(registry=registry)
         Info("smtpeter_exporter_build", "Version of the exporter, and of what it runs on.", registry=registry).info(
             {"version": __version__, "python": platform.python_version(), "sqlite": sqlite3.sqlite_version}
@@ -79,7 +79,6 @@ class Telemetry:
             "1 when only signed requests are counted, 0 when anyone who finds the URL can invent failures.",
             registry=registry,
         )
-
         self._key_lookups = Counter(
             "smtpeter_exporter_key_lookups",
             "Look-ups in DNS of the keys that SMTPeter signs with, by result; failed means that DNS gave no answer.",

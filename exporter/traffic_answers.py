@@ -8,7 +8,7 @@ and a mistyped one under a top-level domain that does not exist.
 from collections.abc import Iterator, Mapping
 from typing import Final, NamedTuple, TypeAlias
 
-from exporter.providers import OTHER
+from exporter.labels import OTHER
 
 
 class Mailboxes(NamedTuple):

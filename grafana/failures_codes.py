@@ -15,13 +15,8 @@ def add(board: Board) -> None:
     board.line(10, (24, _combinations()))
 
 
-def _meaning(width: int | None = None) -> dict[str, Any]:
-    found: dict[str, Any] = {
-        "custom.minWidth": 180,
-        "mappings": meanings.mappings(),
-        "custom.wrapText": True,
-    }
-    return found | ({"custom.width": width} if width else {})
+def _meaning() -> dict[str, Any]:
+    return {"custom.minWidth": 180, "mappings": meanings.mappings(), "custom.wrapText": True}
 
 
 def _statuses() -> dashboard.Panel:

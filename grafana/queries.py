@@ -56,9 +56,9 @@ def seen_per_bar(metric: str, where: str = JOB, *, by: str, most: int | None = N
     return f"{per_bar(metric, where, by=by)}\nand on ({by}) ({f'topk({most}, {seen})' if most else seen})"
 
 
-def counted(metric: str, where: str = JOB, *, by: str = "") -> str:
+def counted(metric: str, *, by: str = "") -> str:
     """What an exporter's own counter, which begins anew with each process, counted between two points, nearly."""
-    return f"sum{_by(by)}(round(increase({only(metric, where)}[$__rate_interval])))"
+    return f"sum{_by(by)}(round(increase({only(metric)}[$__rate_interval])))"
 
 
 def seen_counted(metric: str, *, by: str) -> str:

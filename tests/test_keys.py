@@ -48,10 +48,10 @@ class World:
         """``old``, ``new``, ``both``, or status and reason of the refusal."""
         return self._name(lambda: self.keys.find(name))
 
-    def holding(self, name: str = KEY_ID) -> str:
+    def holding(self) -> str:
         """As :meth:`find`, and remember the keys as those to be tried."""
-        self.tried = self.keys.find(name)
-        return self.find(name)
+        self.tried = self.keys.find(KEY_ID)
+        return self.find()
 
     def find_newer(self, name: str = KEY_ID) -> str:
         """As :meth:`find`; empty when there is none."""

@@ -179,7 +179,8 @@ def test_sets_are_admitted_up_to_500() -> None:
 
 def test_overflow_is_no_set_of_its_own() -> None:
     """The overflow is always admitted and takes nobody's place."""
-    label_sets = LabelSets([OVERFLOW], limit=1)
+    label_sets = LabelSets(limit=1)
+    label_sets.learn([OVERFLOW])
     first, second = sets(2)
 
     assert [label_sets.admit(labels) for labels in (OVERFLOW, first, second)] == [OVERFLOW, first, OVERFLOW]
@@ -189,7 +190,8 @@ def test_overflow_is_no_set_of_its_own() -> None:
 def test_sets_known_from_the_start_are_kept() -> None:
     """What the ledger has already is admitted even past the limit, and counts against it."""
     known, new = sets(4)[:3], sets(4)[3]
-    label_sets = LabelSets(known, limit=2)
+    label_sets = LabelSets(limit=2)
+    label_sets.learn(known)
 
     assert [label_sets.admit(labels) for labels in [*known, new]] == [*known, OVERFLOW]
     assert len(label_sets) == 3
@@ -198,7 +200,8 @@ def test_sets_known_from_the_start_are_kept() -> None:
 def test_sets_learnt_of_are_admitted() -> None:
     """A set that another exporter has brought is admitted though the limit is reached, and counts against it."""
     known, new = sets(4)[:3], sets(4)[3]
-    label_sets = LabelSets(known, limit=3)
+    label_sets = LabelSets(limit=3)
+    label_sets.learn(known)
     assert label_sets.admit(new) == OVERFLOW
     label_sets.learn([new])
     assert (label_sets.admit(new), len(label_sets)) == (new, 4)

@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from exporter.ledger import KEEP_IDENTITIES, Ledger, Record, Series, Total
+from exporter.ledger import DAY, KEEP_IDENTITIES, Ledger, Record, Series, Total
 from exporter.postgres import PostgresLedger
 from exporter.setting_values import PostgresUrl
 from exporter.sqlite import SqliteLedger
@@ -27,7 +27,6 @@ from tests.postgres import Postgres
 from tests.running import until
 
 NOW: Final = 1_800_000_000.0
-DAY: Final = 86_400
 HOLD: Final = 60.0
 
 BOUNCE: Final = ("failures", "rcptto", "5xx", "5.1.1")

@@ -11,12 +11,12 @@ import pytest
 
 from exporter import ledger_copy
 from exporter.errors import LedgerError
-from exporter.ledger import COPYING, Kept, Ledger, Total
+from exporter.ledger import COPYING, DAY, Kept, Ledger, Total
 from exporter.ledger_copy import copy
 from exporter.postgres import PostgresLedger
 from exporter.setting_values import PostgresUrl
 from tests.running import command, environment, exporter, failure
-from tests.test_ledger import BOUNCE, DAY, DEFER, ENGINES, NOW, database_of, failures, identity, server
+from tests.test_ledger import BOUNCE, DEFER, ENGINES, NOW, database_of, failures, identity, server
 from tests.test_ledger import failure as record
 
 PAIRS: Final = [(source, target) for source in ENGINES for target in ENGINES]

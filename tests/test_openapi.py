@@ -105,7 +105,7 @@ def test_the_document_is_valid() -> None:
 def test_paths_are_the_routes(folder: Path) -> None:
     """All routes of the application are described, method by method, and no others."""
     # Routes are made of the classes; what these would call is not needed.
-    classifier = Classifier(LabelSets(()), Providers({}), ())
+    classifier = Classifier(LabelSets(), Providers({}), ())
     failures = Failures(None, classifier, None, Telemetry())  # type: ignore[arg-type]
     app = public_app(failures, Telemetry(), prefix="", files=VerificationFiles(folder))
     routes = {

@@ -17,7 +17,7 @@ import psycopg
 import pytest
 
 from exporter.errors import LedgerBusy, LedgerError
-from exporter.ledger import KEEP_IDENTITIES, Ledger, Total
+from exporter.ledger import DAY, KEEP_IDENTITIES, Ledger, Total
 from exporter.postgres import SLOTS, PostgresLedger
 from exporter.postgres_session import HURRIED, Session
 from exporter.setting_values import PostgresUrl, without_password
@@ -25,7 +25,7 @@ from tests.documentation import blocks
 from tests.pooler import pooled
 from tests.postgres import PASSWORD, QUOTED, Postgres, postgres
 from tests.running import command, environment, exporter, failure, until
-from tests.test_ledger import BOUNCE, DAY, NOW, failures
+from tests.test_ledger import BOUNCE, NOW, failures
 
 SERIES: Final = "rcptto/5xx/5.1.1"
 

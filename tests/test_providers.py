@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.providers import OTHER, PROVIDERS, Providers
+from exporter.labels import OTHER
+from exporter.providers import PROVIDERS, Providers
 
 TABLE = Providers()
 

@@ -391,7 +391,8 @@ def test_caddy_holds_calls_while_the_exporter_restarts(tmp_path: Path) -> None:
     address = f"127.0.0.1:{free_port()}"
     flags = ("--webhook.public-url", f"https://{HOST}/smtpeter", "--webhook.listen-address", address)
     (tmp_path / "caddy").mkdir()
-    with proxied("caddy", tmp_path / "caddy", address) as proxy, ThreadPoolExecutor() as pool:
+    short = {} if holds else {"lb_try_duration 15s": "lb_try_duration 1s"}
+    with proxied("caddy", tmp_path / "caddy", address, short) as proxy, ThreadPoolExecutor() as pool:
         with exporter(tmp_path, *flags):
             assert proxy.post(new()) == 200
         call = pool.submit(proxy.post, new())

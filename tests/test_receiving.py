@@ -63,9 +63,9 @@ def http(
     return "\r\n".join([*lines, "", ""]).encode("latin-1") + body
 
 
-def chunked(body: bytes, size: int = 1_000, end: bytes = b"0\r\n\r\n") -> bytes:
-    """The body in chunks (RFC 9112 section 7.1)."""
-    pieces = [body[start : start + size] for start in range(0, len(body), size)]
+def chunked(body: bytes, end: bytes = b"0\r\n\r\n") -> bytes:
+    """The body in chunks (RFC 9112 section 7.1) of 1,000 bytes."""
+    pieces = [body[start : start + 1_000] for start in range(0, len(body), 1_000)]
     return b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces) + end
 
 

@@ -29,15 +29,14 @@ POLICY: Final = Policy(frozenset({ACCOUNT}), "copernica.com", 300, URL)
 class OneKey:
     """A source with one key at one name; ``newer`` is what takes its place."""
 
-    def __init__(self, name: str = KEY_ID, newer: Sequence[RSAPublicKey] = ()) -> None:
+    def __init__(self, newer: Sequence[RSAPublicKey] = ()) -> None:
         self.asked: list[str] = []
-        self._name = name
         self._newer = newer
 
     def find(self, name: str) -> Sequence[RSAPublicKey]:
         """The key, if it is the name."""
         self.asked.append(name)
-        if name != self._name:
+        if name != KEY_ID:
             raise Refusal(403, "key_unknown", name)
         return [key().public_key()]
 

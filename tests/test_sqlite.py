@@ -23,12 +23,12 @@ from exporter import sqlite_file
 from exporter.errors import LedgerBusy, LedgerError
 from exporter.failure import identity_of
 from exporter.labels import labels_of
-from exporter.ledger import Record, Total
+from exporter.ledger import DAY, Record, Total
 from exporter.report import Report
 from exporter.sqlite import SLICE, SqliteLedger
 from exporter.sqlite_file import APPLICATION_ID, CHECK_WHOLE, MIGRATIONS
 from tests.confinement import confined
-from tests.test_ledger import BOUNCE, DAY, HOLD, NOW, count, failure, failures, prune_all
+from tests.test_ledger import BOUNCE, HOLD, NOW, count, failure, failures, prune_all
 
 DAMAGED: Final = "restore a backup, or move it away"
 

@@ -24,9 +24,9 @@ def report(fields: Mapping[str, str]) -> Report:
     return parse("application/x-www-form-urlencoded", urlencode(fields).encode())
 
 
-def day(traffic: Traffic, hours: float = 24, start: float = MONDAY) -> list[Event]:
-    """All calls of the first hours."""
-    return list(before(start + hours * HOUR, traffic.events(start)))
+def day(traffic: Traffic, hours: float = 24) -> list[Event]:
+    """All calls of the first hours of a Monday."""
+    return list(before(MONDAY + hours * HOUR, traffic.events(MONDAY)))
 
 
 @pytest.mark.parametrize("reason", REASONS)
