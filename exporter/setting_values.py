@@ -119,6 +119,8 @@ def public_url(text: str) -> str:
         return text
     if parts.scheme not in {"http", "https"} or parts.query or parts.fragment:
         raise ValueError
+    if re.search(r"\s|/\.{1,2}(/|$)", text):  # the one urlsplit leaves out, the others every client does
+        raise ValueError
     if not re.fullmatch(r"([A-Za-z0-9-]+\.)*[A-Za-z0-9-]+(:[0-9]+)?|\[[0-9A-Fa-f:.]+\](:[0-9]+)?", parts.netloc):
         raise ValueError
     if parts.port == 0:  # raises ValueError for what is no port at all

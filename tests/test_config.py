@@ -109,6 +109,7 @@ BAD = [
         [
             *("example.com", "ftp://x/", "https://", "https://x/?q", "https://x/#f", "https://x/a b", "http://["),
             *("https://x/a%20b", "https://user@x/", "https://münchen.example", "https://x./", "https://x/a/failures"),
+            *("https://x/a\n", "https://x\n", "https://x/a\tb", "https://x/./a", "https://x/a/.."),
         ],
     ),
     (
