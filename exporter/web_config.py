@@ -36,9 +36,6 @@ _CLIENT_AUTH: Final = {
 }
 # Trying one would take as long as a log-in. The salt of 16 bytes leaves four bits of its last letter unused.
 _HASH: Final = re.compile(r"\$2[aby]\$(0[4-9]|[12]\d|3[01])\$[./A-Za-z0-9]{21}[.Oeu][./A-Za-z0-9]{31}", re.ASCII)
-# What a user that does not exist is compared with, so that it takes as long as one that does.
-_NOBODY: Final = bcrypt.hashpw(secrets.token_bytes(16), bcrypt.gensalt(10))
-
 
 Stamps = dict[Path, tuple[int, int]]
 """The state of files, by which a change is seen."""
@@ -58,6 +55,8 @@ class WebConfig:
         self._file = file
         self._stamps: Stamps = {}  # of what was read last, even if it was of no use
         self._loaded = load(file, self._stamps)
+        # What a user that does not exist is compared with, so that it takes as long as one that does.
+        self._nobody = bcrypt.hashpw(secrets.token_bytes(16), bcrypt.gensalt(10))
         # Of credentials that were good, a keyed hash: bcrypt takes longer than a scrape.
         self._salt = secrets.token_bytes(32)
         self._known: dict[bytes, bytes] = {}
@@ -88,7 +87,7 @@ class WebConfig:
         scheme, _, encoded = (authorization or "").partition(" ")
         try:
             user, colon, password = b64decode(encoded.strip(), validate=True).decode().partition(":")
-            expected = users.get(user, _NOBODY)
+            expected = users.get(user, self._nobody)
             token = hmac.digest(self._salt, expected + password.encode(), hashlib.sha256)
             basic = colon and scheme.lower() == "basic"
             if basic and hmac.compare_digest(self._known.get(expected, b""), token):

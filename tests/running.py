@@ -277,6 +277,8 @@ class Exporter:
 
     def _ready(self) -> dict[str, str] | None:
         code = self._process.poll()
+        if code is not None:
+            self.wait()
         assert code is None, f"the exporter ended with {code}: {self.lines}"
         return next((line for line in self.log() if line.get("msg") == "ready"), None)
 
