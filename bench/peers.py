@@ -67,7 +67,7 @@ def main() -> None:
     if kind == "memory-granian":
         from exporter.granian_server import GranianListener as Listener  # noqa: PLC0415 -- costs the others memory
     else:
-        from exporter.server import Listener  # type: ignore[assignment]  # noqa: PLC0415
+        from exporter.server import Listener  # type: ignore[assignment]  # noqa: PLC0415 -- one or the other
     Listener(
         app,
         "127.0.0.1",

@@ -140,7 +140,7 @@ def http() -> Iterator[str]:
     for path, operations in document["paths"].items():
         for method in [name for name in operations if name in {"get", "post"}]:
             for status, response in operations[method]["responses"].items():
-                if "$ref" in response:
+                if "$ref" in response:  # what that stands for takes its place
                     response = document["components"]["responses"][response["$ref"].rpartition("/")[2]]  # noqa: PLW2901
                 rows.append(f"| `{method.upper()} {path}` | {status} | {_cell(response['description'])} |")
     yield "\n".join(rows)

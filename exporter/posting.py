@@ -66,7 +66,7 @@ def send_command(  # noqa: PLR0913, PLR0917 -- click calls it, by name
     signer = _signer(sign_key, sign_key_id, sign_account)
     answer = send(url, {"id": message_id or uuid.uuid4().hex, **fields}, form=form, signer=signer)
     click.echo(f"{answer.status} {answer.phrase}: {answer.body}".rstrip(": "))
-    if answer.status != 200:  # noqa: PLR2004
+    if answer.status != 200:
         sys.exit(1)
 
 

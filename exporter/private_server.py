@@ -101,7 +101,7 @@ class _Server(ThreadingMixIn, WSGIServer):
             _hang_up(oldest)
         super().process_request(request, client_address)
 
-    def shutdown_request(self, request: Any) -> None:  # noqa: ANN401
+    def shutdown_request(self, request: Any) -> None:  # noqa: ANN401 -- as its base has it
         with self._ended:
             self._deadlines.pop(request, None)
             self._ended.notify_all()
@@ -127,7 +127,7 @@ class _Server(ThreadingMixIn, WSGIServer):
         with self._ended:
             self._ended.wait_for(lambda: not self._deadlines, seconds)
 
-    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ANN401, ARG002
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ANN401, ARG002 -- as its base has it
         # Clients that hang up, drip, or speak no TLS are no event; faults of the application are told by itself.
         log.debug("a connection to the private listener broke", extra={"from": client_address[0]}, exc_info=False)
 
@@ -143,11 +143,11 @@ def _hang_up(connection: socket.socket) -> None:
 class _Answering(ServerHandler):
     server_software = "smtpeter-exporter"
 
-    def error_output(self, environ: Any, start_response: Any) -> list[bytes]:  # noqa: ANN401, ARG002 -- WSGI's
+    def error_output(self, environ: Any, start_response: Any) -> list[bytes]:  # noqa: ANN401, ARG002 -- as its base has it -- WSGI's
         start_response("500 Internal Server Error", [("Content-Type", "text/plain")])
         return [b"internal\n"]
 
-    def log_exception(self, exc_info: Any) -> None:  # noqa: ANN401
+    def log_exception(self, exc_info: Any) -> None:  # noqa: ANN401 -- as its base has it
         """Leave the telling to the server's handle_error."""
 
 
@@ -166,20 +166,20 @@ class _Handler(WSGIRequestHandler):
     def handle(self) -> None:
         self.raw_requestline = self.rfile.readline(16_385)
         self.requestline, self.request_version, self.command = "", "HTTP/1.1", ""
-        if len(self.raw_requestline) > 16_384:  # noqa: PLR2004
+        if len(self.raw_requestline) > 16_384:
             self.send_error(414)
         elif self.raw_requestline and self.parse_request():
             answering = _Answering(
                 self.rfile,
-                self.wfile,  # type: ignore[arg-type]
+                self.wfile,  # type: ignore[arg-type]  # a BufferedIOBase, of which it only writes to
                 self.get_stderr(),
                 self.get_environ(),
                 multithread=True,
             )
-            answering.request_handler = self  # type: ignore[attr-defined]
-            answering.run(self.server.get_app())  # type: ignore[attr-defined]
+            answering.request_handler = self  # type: ignore[attr-defined]  # as wsgiref does
+            answering.run(self.server.get_app())  # type: ignore[attr-defined]  # a WSGIServer
 
-    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:  # noqa: ARG002
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:  # noqa: ARG002 -- as its base
         """Answer with the status alone: ``message`` repeats what was sent."""
         super().send_error(code)
 

@@ -48,13 +48,13 @@ def trouble(environment: Mapping[str, str]) -> str:
                 break
         else:
             connection.close()
-            return "" if status == 200 else f"{host} port {port}: status {status}"  # noqa: PLR2004
+            return "" if status == 200 else f"{host} port {port}: status {status}"
     return why
 
 
 # Tried where plain HTTP gets no answer: the web configuration may have changed since it was read, and what is in force
 # then stays. Whose certificate it is doesn't matter to whether it is alive, and the name in it is not this one.
-_SECURE: Final = partial(HTTPSConnection, context=ssl._create_unverified_context())  # noqa: S323, SLF001
+_SECURE: Final = partial(HTTPSConnection, context=ssl._create_unverified_context())  # noqa: S323, SLF001 -- see above
 
 
 if __name__ == "__main__":

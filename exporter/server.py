@@ -201,7 +201,7 @@ def _never_block(trigger: Any) -> None:  # noqa: ANN401 -- waitress has no types
             pull()
 
     os.set_blocking(trigger.trigger, False)
-    trigger._physical_pull = pull_if_room  # noqa: SLF001
+    trigger._physical_pull = pull_if_room  # noqa: SLF001 -- waitress has no setting for it
 
 
 class _NoMore(Exception):
@@ -236,7 +236,7 @@ class _Parser(HTTPRequestParser):
 
     def parse_header(self, header_plus: bytes) -> None:
         try:
-            super().parse_header(header_plus)  # type: ignore[no-untyped-call]
+            super().parse_header(header_plus)
         except (ValueError, TransferEncodingNotImplemented) as error:
             raise ParsingError("Header is invalid") from error
 
@@ -248,14 +248,14 @@ def _channel_class(refused: Callable[[int], None]) -> type[HTTPChannel]:
             log.debug("refused", extra={"status": error.code, "from": self.channel.addr[0], "why": error.body})
             refused(error.code)
             error.body = ""  # it repeats what was sent, and strangers need not read that
-            super().execute()  # type: ignore[no-untyped-call]
+            super().execute()
 
     class Channel(HTTPChannel):
         parser_class = _Parser
         error_task_class = Refuse
 
         def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 -- passed on
-            super().__init__(*args, **kwargs)  # type: ignore[no-untyped-call]
+            super().__init__(*args, **kwargs)
             self.requests = _Requests()
             self.since = time.monotonic()  # when it was opened, or brought its last whole request
 
@@ -264,17 +264,17 @@ def _channel_class(refused: Callable[[int], None]) -> type[HTTPChannel]:
             if self.request is not None and self.request.completed:
                 self.request.expect_continue = False
             else:
-                super().send_continue()  # type: ignore[no-untyped-call]
+                super().send_continue()
 
         def received(self, data: bytes) -> bool:
             done = len(self.requests)
             try:
-                taken: bool = super().received(data)  # type: ignore[no-untyped-call]
+                taken: bool = super().received(data)
             except _NoMore as end:
                 self.request = None
                 if end.too_many:
                     refused(HTTPStatus.TOO_MANY_REQUESTS)
-                    self.handle_close()  # type: ignore[no-untyped-call]
+                    self.handle_close()
                 return False
             if len(self.requests) > done or self.request is None:
                 self.since = time.monotonic()

@@ -29,7 +29,7 @@ def address(text: str) -> Address:
         host = host[1:-1]
     elif ":" in host:
         raise ValueError
-    if not colon or not re.fullmatch(r"[0-9]{1,5}", port) or int(port) > 65_535:  # noqa: PLR2004
+    if not colon or not re.fullmatch(r"[0-9]{1,5}", port) or int(port) > 65_535:
         raise ValueError
     host.encode("idna")  # as the socket will do it; raises ValueError for a label of 64 characters
     if "\0" in host:
@@ -178,14 +178,14 @@ def nameserver(text: str) -> Address:
 def max_age(text: str) -> float:
     """A duration of a second to a day; far less than identities are kept, so that no replay counts again."""
     seconds = duration(text)
-    if not 1 <= seconds <= 86_400:  # noqa: PLR2004
+    if not 1 <= seconds <= 86_400:
         raise ValueError
     return seconds
 
 
 def tag(text: str) -> str:
     """A tag as it may become a label value."""
-    if not text.isprintable() or not 0 < len(text) <= 64 or ";" in text or text == OTHER:  # noqa: PLR2004
+    if not text.isprintable() or not 0 < len(text) <= 64 or ";" in text or text == OTHER:
         raise ValueError
     return text
 

@@ -19,7 +19,7 @@ SLICE: Final = 2_000
 # more than the work. Sizes are powers of two, so that the few statements there are stay prepared.
 _LARGEST: Final = 64
 _INSERT: Final = {
-    size: f"INSERT INTO identity SELECT column1, ? FROM (VALUES {', '.join(['(?)'] * size)})"  # noqa: S608
+    size: f"INSERT INTO identity SELECT column1, ? FROM (VALUES {', '.join(['(?)'] * size)})"  # noqa: S608 -- placeholders
     " WHERE true ON CONFLICT DO NOTHING"
     for size in (1, 2, 4, 8, 16, 32, _LARGEST)
 }

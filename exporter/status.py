@@ -187,7 +187,7 @@ def _signed(facts: Facts) -> Line:
     at = facts.at("signed")
     refused = sum(count for reason, count in facts.refusals.items() if reason in SIGNED)
     were = f"{refused:,} {'was' if refused == 1 else 'were'} refused"
-    if refused and facts.now - at >= 3_600:  # noqa: PLR2004 -- the hour of which refusals are known
+    if refused and facts.now - at >= 3_600:  # the hour of which refusals are known
         text = f"In the last hour no signed call was accepted, and {were}"
         return Line(State.TROUBLE, text, todo="See the reasons below.", docs="runbooks/SMTPeterSignatureRefusals.md")
     if at:
@@ -258,7 +258,7 @@ def _keys(facts: Facts) -> Line:
 def _size(count: float) -> str:
     """A number of bytes in round figures."""
     for unit in ("bytes", "kB", "MB"):
-        if count < 1_000:  # noqa: PLR2004
-            return f"{count:.{0 if unit == 'bytes' or count >= 10 else 1}f} {unit}"  # noqa: PLR2004
+        if count < 1_000:
+            return f"{count:.{0 if unit == 'bytes' or count >= 10 else 1}f} {unit}"
         count /= 1_000
     return f"{count:.1f} GB"

@@ -24,7 +24,7 @@ class Telemetry:
     def __init__(self) -> None:
         self.activity = Activity()
         # Without this every counter and histogram comes with a second series that tells when it was made.
-        prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
+        prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]  # it has no hints
         self.registry = registry = CollectorRegistry()
         prometheus_client.ProcessCollector(registry=registry)
         Info("smtpeter_exporter_build", "Version of the exporter, and of what it runs on.", registry=registry).info(

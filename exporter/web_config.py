@@ -132,6 +132,7 @@ def load(file: Path, stamps: Stamps) -> Loaded:
 class _Reader(yaml.SafeLoader):
     """As Go's, it does not take a key that stands twice: the later one, perhaps an empty one, would win unseen."""
 
+    # The signature is that of its base.
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:  # noqa: FBT001, FBT002
         keys = set()
         for key, _ in node.value:

@@ -590,8 +590,8 @@ def owed(raw: bytes) -> Owed:
     for start in range(0, len(raw), _RECEIVED):
         data = raw[start : start + _RECEIVED]
         while data:
-            parser = parser or _Parser(_ADJUSTMENTS)  # type: ignore[no-untyped-call]
-            used = parser.received(data)  # type: ignore[no-untyped-call]
+            parser = parser or _Parser(_ADJUSTMENTS)
+            used = parser.received(data)
             if parser.expect_continue and parser.headers_finished and not methods and not continued:
                 parser.completed, parser.expect_continue, continued = False, False, True
             if parser.completed:
@@ -723,7 +723,7 @@ def fuzz(address: str, amount: int, seed: str, connections: int, first: int = 0)
 
     def run(number: int) -> Outcome:
         outcome = Outcome()
-        source = cases(Random(f"{seed} {number}"), count(first + number, connections))  # noqa: S311 -- to be repeated
+        source = cases(Random(f"{seed} {number}"), count(first + number, connections))
         sender = Sender(address, outcome)
         for _ in range(number, amount, connections):
             sender.send(next(source))

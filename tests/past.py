@@ -115,7 +115,7 @@ def _write(file: TextIO, target: str, traffic: Iterator[Event], begin: int, end:
 
 def _minutes(traffic: Iterator[Event], begin: int, end: int) -> Iterator[tuple[int, Sums]]:
     """For each minute its end, and what the exporter shows then: a new series is held at 0 in its first minute."""
-    strangers = Random(begin)  # noqa: S311 -- a simulation
+    strangers = Random(begin)
     last, answered = "smtpeter_last_failure_timestamp_seconds", "smtpeter_exporter_request_duration_seconds_count"
     unsigned = 'smtpeter_exporter_refused_total{reason="unsigned"}'
     shown: Sums = {

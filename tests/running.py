@@ -293,7 +293,7 @@ def exporter(folder: Path, *flags: str, measured: bool = True, program: Sequence
     running = Exporter(folder, *flags, measured=measured, program=program)
     try:
         yield running
-        if running._process.poll() is None:  # noqa: SLF001 -- one module
+        if running._process.poll() is None:
             assert running.stop() == 0
     finally:
         running.end()

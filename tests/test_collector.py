@@ -114,7 +114,7 @@ def test_describes_families_without_samples() -> None:
         raise AssertionError("the ledger was read")
 
     ledger = Rows([])
-    ledger.totals = unread  # type: ignore[method-assign]
+    ledger.totals = unread  # type: ignore[method-assign]  # so that it fails
     one = collector(ledger)
     CollectorRegistry().register(one)
 

@@ -78,7 +78,7 @@ def hold_up(
     first = threads.submit(committer.record, failure(numbers[0]))
     assert ledger.inside.wait(PATIENCE)
     others = [threads.submit(committer.record, failure(number)) for number in numbers[1:]]
-    until(lambda: committer._waiting.qsize() == len(others))  # noqa: SLF001 -- nothing outside tells who waits
+    until(lambda: committer._waiting.qsize() == len(others))
     return [first, *others]
 
 
@@ -104,7 +104,7 @@ def test_one_failure(committer: Committer, ledger: FakeLedger) -> None:
 
 
 @pytest.mark.parametrize(("hold", "held"), [(60.0, True), (0.0, False)], ids=["60s", "off"])
-def test_ledger_is_told_time_and_hold(ledger: FakeLedger, hold: float, held: bool) -> None:  # noqa: FBT001
+def test_ledger_is_told_time_and_hold(ledger: FakeLedger, hold: float, held: bool) -> None:
     """Failures are recorded at the clock's time; series are born held unless the hold is off."""
     with running(ledger, hold=hold) as committer:
         committer.record(failure(1))
@@ -179,7 +179,7 @@ def test_stop_writes_what_waits(ledger: FakeLedger, threads: ThreadPoolExecutor)
     with running(ledger) as committer:
         pending = hold_up(ledger, committer, threads, range(10))
         stopped = threads.submit(committer.stop)
-        until(lambda: committer._waiting.qsize() == 10)  # noqa: SLF001 -- nine that wait, and the stop
+        until(lambda: committer._waiting.qsize() == 10)  # nine that wait, and the stop
         assert not stopped.done()
         ledger.gate.set()
         stopped.result(PATIENCE)

@@ -86,7 +86,7 @@ def total(running: Exporter) -> float:
 
 def test_loses_nothing_and_counts_nothing_twice_when_killed(tmp_path: Path) -> None:
     """Killed ten times under load: each restart shows all that was answered 200; in the end each is counted once."""
-    moments = random.Random(32)  # noqa: S311 -- the same moments in each run
+    moments = random.Random(32)
     sender = Sender()
     for _ in range(ROUNDS):
         with exporter(tmp_path, measured=False) as running:

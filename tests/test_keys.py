@@ -199,7 +199,7 @@ def test_a_name_is_looked_up_once_at_a_time(world: World) -> None:
     world.gate.clear()
     with ThreadPoolExecutor(most) as pool:
         waiting = [pool.submit(world.find) for _ in range(most)]
-        until(lambda: world.keys._waiting["strange"]._value == 0)  # noqa: SLF001
+        until(lambda: world.keys._waiting["strange"]._value == 0)
         assert world.find() == "503 key_unavailable"
         world.gate.set()
         assert {one.result() for one in waiting} == {"old"}
@@ -219,7 +219,7 @@ def test_a_crowd_does_not_wait_for_a_key_that_is_held(world: World) -> None:
     world.gate.clear()
     with ThreadPoolExecutor(most) as pool:
         waiting = [pool.submit(world.find) for _ in range(most)]
-        until(lambda: world.keys._waiting["known"]._value == 0)  # noqa: SLF001
+        until(lambda: world.keys._waiting["known"]._value == 0)
         assert world.find() == "old"
         world.answer = Answer([record(NEW).encode()], 300)
         world.gate.set()
@@ -269,7 +269,7 @@ def test_a_crowd_of_names_does_not_push_the_good_key_out(world: World) -> None:
 
 def test_a_fault_in_a_look_up_is_a_failed_look_up(world: World, caplog: pytest.LogCaptureFixture) -> None:
     """It is logged, and holds up nobody."""
-    world.answer = Answer([0], 300)  # type: ignore[list-item]
+    world.answer = Answer([0], 300)  # type: ignore[list-item]  # so that it is a fault
     assert world.find() == "503 key_unavailable"
     assert [one.getMessage() for one in caplog.records] == ["fault while looking up a key; please report it"]
 

@@ -50,7 +50,7 @@ def database_of(folder: Path) -> str:
 
 def connections(folder: Path) -> list[tuple[object, ...]]:
     """Those that are open to the database of a folder."""
-    return server().execute(f"SELECT pid FROM pg_stat_activity WHERE datname = '{database_of(folder)}'")  # noqa: S608
+    return server().execute(f"SELECT pid FROM pg_stat_activity WHERE datname = '{database_of(folder)}'")
 
 
 @cache
@@ -292,7 +292,7 @@ def test_totals_are_those_of_the_last_commit(ledger: Ledger) -> None:
 
 
 @pytest.mark.parametrize("write", [False, True], ids=["read", "write"])
-def test_check_of_a_sound_ledger_changes_nothing(ledger: Ledger, write: bool) -> None:  # noqa: FBT001
+def test_check_of_a_sound_ledger_changes_nothing(ledger: Ledger, write: bool) -> None:
     """A ledger that is there and takes writes passes the check with its totals as they were."""
     count(ledger, [failure(1)], held=True)
     before = ledger.totals()
@@ -325,7 +325,7 @@ def test_series_is_not_held_when_holding_is_off(ledger: Ledger) -> None:
 @pytest.mark.parametrize(
     ("after", "held"), [(0.0, True), (59.5, True), (60.0, False), (1e6, False)], ids=["0s", "59.5s", "60s", "days"]
 )
-def test_series_is_released_after_the_hold(ledger: Ledger, after: float, held: bool) -> None:  # noqa: FBT001
+def test_series_is_released_after_the_hold(ledger: Ledger, after: float, held: bool) -> None:
     """A series is held until it has been for ``hold`` seconds, counted from its first failure and not its last."""
     count(ledger, [failure(1)], held=True)
     count(ledger, [failure(2)], now=NOW + 30, held=True)
@@ -473,7 +473,7 @@ class LedgerMachine(RuleBasedStateMachine):
             self.folder.cleanup()
 
     @rule(batch=st.lists(RECORDS, max_size=9), held=st.booleans())
-    def record(self, batch: list[Record], held: bool) -> None:  # noqa: FBT001
+    def record(self, batch: list[Record], held: bool) -> None:
         """The ledger tells new from known as the model does."""
         expected = []
         for record in batch:
@@ -532,7 +532,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.held_since = dict.fromkeys(self.held_since, self.now)
 
     @rule(write=st.booleans())
-    def check(self, write: bool) -> None:  # noqa: FBT001
+    def check(self, write: bool) -> None:
         """A check finds nothing wrong."""
         self.ledger.check(now=self.now, write=write)
 

@@ -88,10 +88,10 @@ def test_goes_on_where_it_was_cut_off(opened: Open, source: str, target: str) ->
     """Cut off after five pages, it shows only that it was begun; run again it takes the other pages, and is right."""
     first, second = filled(opened(source, "a")), opened(target, "b")
     with pytest.raises(Interrupted):
-        copy(first, Failing(second, 5), say=print)  # type: ignore[arg-type]
+        copy(first, Failing(second, 5), say=print)  # type: ignore[arg-type]  # all that copy uses
     assert second.totals() == [Total(COPYING, 0, held=False, raised_at=0)]
     assert len(second.identities(b"", 1_000)) == 35
-    copy(first, Failing(second, 10), say=print)  # type: ignore[arg-type]
+    copy(first, Failing(second, 10), say=print)  # type: ignore[arg-type]  # all that copy uses
     assert sorted(second.totals()) == sorted(first.totals())
     assert second.identities(b"", 1_000) == first.identities(b"", 1_000)
 

@@ -106,7 +106,7 @@ def test_paths_are_the_routes(folder: Path) -> None:
     """All routes of the application are described, method by method, and no others."""
     # Routes are made of the classes; what these would call is not needed.
     classifier = Classifier(LabelSets(), Providers({}), ())
-    failures = Failures(None, classifier, None, Telemetry())  # type: ignore[arg-type]
+    failures = Failures(None, classifier, None, Telemetry())  # type: ignore[arg-type]  # see above
     app = public_app(failures, Telemetry(), prefix="", files=VerificationFiles(folder))
     routes = {
         f"{method.method} {route.path}"

@@ -210,7 +210,7 @@ def test_a_series_that_nobody_may_have_seen_as_0_is_held_anew(url: str) -> None:
     """After an outage that was longer than the hold, a series that was born before it is still shown as 0 first."""
     ledger = PostgresLedger(PostgresUrl(url), now=NOW)
     ledger.record(failures([1]), now=NOW, held=True)
-    ledger._writer.close()  # noqa: SLF001 -- as when the server goes
+    ledger._writer.close()  # as when the server goes
     for now, held in ((NOW + 100, True), (NOW + 159, True), (NOW + 160, False)):
         ledger.release(now=now, hold=60)
         assert ledger.totals() == [Total(BOUNCE, 1, held=held, raised_at=NOW)]
@@ -264,7 +264,7 @@ def test_prepares_only_without_a_pooler(url: str, *, pooling: bool) -> None:
             ledger.release(now=NOW, hold=60)
             assert ledger.prune(now=NOW) == 0
             assert ledger.totals() == [Total(BOUNCE, number + 1, held=False, raised_at=NOW)]
-        names = ledger._writer.connection().execute("SELECT name FROM pg_prepared_statements").fetchall()  # noqa: SLF001
+        names = ledger._writer.connection().execute("SELECT name FROM pg_prepared_statements").fetchall()
     assert bool(names) is not pooling
 
 
@@ -296,7 +296,7 @@ def test_a_server_that_stands_still_does_not_stop_scrapes(url: str, running: Pos
     ledger.record(failures([1]), now=NOW, held=False)
     before = ledger.totals()
     (backend,) = running.execute(
-        f"SELECT pid FROM pg_stat_activity WHERE datname = '{url.rpartition('/')[2]}' AND query LIKE '%bool_or%'"  # noqa: S608
+        f"SELECT pid FROM pg_stat_activity WHERE datname = '{url.rpartition('/')[2]}' AND query LIKE '%bool_or%'"
     )[-1]
     assert isinstance(backend, int)
     os.kill(backend, signal.SIGSTOP)
@@ -313,7 +313,7 @@ def test_a_server_that_stands_still_does_not_stop_scrapes(url: str, running: Pos
 def test_a_server_that_may_no_longer_be_written_is_left(url: str) -> None:
     """When another one has taken over, the next write looks for a server anew, and counts."""
     ledger = PostgresLedger(PostgresUrl(url), now=NOW)
-    ledger._writer.connection().execute("SET default_transaction_read_only = on")  # noqa: SLF001 -- as it is demoted
+    ledger._writer.connection().execute("SET default_transaction_read_only = on")  # as it is demoted
     with pytest.raises(LedgerError, match="read-only transaction"):
         ledger.record(failures([1]), now=NOW, held=False)
     assert ledger.record(failures([1]), now=NOW, held=False) == [True]
@@ -344,7 +344,7 @@ def test_a_server_that_is_silent_after_the_login_does_not_stop_scrapes(url: str,
         before = ledger.totals()
         silent.set()
         running.execute(
-            f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{url.rpartition('/')[2]}'"  # noqa: S608
+            f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{url.rpartition('/')[2]}'"
         )
         with ThreadPoolExecutor(1) as pool:
             for _ in range(2):
@@ -360,7 +360,7 @@ def test_an_idle_connection_that_was_dropped_is_replaced(url: str, running: Post
     """What ended meanwhile costs a reader nothing: it reads on a new connection."""
     ledger = PostgresLedger(PostgresUrl(url), now=NOW)
     before = ledger.totals()
-    pid = ledger._reader.connection().info.backend_pid  # noqa: SLF001
+    pid = ledger._reader.connection().info.backend_pid
     running.execute(f"SELECT pg_terminate_backend({pid})")
     assert ledger.totals() == before
     ledger.close()
@@ -370,7 +370,7 @@ def test_a_writer_whose_server_is_silent_is_broken_off(url: str, monkeypatch: py
     """A backend that hangs is given up, and the next write finds another one."""
     monkeypatch.setattr("exporter.postgres.STUCK", 1.0)
     ledger = PostgresLedger(PostgresUrl(url), now=NOW)
-    backend = ledger._writer.connection().info.backend_pid  # noqa: SLF001
+    backend = ledger._writer.connection().info.backend_pid
     os.kill(backend, signal.SIGSTOP)
     try:
         with ThreadPoolExecutor(1) as pool, pytest.raises(LedgerError):

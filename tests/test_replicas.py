@@ -152,7 +152,7 @@ def test_each_failure_counts_once_whatever_goes_away(tmp_path: Path) -> None:
     And so is what the shipped rules record of them in a real Prometheus.
     """
     nginx, program = server("nginx"), server("prometheus")
-    choice = random.Random(6)  # noqa: S311 -- the same replicas in each run
+    choice = random.Random(6)
     with postgres() as database:
         replicas = [Replica(tmp_path / f"replica-{number}", database.create("ledger")) for number in range(3)]
         balancer = Balancer(nginx, tmp_path, [replica.public for replica in replicas])

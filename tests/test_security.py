@@ -150,7 +150,7 @@ def test_turns_away(guarded: Guarded, made: dict[str, object], changed: dict[str
     arguments = {"host": HOST, "target": PATH} | made
     if isinstance(ahead := arguments.get("at"), int):
         arguments["at"] = time.time() + ahead
-    headers = headers_for(body=body, content_type=FORM, **arguments)  # type: ignore[arg-type]
+    headers = headers_for(body=body, content_type=FORM, **arguments)  # type: ignore[arg-type]  # of each its own type
     for name, value in changed.items():
         if value is None:
             del headers[name]

@@ -113,7 +113,7 @@ def say(*words):
 
 def test_commits_wait_for_the_disk(ledger: SqliteLedger, path: Path) -> None:
     """The journal is a WAL and each commit is synchronous FULL: what was recorded survives a power cut."""
-    writer = ledger._file.writer  # noqa: SLF001 -- the setting belongs to the connection and can't be seen from outside
+    writer = ledger._file.writer
     assert writer.execute("PRAGMA synchronous").fetchone() == (2,)
     assert ask(path, "PRAGMA journal_mode") == [("wal",)]
 
@@ -122,7 +122,7 @@ def test_commits_still_wait_after_the_file_was_opened_again(ledger: SqliteLedger
     """Also the connection that replaces a lost one waits for the disk."""
     Path(f"{path}-wal").unlink()
     ledger.check(now=NOW, write=True)
-    assert ledger._file.writer.execute("PRAGMA synchronous").fetchone() == (2,)  # noqa: SLF001
+    assert ledger._file.writer.execute("PRAGMA synchronous").fetchone() == (2,)
 
 
 def test_file_says_what_it_is(path: Path) -> None:
@@ -220,7 +220,7 @@ def damage_total(path: Path) -> None:
     """Overwrite the middle of the page that holds the table of totals, as a stray write does."""
     [(page,)] = ask(path, "SELECT rootpage FROM sqlite_schema WHERE name = 'total'")
     data = bytearray(path.read_bytes())
-    data[(page - 1) * 1024 + 4 : page * 1024] = Random(4).randbytes(1020)  # noqa: S311
+    data[(page - 1) * 1024 + 4 : page * 1024] = Random(4).randbytes(1020)
     path.write_bytes(data)
 
 
@@ -258,7 +258,7 @@ def make_newer(path: Path) -> None:
 
 BROKEN: Final[dict[str, tuple[Callable[[Path], object], str]]] = {
     "garbage": (
-        lambda path: path.write_bytes(Random(1).randbytes(5000)),  # noqa: S311
+        lambda path: path.write_bytes(Random(1).randbytes(5000)),
         f"it is damaged or no ledger (file is not a database); {DAMAGED}",
     ),
     "text": (
@@ -322,7 +322,7 @@ def test_broken_file_is_refused(path: Path, breaks: Callable[[Path], object], te
 def test_any_damage_is_told_as_such(path: Path) -> None:
     """Whatever bytes of the file are changed, opening and using it works or ends in LedgerError, never otherwise."""
     filled(path, range(600))
-    sound, dice, refused = path.read_bytes(), Random(20), 0  # noqa: S311
+    sound, dice, refused = path.read_bytes(), Random(20), 0
     for _ in range(150):
         data = bytearray(sound)
         place = dice.randrange(len(data)) if dice.random() < 0.7 else dice.randrange(100)
@@ -793,7 +793,7 @@ say(json.dumps([errors, [total.value for total in during], outcome, [total.value
 
 def test_file_that_may_not_grow_is_told_and_heals(ledger: SqliteLedger) -> None:
     """When SQLite itself finds no room for a page, the error says what to do, and more room heals it."""
-    writer = ledger._file.writer  # noqa: SLF001 -- the limit belongs to the connection
+    writer = ledger._file.writer
     count(ledger, failures(range(10)))
     [pages] = writer.execute("PRAGMA page_count").fetchone()
     writer.execute(f"PRAGMA max_page_count = {pages}")
@@ -839,7 +839,7 @@ def test_pruning_ends_wherever_it_begins(path: Path, monkeypatch: pytest.MonkeyP
 
 def test_a_process_that_never_lives_long_prunes_too(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One slice in each of a few dozen short lives reaches nearly all, for each begins somewhere else."""
-    monkeypatch.setattr(os, "urandom", Random(7).randbytes)  # noqa: S311
+    monkeypatch.setattr(os, "urandom", Random(7).randbytes)
     filled(path, range(3 * SLICE))
     forgotten = 0
     for _ in range(40):
