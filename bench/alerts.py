@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from exporter.traffic import Event, Spike, Traffic
+from exporter.simulator.traffic import Event, Spike, Traffic
 from tests.past import Firing, alerts, before, firings, load, over
 
 HOUR: Final = 3_600

@@ -24,10 +24,10 @@ from bench.ceilings import batch
 from bench.measure import DATABASE_CORE, SERVER_CORE, columns, hold, on_core, pace, resident, saturate
 from bench.paced import Plan
 from bench.servers import database_here
-from exporter.labels import STATES
-from exporter.ledger import DAY, KEEP_IDENTITIES, Ledger, Record
-from exporter.setting_values import storage
-from exporter.storage import open_ledger
+from exporter.classification.labels import STATES
+from exporter.ledger.contract import DAY, KEEP_IDENTITIES, Ledger, Record
+from exporter.ledger.factory import open_ledger
+from exporter.settings.values import storage
 
 SIZES: Final = [int(size) for size in os.environ.get("SIZES", "10000,10000000").split(",")]
 STARTS: Final = 7

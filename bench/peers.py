@@ -11,13 +11,13 @@ import falcon
 import waitress
 from prometheus_client import CollectorRegistry, Counter, generate_latest
 
-from exporter.failure import Classifier
-from exporter.labels import LabelSets
-from exporter.ledger import FAMILIES
-from exporter.providers import Providers
-from exporter.report import parse
+from exporter.classification.classifier import Classifier
+from exporter.classification.labels import LabelSets
+from exporter.classification.providers import Providers
+from exporter.ledger.contract import FAMILIES
 from exporter.serve import PUBLIC_CONNECTIONS, PUBLIC_THREADS
-from exporter.webhook import read_body
+from exporter.webhook.endpoint import read_body
+from exporter.webhook.parsing import parse
 
 
 class Body:
@@ -65,9 +65,9 @@ def main() -> None:
         waitress.serve(app, host="127.0.0.1", port=port, threads=PUBLIC_THREADS, connection_limit=PUBLIC_CONNECTIONS)
         return
     if kind == "memory-granian":
-        from exporter.granian_server import GranianListener as Listener  # noqa: PLC0415 -- costs the others memory
+        from exporter.webhook.granian_listener import GranianListener as Listener  # noqa: PLC0415 -- costs the others memory
     else:
-        from exporter.server import Listener  # type: ignore[assignment]  # noqa: PLC0415 -- one or the other
+        from exporter.webhook.waitress_listener import Listener  # type: ignore[assignment]  # noqa: PLC0415 -- one or the other
     Listener(
         app,
         "127.0.0.1",

@@ -11,11 +11,11 @@ from pathlib import Path
 from time import perf_counter
 from urllib.parse import urlencode
 
-from exporter.failure import Classifier
-from exporter.labels import LabelSets
-from exporter.providers import Providers
-from exporter.reason import reason_of
-from exporter.report import MAX_BODY, Report, parse
+from exporter.classification.classifier import Classifier
+from exporter.classification.labels import LabelSets
+from exporter.classification.providers import Providers
+from exporter.classification.reason import reason_of
+from exporter.webhook.parsing import MAX_BODY, Report, parse
 from tests.running import FORM
 
 ROUNDS = int(os.environ.get("ROUNDS", "15"))

@@ -23,8 +23,8 @@ from typing import Final, NamedTuple
 import pytest
 import yaml
 
-from exporter.reason import REASONS
-from exporter.traffic import Traffic
+from exporter.classification.reason import REASONS
+from exporter.simulator.traffic import Traffic
 from tests.alertmanager import Alertmanager, example
 from tests.past import RULES, before, fill, load
 from tests.running import Prometheus, environment, exporter

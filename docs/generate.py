@@ -10,13 +10,14 @@ from typing import Any, TypeGuard
 import click
 import yaml
 
-from exporter import errors, private
-from exporter import settings as all_settings
-from exporter.cli import cli
-from exporter.collector import LedgerCollector
-from exporter.ledger import FAMILIES, Ledger
-from exporter.sqlite import SqliteLedger
-from exporter.telemetry import Telemetry
+from exporter import errors
+from exporter.cli.main import cli
+from exporter.ledger.contract import FAMILIES, Ledger
+from exporter.ledger.sqlite import SqliteLedger
+from exporter.metrics.collector import LedgerCollector
+from exporter.metrics.telemetry import Telemetry
+from exporter.settings import table as all_settings
+from exporter.web import resources as private
 
 ROOT = Path(__file__).parent.parent
 TARGET = Path(__file__).with_name("reference.md")

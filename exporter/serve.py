@@ -13,27 +13,27 @@ from types import FrameType
 from typing import TYPE_CHECKING, Final
 
 from exporter import __version__
-from exporter.app import private_app, public_app, reason_for
-from exporter.collector import LedgerCollector, Seen, closed_series
-from exporter.committer import GATHER, Committer
-from exporter.failure import Classifier
-from exporter.keys import Keys, resolver
-from exporter.labels import Labels, LabelSets
-from exporter.ledger import Total
-from exporter.private_server import MAX_CONNECTIONS, PrivateListener
-from exporter.providers import Providers
-from exporter.server import Listener
-from exporter.settings import Settings
-from exporter.signature import Policy, Verifier
-from exporter.status import Facts
-from exporter.storage import open_ledger
-from exporter.telemetry import Telemetry
-from exporter.verification import VerificationFiles
-from exporter.web_config import WebConfig
-from exporter.webhook import Failures
+from exporter.classification.classifier import Classifier
+from exporter.classification.labels import Labels, LabelSets
+from exporter.classification.providers import Providers
+from exporter.ledger.committer import GATHER, Committer
+from exporter.ledger.contract import Total
+from exporter.ledger.factory import open_ledger
+from exporter.metrics.collector import LedgerCollector, Seen, closed_series
+from exporter.metrics.telemetry import Telemetry
+from exporter.settings.table import Settings
+from exporter.signature.keys import Keys, resolver
+from exporter.signature.verifier import Policy, Verifier
+from exporter.web.checks import Facts
+from exporter.web.listener import MAX_CONNECTIONS, PrivateListener
+from exporter.web.web_config import WebConfig
+from exporter.webhook.app import private_app, public_app, reason_for
+from exporter.webhook.endpoint import Failures
+from exporter.webhook.verification_files import VerificationFiles
+from exporter.webhook.waitress_listener import Listener
 
 if TYPE_CHECKING:
-    from exporter.granian_server import GranianListener
+    from exporter.webhook.granian_listener import GranianListener
 
 log = logging.getLogger(__name__)
 
@@ -243,7 +243,7 @@ def _warn(settings: Settings) -> None:
 
 
 def _granian_listener() -> "type[GranianListener]":
-    from exporter.granian_server import GranianListener  # noqa: PLC0415 -- of an extra, which need not be installed
+    from exporter.webhook.granian_listener import GranianListener  # noqa: PLC0415 -- of an extra, which need not be installed
 
     return GranianListener
 

@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any, Final
 
-from exporter.status_codes import REGISTRY, SUBJECTS, VENDOR, meaning
+from exporter.classification.status_codes import REGISTRY, SUBJECTS, VENDOR, meaning
 
 _MANY: Final = 5
 _WORDS: Final = ("none", "invalid", "other")

@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 
 import pytest
 
-from exporter.report import Report, parse
+from exporter.webhook.parsing import Report, parse
 
 FORM: Final = "application/x-www-form-urlencoded"
 JSON: Final = "application/json"

@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from waitress.adjustments import Adjustments
 
 from exporter.errors import REFUSAL_REASONS
-from exporter.server import MAX_HEADER, _Parser
+from exporter.webhook.waitress_listener import MAX_HEADER, _Parser
 from tests.running import FORM, PATIENCE, connect, failure
 from tests.signing import ACCOUNT, KEY_ID, NameServer, headers_for, key, record
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 import promql_parser
 import yaml
 
-from exporter.settings import ENVIRONMENT_PREFIX, SETTINGS
+from exporter.settings.table import ENVIRONMENT_PREFIX, SETTINGS
 from tests.documentation import PAGES, ROOT
 
 

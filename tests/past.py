@@ -17,15 +17,15 @@ from urllib.parse import urlencode
 
 import yaml
 
-from exporter.collector import USUAL_CLASSES
-from exporter.failure import Classifier
-from exporter.labels import LabelSets, labels_of
-from exporter.providers import Providers
-from exporter.reason import REASONS
-from exporter.report import Report
-from exporter.sqlite import SqliteLedger
-from exporter.traffic import Event
-from exporter.traffic_answers import ANSWERS
+from exporter.classification.classifier import Classifier
+from exporter.classification.labels import LabelSets, labels_of
+from exporter.classification.providers import Providers
+from exporter.classification.reason import REASONS
+from exporter.ledger.sqlite import SqliteLedger
+from exporter.metrics.collector import USUAL_CLASSES
+from exporter.simulator.answers import ANSWERS
+from exporter.simulator.traffic import Event
+from exporter.webhook.parsing import Report
 from tests.running import Client, free_port, server, until
 
 RULES: Final = Path(__file__).parent.parent / "deploy/prometheus"

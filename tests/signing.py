@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import (
 )
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from exporter.signature import SMTPETERS_ORDER, Call, signed_headers
+from exporter.signature.verifier import SMTPETERS_ORDER, Call, signed_headers
 
 ACCOUNT: Final = "environment-1234"
 KEY_ID: Final = "one._domainkey.copernica.com"

@@ -2,7 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 
-from exporter.activity import MINUTES, Activity
+from exporter.metrics.activity import MINUTES, Activity
 
 
 class Clock:

@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from exporter.traffic import Event, Traffic
+from exporter.simulator.traffic import Event, Traffic
 from tests.alertmanager import Alertmanager, Webhook, example
 from tests.past import RULES, alerts, before, fill, firings, load, over
 from tests.running import Exporter, Prometheus, environment, exporter, server, until

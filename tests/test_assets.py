@@ -7,7 +7,7 @@ from typing import Final
 
 import pytest
 
-from exporter.assets import assets
+from exporter.cli.assets import assets
 from tests.running import environment, server
 
 ROOT = Path(__file__).parent.parent

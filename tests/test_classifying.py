@@ -8,9 +8,9 @@ from urllib.parse import urlencode
 
 import pytest
 
-from exporter.collector import USUAL_CLASSES
-from exporter.providers import PROVIDERS
-from exporter.reason import REASONS
+from exporter.classification.providers import PROVIDERS
+from exporter.classification.reason import REASONS
+from exporter.metrics.collector import USUAL_CLASSES
 from tests.running import FORM, Exporter, changes, exporter, failure
 
 CONFIGURATION = """

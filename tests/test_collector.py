@@ -16,11 +16,11 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
-from exporter.collector import USUAL_CLASSES, LedgerCollector, closed_series
+from exporter.classification.reason import REASONS
 from exporter.errors import LedgerError
-from exporter.ledger import FAMILIES, Ledger, Record, Series, Total
-from exporter.reason import REASONS
-from exporter.sqlite import SqliteLedger
+from exporter.ledger.contract import FAMILIES, Ledger, Record, Series, Total
+from exporter.ledger.sqlite import SqliteLedger
+from exporter.metrics.collector import USUAL_CLASSES, LedgerCollector, closed_series
 from tests.fakes import FakeLedger
 
 EXPOSITIONS: Final = sorted((Path(__file__).parent / "expositions").glob("*.json"))

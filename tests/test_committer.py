@@ -10,12 +10,12 @@ from typing import Any, Final
 
 import pytest
 
-from exporter import committer as module
-from exporter.committer import Committer
 from exporter.errors import LedgerError
-from exporter.ledger import Ledger
-from exporter.sqlite import SqliteLedger
-from exporter.telemetry import Telemetry
+from exporter.ledger import committer as module
+from exporter.ledger.committer import Committer
+from exporter.ledger.contract import Ledger
+from exporter.ledger.sqlite import SqliteLedger
+from exporter.metrics.telemetry import Telemetry
 from tests.fakes import PATIENCE, Chore, FakeLedger
 from tests.running import until
 from tests.test_ledger import BOUNCE, NOW, failure, failures

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from exporter.config import Value, gather, read
 from exporter.errors import SettingError
-from exporter.setting_values import Address
-from exporter.settings import SETTINGS
+from exporter.settings.sources import Value, gather, read
+from exporter.settings.table import SETTINGS
+from exporter.settings.values import Address
 
 OFF = {"signature.mode": "off"}
 

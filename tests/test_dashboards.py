@@ -16,10 +16,10 @@ import yaml
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from jsonschema import Draft7Validator
 
-from exporter.labels import STATES
-from exporter.reason import REASONS
-from exporter.status_codes import REGISTRY, VENDOR, meaning
-from exporter.telemetry import Telemetry
+from exporter.classification.labels import STATES
+from exporter.classification.reason import REASONS
+from exporter.classification.status_codes import REGISTRY, VENDOR, meaning
+from exporter.metrics.telemetry import Telemetry
 from tests.grafana import NAMES, ROOT, Part, load, panels, places, questions, selectors
 
 with warnings.catch_warnings():

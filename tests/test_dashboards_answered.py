@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 import pytest
 
-from exporter.traffic import Spike, Traffic
+from exporter.simulator.traffic import Spike, Traffic
 from tests.grafana import NAMES, Question, filled, load, questions
 from tests.past import RULES, before
 from tests.past import load as load_past

@@ -14,7 +14,7 @@ from typing import Final
 
 import pytest
 
-from exporter.reason import REASONS
+from exporter.classification.reason import REASONS
 from tests.running import Client, environment, server, until
 
 ROOT: Final = Path(__file__).parent.parent

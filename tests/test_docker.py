@@ -19,8 +19,8 @@ import pytest
 import trustme
 import yaml
 
-from exporter.assets import assets
-from exporter.probe import trouble
+from exporter.cli.assets import assets
+from exporter.healthcheck import trouble
 from tests.confinement import confined
 from tests.documentation import ROOT, blocks
 from tests.running import Client, brought, environment, exporter, failure, free_port, server, until
@@ -151,7 +151,7 @@ def test_commands_of_the_image_need_no_shell() -> None:
     assert [json.loads(text) for text in (last("ENTRYPOINT"), last("CMD"), check)] == [
         ["smtpeter-exporter"],
         ["serve"],
-        ["python", "-m", "exporter.probe"],
+        ["python", "-m", "exporter.healthcheck"],
     ]
     assert tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"] == {
         "smtpeter-exporter": "exporter.cli:main"

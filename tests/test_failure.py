@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.failure import Classifier, Failure, identity_of
-from exporter.labels import OVERFLOW, Labels, LabelSets
-from exporter.ledger import Record
-from exporter.providers import Providers
-from exporter.reason import Decision
-from exporter.report import Report
+from exporter.classification.classifier import Classifier, Failure, identity_of
+from exporter.classification.labels import OVERFLOW, Labels, LabelSets
+from exporter.classification.providers import Providers
+from exporter.classification.reason import Decision
+from exporter.ledger.contract import Record
+from exporter.webhook.parsing import Report
 from tests.reports import COUNTED_TAGS, REPORTS, Example
 
 REPORT: Final = Report(

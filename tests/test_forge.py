@@ -8,7 +8,7 @@ from typing import Any, Final
 import pytest
 import yaml
 
-from exporter.cli import cli
+from exporter.cli.main import cli
 
 ROOT: Final = Path(__file__).parent.parent
 CI: Final = ROOT / ".github/workflows/ci.yml"

@@ -13,11 +13,11 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter import keys as module
 from exporter.errors import Refusal
-from exporter.keys import MAX_WAITING, Answer, DnsDown, Keys, read_records, resolver
 from exporter.serve import PUBLIC_THREADS
-from exporter.setting_values import Address
+from exporter.settings.values import Address
+from exporter.signature import keys as module
+from exporter.signature.keys import MAX_WAITING, Answer, DnsDown, Keys, read_records, resolver
 from tests.running import until
 from tests.signing import KEY_ID, NameServer, key, record, short_record
 

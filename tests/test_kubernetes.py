@@ -13,10 +13,10 @@ import yaml
 from jsonschema import Draft202012Validator
 from kubernetes_validate.utils import ValidationError, validate
 
-from exporter import config
 from exporter.errors import SettingError
-from exporter.setting_values import PostgresUrl
-from exporter.settings import SETTINGS, Settings
+from exporter.settings import sources as config
+from exporter.settings.table import SETTINGS, Settings
+from exporter.settings.values import PostgresUrl
 from tests.kubernetes import (
     BUILDS,
     EXPORTERS,

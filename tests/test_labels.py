@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.labels import OVERFLOW, STATES, Labels, LabelSets, fold_state, labels_of
-from exporter.status_codes import REGISTRY, SUBJECTS, VENDOR
+from exporter.classification.labels import OVERFLOW, STATES, Labels, LabelSets, fold_state, labels_of
+from exporter.classification.status_codes import REGISTRY, SUBJECTS, VENDOR
 
 # MailerQ's states and SMTPeter's own, written out once more in the order of the alphabet.
 DOCUMENTED: Final = """

@@ -1,4 +1,4 @@
-"""Every engine keeps the contract of ``exporter/ledger.py``: once, for ever, never back, births at zero.
+"""Every engine keeps the contract of ``exporter/ledger/contract.py``: once, for ever, never back, births at zero.
 
 A new engine joins by a row in ENGINES; its own facts have a file of their own, as ``test_sqlite.py``.
 """
@@ -19,10 +19,10 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from exporter.ledger import DAY, KEEP_IDENTITIES, Ledger, Record, Series, Total
-from exporter.postgres import PostgresLedger
-from exporter.setting_values import PostgresUrl
-from exporter.sqlite import SqliteLedger
+from exporter.ledger.contract import DAY, KEEP_IDENTITIES, Ledger, Record, Series, Total
+from exporter.ledger.postgres import PostgresLedger
+from exporter.ledger.sqlite import SqliteLedger
+from exporter.settings.values import PostgresUrl
 from tests.postgres import Postgres
 from tests.running import until
 

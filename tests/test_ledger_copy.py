@@ -9,12 +9,12 @@ from typing import Final
 
 import pytest
 
-from exporter import ledger_copy
 from exporter.errors import LedgerError
-from exporter.ledger import COPYING, DAY, Kept, Ledger, Total
-from exporter.ledger_copy import copy
-from exporter.postgres import PostgresLedger
-from exporter.setting_values import PostgresUrl
+from exporter.ledger import copy as ledger_copy
+from exporter.ledger.contract import COPYING, DAY, Kept, Ledger, Total
+from exporter.ledger.copy import copy
+from exporter.ledger.postgres import PostgresLedger
+from exporter.settings.values import PostgresUrl
 from tests.running import command, environment, exporter, failure
 from tests.test_ledger import BOUNCE, DEFER, ENGINES, NOW, database_of, failures, identity, server
 from tests.test_ledger import failure as record

@@ -20,14 +20,14 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from exporter.app import public_app
+from exporter.classification.classifier import Classifier
+from exporter.classification.labels import LabelSets
+from exporter.classification.providers import Providers
 from exporter.errors import REFUSAL_REASONS
-from exporter.failure import Classifier
-from exporter.labels import LabelSets
-from exporter.providers import Providers
-from exporter.telemetry import Telemetry
-from exporter.verification import VerificationFiles
-from exporter.webhook import Failures
+from exporter.metrics.telemetry import Telemetry
+from exporter.webhook.app import public_app
+from exporter.webhook.endpoint import Failures
+from exporter.webhook.verification_files import VerificationFiles
 from tests.running import Exporter, exporter
 from tests.signing import ACCOUNT, NameServer
 

@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from exporter import __version__
-from exporter.assets import YOURS, assets
-from exporter.settings import SETTINGS
+from exporter.cli.assets import YOURS, assets
+from exporter.settings.table import SETTINGS
 from tests.running import environment, exporter, server
 from tests.wheel import ROOT, Built, build, install
 

@@ -22,12 +22,12 @@ from typing import Final
 import pytest
 
 from exporter import __version__
-from exporter.collector import Seen
 from exporter.errors import REFUSAL_REASONS
-from exporter.page import ago, page
-from exporter.settings import SETTINGS
-from exporter.status import Facts
-from exporter.verification import Found
+from exporter.metrics.collector import Seen
+from exporter.settings.table import SETTINGS
+from exporter.web.checks import Facts
+from exporter.web.page import ago, page
+from exporter.webhook.verification_files import Found
 from tests.postgres import postgres
 from tests.running import FORM, PATIENCE, Exporter, Prometheus, exporter, failure, until
 from tests.signing import ACCOUNT, KEY_ID, NameServer, headers_for, key, record

@@ -9,7 +9,7 @@ from typing import Final
 
 import pytest
 
-from exporter.page import page
+from exporter.web.page import page
 from tests.running import PATIENCE, exporter, server
 from tests.test_page import SETTING_UP, WORST, Reading
 

@@ -17,10 +17,10 @@ import psycopg
 import pytest
 
 from exporter.errors import LedgerBusy, LedgerError
-from exporter.ledger import DAY, KEEP_IDENTITIES, Ledger, Total
-from exporter.postgres import SLOTS, PostgresLedger
-from exporter.postgres_session import HURRIED, Session
-from exporter.setting_values import PostgresUrl, without_password
+from exporter.ledger.contract import DAY, KEEP_IDENTITIES, Ledger, Total
+from exporter.ledger.postgres import SLOTS, PostgresLedger
+from exporter.ledger.postgres_session import HURRIED, Session
+from exporter.settings.values import PostgresUrl, without_password
 from tests.documentation import blocks
 from tests.pooler import pooled
 from tests.postgres import PASSWORD, QUOTED, Postgres, postgres
@@ -368,7 +368,7 @@ def test_an_idle_connection_that_was_dropped_is_replaced(url: str, running: Post
 
 def test_a_writer_whose_server_is_silent_is_broken_off(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A backend that hangs is given up, and the next write finds another one."""
-    monkeypatch.setattr("exporter.postgres.STUCK", 1.0)
+    monkeypatch.setattr("exporter.ledger.postgres.STUCK", 1.0)
     ledger = PostgresLedger(PostgresUrl(url), now=NOW)
     backend = ledger._writer.connection().info.backend_pid
     os.kill(backend, signal.SIGSTOP)

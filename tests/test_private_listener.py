@@ -14,9 +14,9 @@ from typing import Final
 
 import pytest
 
-from exporter import private_server
-from exporter.private_server import PrivateListener
-from exporter.web_config import WebConfig
+from exporter.web import listener as private_server
+from exporter.web.listener import PrivateListener
+from exporter.web.web_config import WebConfig
 from tests.running import (
     PATIENCE,
     Answer,

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.labels import OTHER
-from exporter.providers import PROVIDERS, Providers
+from exporter.classification.labels import OTHER
+from exporter.classification.providers import PROVIDERS, Providers
 
 TABLE = Providers()
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.errors import REFUSAL_REASONS, Refusal
-from exporter.report import Report, parse
+from exporter.webhook.parsing import Report, parse
 from tests.bodies import FIELDS, FORM, JSON, MULTIPART, REPORT, WRITERS, as_json, as_multipart, each_type, read
 from tests.reports import REPORTS, Example
 

@@ -5,7 +5,7 @@ from typing import Final
 import pytest
 
 from exporter.errors import Refusal
-from exporter.report import MAX_BODY, Report, parse
+from exporter.webhook.parsing import MAX_BODY, Report, parse
 from tests.bodies import FIELDS, FORM, JSON, REPORT, WRITERS, Pairs, as_json, as_multipart, each_type, read
 
 

@@ -141,7 +141,7 @@ def test_reasons_of_refusal_that_are_named_exist() -> None:
 def test_what_ready_says_is_what_the_code_says() -> None:
     """The table of SMTPeterLedgerNotWritable quotes the ledger's own words."""
     modules = ("sqlite_file.py", "postgres_session.py", "committer.py")
-    code = "".join((ROOT / "exporter" / name).read_text() for name in modules)
+    code = "".join((ROOT / "exporter/ledger" / name).read_text() for name in modules)
     said = re.findall(r"^\| `([^`]+)` \|", PAGES[RUNBOOKS["SMTPeterLedgerNotWritable"]], re.MULTILINE)[1:]
     assert len(said) > 5
     assert [words for words in said if words not in code] == []

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.errors import REFUSAL_REASONS, Refusal
-from exporter.signature import Call, Policy, Verifier, signed_headers
+from exporter.signature.verifier import Call, Policy, Verifier, signed_headers
 from tests.signing import ACCOUNT, KEY_ID, getter, headers_for, key
 
 NOW: Final = 1_795_449_709.0
@@ -367,6 +367,6 @@ def test_no_changed_signature_fits(data: st.DataObject) -> None:
 
 def test_every_reason_is_tried() -> None:
     """The table above has each reason that the check itself can give."""
-    text = (Path(__file__).parent.parent / "exporter/signature.py").read_text()
+    text = (Path(__file__).parent.parent / "exporter/signature/verifier.py").read_text()
     given_by_it = {reason for reason in REFUSAL_REASONS if f'_refuse("{reason}"' in text}
     assert {reason for _, _, reason in REFUSED.values()} | {"url"} == given_by_it | {"key_unknown"}

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from exporter.simulate import Clock
+from exporter.simulator.simulation import Clock
 from tests.running import Exporter, environment, exporter, until
 from tests.signing import ACCOUNT, KEY_ID, NameServer, key, record
 

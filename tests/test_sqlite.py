@@ -19,14 +19,14 @@ from typing import Any, Final
 
 import pytest
 
-from exporter import sqlite_file
+from exporter.classification.classifier import identity_of
+from exporter.classification.labels import labels_of
 from exporter.errors import LedgerBusy, LedgerError
-from exporter.failure import identity_of
-from exporter.labels import labels_of
-from exporter.ledger import DAY, Record, Total
-from exporter.report import Report
-from exporter.sqlite import SLICE, SqliteLedger
-from exporter.sqlite_file import APPLICATION_ID, CHECK_WHOLE, MIGRATIONS
+from exporter.ledger import sqlite_file
+from exporter.ledger.contract import DAY, Record, Total
+from exporter.ledger.sqlite import SLICE, SqliteLedger
+from exporter.ledger.sqlite_file import APPLICATION_ID, CHECK_WHOLE, MIGRATIONS
+from exporter.webhook.parsing import Report
 from tests.confinement import confined
 from tests.test_ledger import BOUNCE, HOLD, NOW, count, failure, failures, prune_all
 
@@ -100,7 +100,7 @@ PRELUDE: Final = """
 import os, sys
 from pathlib import Path
 from exporter.errors import LedgerError
-from exporter.sqlite import SqliteLedger
+from exporter.ledger.sqlite import SqliteLedger
 from tests.test_ledger import NOW, count, failures
 
 def say(*words):

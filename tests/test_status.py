@@ -6,11 +6,11 @@ from typing import Any, Final
 
 import pytest
 
-from exporter.collector import Seen
 from exporter.errors import REFUSAL_REASONS
-from exporter.ledger import Total
-from exporter.status import SIGNED, Facts, Line, State, held, parts, steps, verdict
-from exporter.verification import Found
+from exporter.ledger.contract import Total
+from exporter.metrics.collector import Seen
+from exporter.web.checks import SIGNED, Facts, Line, State, held, parts, steps, verdict
+from exporter.webhook.verification_files import Found
 
 NOW: Final = 1_795_000_000.0
 START: Final = NOW - 3 * 3_600

@@ -6,7 +6,7 @@ from itertools import combinations
 
 import pytest
 
-from exporter.status_codes import REGISTRY, SUBJECTS, VENDOR, is_known, meaning
+from exporter.classification.status_codes import REGISTRY, SUBJECTS, VENDOR, is_known, meaning
 
 # IANA's table "Enumerated Status Codes", as subject and the details registered under it. Written out once more, by
 # hand, so that a row lost from the module is missed here.

@@ -8,12 +8,12 @@ from urllib.parse import urlencode
 
 import pytest
 
-from exporter.labels import STATES
-from exporter.providers import Providers
-from exporter.reason import REASONS, reason_of
-from exporter.report import Report, parse
-from exporter.traffic import DAY, HOUR, WEEK, Event, Spike, Traffic
-from exporter.traffic_answers import ANSWERS, JUDGES
+from exporter.classification.labels import STATES
+from exporter.classification.providers import Providers
+from exporter.classification.reason import REASONS, reason_of
+from exporter.simulator.answers import ANSWERS, JUDGES
+from exporter.simulator.traffic import DAY, HOUR, WEEK, Event, Spike, Traffic
+from exporter.webhook.parsing import Report, parse
 from tests.past import before
 
 MONDAY: Final = datetime(2026, 11, 23, tzinfo=UTC).timestamp()

@@ -15,9 +15,9 @@ from typing import Final
 
 import pytest
 
-from exporter.committer import TICK
-from exporter.ledger import Record
-from exporter.sqlite import SqliteLedger
+from exporter.ledger.committer import TICK
+from exporter.ledger.contract import Record
+from exporter.ledger.sqlite import SqliteLedger
 from tests.running import (
     FORM,
     PATIENCE,

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from exporter import postgres_session, sqlite_file
-from exporter.postgres import PostgresLedger
-from exporter.setting_values import PostgresUrl
-from exporter.sqlite import SqliteLedger
+from exporter.ledger import postgres_session, sqlite_file
+from exporter.ledger.postgres import PostgresLedger
+from exporter.ledger.sqlite import SqliteLedger
+from exporter.settings.values import PostgresUrl
 from tests.documentation import blocks
 from tests.postgres import postgres
 from tests.running import command, environment, exporter, failure

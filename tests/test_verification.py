@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 
 import pytest
 
-from exporter.verification import MAX_SIZE
+from exporter.webhook.verification_files import MAX_SIZE
 from tests.running import Answer, Exporter, Samples, changes, exchange, exporter
 
 NAME: Final = "smtpeter-x7_Y-z.txt"

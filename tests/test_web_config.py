@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from exporter.errors import SettingError
-from exporter.web_config import WebConfig, load
+from exporter.web.web_config import WebConfig, load
 
 LONG: Final = "x" * 72
 

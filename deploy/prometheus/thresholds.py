@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from exporter.reason import REASONS
+from exporter.classification.reason import REASONS
 
 Thresholds = Mapping[str, Any]
 Shape = Mapping[str, Any]

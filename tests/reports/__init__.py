@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from exporter.report import Report
+from exporter.webhook.parsing import Report
 
 COUNTED_TAGS: Final = ("newsletter", "may")
 

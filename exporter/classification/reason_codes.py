@@ -1,0 +1,154 @@
+"""Tables from codes and states to reasons. Data only; ``reason`` says in which order they are asked.
+
+Enhanced codes are keyed by subject and detail ("1.1"), because the first digit rarely changes what went wrong, or whole
+("5.4.1") where it does. Meanings are those of ``status_codes``; sources are named there too.
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+# States of MailerQ in which nothing has left the sending platform yet, or which can only mean one thing. No code that
+# comes with them says more.
+SETTLED: Final[Mapping[str, str]] = {
+    **dict.fromkeys("amqp storage responsive personalize rewrite bind".split(), "platform"),
+    "suppression": "suppressed",
+    # Whatever is answered to STARTTLS or AUTH is about STARTTLS or AUTH, although servers say 4.7.0 and 5.7.1 to both.
+    **dict.fromkeys(
+        "starttls authplain authlogin authusername authpassword authcram authresponse".split(),
+        "security",
+    ),
+}
+
+# What is left to a state when no code helps.
+STATES: Final[Mapping[str, str]] = {
+    "dns": "domain_invalid",
+    **dict.fromkeys("connect intro handshake ehlo helo".split(), "connection"),
+    "process": "expired",  # MailerQ gives up by itself in this state; with a code, the code has spoken before
+}
+
+# Whole enhanced codes whose sense at a vendor is not the registry's, or not in the registry.
+VENDOR: Final[Mapping[str, str]] = {
+    # Google. The registry gives 7.23 to 7.30 to authentication as well, except 7.27, 7.29 and 7.30.
+    **dict.fromkeys("4.7.23 4.7.27 5.7.27 4.7.30 5.7.30".split(), "authentication"),
+    **dict.fromkeys("4.7.29 5.7.29".split(), "authentication"),  # no TLS at Gmail: one of its sender requirements
+    **dict.fromkeys("4.7.31 4.7.32 5.7.32 4.7.40 5.7.40".split(), "authentication"),
+    # Microsoft
+    "5.1.20": "sender_rejected",
+    "5.1.90": "rate_limited",
+    "5.1.351": "recipient_unknown",
+    "5.2.121": "rate_limited",
+    "5.2.122": "rate_limited",
+    "5.3.190": "remote_system",
+    "5.4.14": "routing",
+    "5.4.300": "expired",
+    "4.4.312": "routing",  # DNS did not answer; that the domain does not exist is 5.4.310
+    "5.4.312": "routing",
+    **dict.fromkeys("4.4.315 4.4.316 4.4.317 4.4.318 5.4.316 5.4.317 5.4.318".split(), "connection"),
+    "5.6.11": "content",
+    "5.7.12": "policy",  # takes mail from inside its company only; in the registry a matter of login
+    "5.7.57": "security",
+    **dict.fromkeys("5.7.64 5.7.124 5.7.133 5.7.134 5.7.135 5.7.136 5.7.193 5.7.367".split(), "policy"),
+    **{f"{class_}.7.{detail}": "security" for class_ in "45" for detail in range(320, 326)},  # DANE and MTA-STS
+    **dict.fromkeys("5.7.502 5.7.503 5.7.512 5.7.750".split(), "sender_rejected"),
+    **dict.fromkeys("5.7.501 5.7.507 5.7.511 5.7.513 5.7.705 5.7.708".split(), "blocked"),
+    **{f"5.7.{detail}": "blocked" for detail in range(606, 650)},
+    **dict.fromkeys("5.7.504 5.7.505".split(), "recipient_unknown"),  # "Recipient address rejected: Access denied"
+    "5.7.506": "protocol",  # HELO with the receiver's own name
+    "5.7.508": "rate_limited",
+    "5.7.509": "authentication",
+    "5.7.510": "policy",
+    "5.7.515": "authentication",
+    "5.7.520": "policy",
+    "5.7.703": "policy",
+    **{f"4.7.{detail}": "rate_limited" for detail in (*range(500, 700), *range(850, 900))},
+    # In the range above, but the answer's words are "rate limited due to IP reputation": slowing down does not help.
+    "4.7.650": "blocked",
+    "4.7.651": "blocked",
+}
+
+# SMTP code, enhanced code and state together: what only makes sense where it was said. "" is any code.
+OVERRIDES: Final[Mapping[tuple[str, str, str], str]] = {
+    # Exchange Online says 5.4.1 for a recipient that its directory does not have. 4.4.1 keeps the registry's sense.
+    **{("550", "5.4.1", state): "recipient_unknown" for state in ("rcptto", "data", "message", "bounce")},
+    # Temporary and about us, not about the mailbox: the usual way to say "slower" (Yahoo, Gmail, Apple).
+    **{(code, "4.7.0", state): "rate_limited" for code in ("421", "450") for state in ("mailfrom", "rcptto")},
+    # Yahoo and AOL say 5.7.9 of the message; the registry's weak login would be a 534.
+    **{("554", "5.7.9", state): "policy" for state in ("rcptto", "data", "message", "bounce")},
+    # In answer to MAIL FROM, an address that is wrong or refused is the sender's.
+    **{("", f"5.1.{detail}", "mailfrom"): "sender_rejected" for detail in range(4)},
+    **{("", f"4.1.{detail}", "mailfrom"): "sender_rejected" for detail in range(4)},
+    **{(code, "5.7.1", "mailfrom"): "sender_rejected" for code in ("550", "553")},
+}
+
+# The registry, all of it. X.0 and unlisted details of a subject get the row of X.0.
+EXTENDED: Final[Mapping[str, str]] = {
+    "0.0": "unclassified",  # and 5.0.350, in which Exchange Online wraps answers that it can't read
+    **dict.fromkeys("1.0 1.1 1.3 1.4 1.6".split(), "recipient_unknown"),
+    "1.2": "domain_invalid",
+    "1.5": "unclassified",  # "address is valid" explains no failure
+    "1.7": "sender_rejected",
+    "1.8": "sender_rejected",
+    "1.9": "remote_system",
+    "1.10": "domain_invalid",  # null MX; at Exchange Online an unknown recipient, which its text says
+    **dict.fromkeys("2.0 2.1 2.4".split(), "mailbox_unavailable"),
+    "2.2": "mailbox_full",
+    "2.3": "message_too_large",
+    **dict.fromkeys("3.0 3.1 3.2 3.3 3.5 3.6".split(), "remote_system"),
+    "3.4": "message_too_large",
+    **dict.fromkeys("4.0 4.3 4.4 4.6 4.8".split(), "routing"),  # 4.8 is Microsoft's: MX not in the MTA-STS policy
+    "4.1": "connection",
+    "4.2": "connection",
+    "4.5": "remote_system",
+    "4.7": "expired",
+    **dict.fromkeys("5.0 5.1 5.2 5.4 5.5 5.6".split(), "protocol"),
+    "5.3": "rate_limited",  # too many recipients in one go
+    **{f"6.{detail}": "content" for detail in range(11)},
+    **dict.fromkeys("7.0 7.1 7.2 7.14 7.15 7.19".split(), "policy"),
+    **{f"7.{detail}": "security" for detail in range(3, 13)},
+    "7.13": "mailbox_unavailable",
+    "7.16": "message_too_large",
+    "7.17": "recipient_unknown",
+    "7.18": "domain_invalid",
+    # 7.27 and from 7.29 on in Gmail's sense, which by volume wins over the registry's.
+    **{f"7.{detail}": "authentication" for detail in (*range(20, 28), *range(29, 33), 40)},
+    "7.28": "rate_limited",
+}
+
+# Which other reasons the text may move an enhanced code to, where it is not a catch-all but often misused.
+MISUSED: Final[Mapping[str, frozenset[str]]] = {
+    "1.1": frozenset({"mailbox_full", "mailbox_unavailable"}),  # one code for all that is wrong with a mailbox
+    "1.3": frozenset({"blocked"}),
+    "1.10": frozenset({"recipient_unknown"}),  # Exchange Online
+    "2.1": frozenset({"recipient_unknown", "rate_limited", "mailbox_full"}),  # Sendmail in Japan; Gmail; qmail
+    "4.1": frozenset({"recipient_unknown", "policy", "routing", "domain_invalid"}),
+    "4.3": frozenset({"domain_invalid"}),  # a DNS answer that says "no such host" is no failure of DNS
+    "4.4": frozenset({"domain_invalid"}),  # Postfix's code for a domain that does not exist
+}
+
+# SMTP code and state, in place of an enhanced code. Source of the senses: RFC 5321 section 4.2.3.
+CODE_AND_STATE: Final[Mapping[tuple[str, str], str]] = {
+    **{(code, "rcptto"): "recipient_unknown" for code in ("550", "551", "553")},
+    ("450", "rcptto"): "mailbox_unavailable",
+    ("452", "rcptto"): "mailbox_full",
+    ("552", "rcptto"): "mailbox_full",
+    **{("552", state): "message_too_large" for state in ("mailfrom", "data", "message")},
+    ("550", "mailfrom"): "sender_rejected",
+    ("553", "mailfrom"): "sender_rejected",
+    **{(code, state): "blocked" for code in ("550", "554") for state in ("connect", "intro")},  # not greeted at all
+    **{(code, state): "policy" for code in ("550", "554") for state in ("ehlo", "helo", "data", "message")},
+}
+
+# SMTP code in any other state.
+CODES: Final[Mapping[str, str]] = {
+    "421": "connection",
+    "450": "mailbox_unavailable",
+    "451": "remote_system",
+    "452": "remote_system",  # "insufficient system storage"
+    **dict.fromkeys("500 501 502 503 504".split(), "protocol"),
+    "521": "domain_invalid",  # RFC 7504: the host takes no mail at all
+    **dict.fromkeys("530 534 535 538".split(), "security"),  # RFC 4954
+    "551": "recipient_unknown",
+    "552": "mailbox_full",  # in a bounce; where the size of a message is refused, the state says so
+    "556": "domain_invalid",  # RFC 7504
+    "571": "policy",  # in no RFC; some servers take the last digits of 5.7.1
+}

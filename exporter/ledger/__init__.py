@@ -1,0 +1,1 @@
+"""The ledger: which failures were counted, exactly once and permanently, in SQLite or PostgreSQL."""

@@ -1,0 +1,1 @@
+"""What Prometheus scrapes: the ledger's totals, and the metrics about the exporter itself."""

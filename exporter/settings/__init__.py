@@ -1,0 +1,1 @@
+"""The settings of the server: their table, where their values come from, and what the values mean."""

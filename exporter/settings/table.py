@@ -1,0 +1,205 @@
+"""One table of settings: it feeds flags, environment, file, ``check-config`` and the documentation."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from exporter.settings import values as read_as
+from exporter.settings.values import Address, PostgresUrl
+
+ENVIRONMENT_PREFIX: Final = "SMTPETER_EXPORTER_"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All settings of ``serve``, read and checked; a field is called as its setting, with ``_`` for dots and dashes."""
+
+    webhook_listen_address: Address
+    webhook_public_url: str
+    web_listen_address: Address
+    storage_url: Path | PostgresUrl
+    webhook_verification_dir: Path | None
+    webhook_server: str
+    web_config_file: Path | None
+    web_docs_url: str
+    signature_mode: str
+    signature_account: tuple[str, ...]
+    signature_key_domain: str
+    signature_nameserver: tuple[Address, ...]
+    signature_max_age: float
+    metrics_birth_hold: float
+    providers: tuple[tuple[str, str], ...]
+    tags_count: tuple[str, ...]
+    log_level: str
+    log_format: str
+
+    @property
+    def public_path(self) -> str:
+        """The path of the public URL, without a slash at the end; empty when there is none."""
+        return urlsplit(self.webhook_public_url).path.rstrip("/")
+
+    @property
+    def public_host(self) -> str:
+        """The host of the public URL, with its port if it names one; empty when there is none."""
+        return urlsplit(self.webhook_public_url).netloc
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One row of the table. ``read`` takes the text and raises ValueError when it is not what is ``expected``."""
+
+    name: str
+    default: str
+    expected: str
+    help: str
+    read: Callable[[str], Any]
+    many: bool = False
+    """Whether it may be given several times; the text then has the values with commas between them."""
+    shown: Callable[[str], str] = str
+    """How the text is printed: of some, not all."""
+
+    @property
+    def field(self) -> str:
+        """Name of the field in Settings."""
+        return re.sub(r"[.-]", "_", self.name)
+
+    @property
+    def variable(self) -> str:
+        """Name of the environment variable."""
+        return ENVIRONMENT_PREFIX + self.field.upper()
+
+
+SETTINGS: Final = (
+    Setting(
+        "webhook.listen-address",
+        "127.0.0.1:10125",
+        "HOST:PORT",
+        "Address of the public listener, which SMTPeter calls.",
+        read_as.address,
+    ),
+    Setting(
+        "webhook.public-url",
+        "",
+        "a URL such as https://mail.example.com/smtpeter, without user, query, % and the last /failures",
+        "Base URL as SMTPeter calls it, when a proxy stands before the exporter; its path is served, too.",
+        read_as.public_url,
+    ),
+    Setting(
+        "webhook.verification-dir",
+        "",
+        "a folder",
+        "Folder with the smtpeter-….txt files that SMTPeter hands out; they are served beside the callback.",
+        read_as.path,
+    ),
+    Setting(
+        "webhook.server",
+        "waitress",
+        "waitress or granian",
+        "What serves the public listener; granian is faster, an extra, and only for behind a proxy: see security.md.",
+        read_as.OneOf("waitress", "granian"),
+    ),
+    Setting(
+        "web.listen-address",
+        "127.0.0.1:10126",
+        "HOST:PORT",
+        "Address of the private listener: metrics and health, for Prometheus and the operator.",
+        read_as.address,
+    ),
+    Setting(
+        "web.config.file",
+        "",
+        "a YAML file as Prometheus's exporter-toolkit documents it",
+        "TLS and basic authentication of the private listener.",
+        read_as.path,
+    ),
+    Setting(
+        "web.docs-url",
+        "https://example.com/smtpeter-exporter/docs",
+        "a URL such as https://git.example.com/smtpeter-exporter/docs, without user, query and fragment",
+        "Where people read the folder docs/ of this project (your git server, say): links on the page lead there.",
+        read_as.docs_url,
+    ),
+    Setting(
+        "storage.url",
+        "sqlite:///smtpeter-exporter.db",
+        "sqlite:///relative/path, sqlite:////absolute/path or postgresql://host/database",
+        "The ledger: what was counted. Under systemd the default lies in the unit's state directory. "
+        "A PostgreSQL database may be shared by several exporters; see docs/postgresql.md.",
+        read_as.storage,
+        shown=read_as.without_password,
+    ),
+    Setting(
+        "signature.mode",
+        "required",
+        "required or off",
+        "Which requests count: those that SMTPeter signed, or (off) all, for trials on a machine of your own.",
+        read_as.OneOf("required", "off"),
+    ),
+    Setting(
+        "signature.account",
+        "",
+        "environment- and the number of your account, such as environment-1234",
+        "Whose calls count: the X-Copernica-ID that SMTPeter sends. Needed where signatures are required.",
+        read_as.many(read_as.account),
+        many=True,
+    ),
+    Setting(
+        "signature.key-domain",
+        "copernica.com",
+        "a domain name",
+        "Domain that the names of SMTPeter's public keys lie under.",
+        read_as.domain,
+    ),
+    Setting(
+        "signature.nameserver",
+        "",
+        "an IP address with or without a port, such as 192.0.2.53:53",
+        "Name servers to ask for public keys. Default: the system's.",
+        read_as.many(read_as.nameserver),
+        many=True,
+    ),
+    Setting(
+        "signature.max-age",
+        "300s",
+        "a duration of 1s to 1d, such as 300s",
+        "How old, or how far ahead, the Date of a signed call may be.",
+        read_as.max_age,
+    ),
+    Setting(
+        "metrics.birth-hold",
+        "60s",
+        "a duration such as 60s or 2m; 0s turns it off",
+        "How long a new series is shown as 0 first, so that increase() sees its first failures.",
+        read_as.duration,
+    ),
+    Setting(
+        "providers",
+        "",
+        "NAME=DOMAIN, such as school=example.edu or school=*.example.edu, the name of a-z, 0-9 and _",
+        "Mailbox providers besides the built-in ones. In the file: a table with a list of domains for each name.",
+        read_as.many(read_as.provider),
+        many=True,
+    ),
+    Setting(
+        "tags.count",
+        "",
+        "a tag of at most 64 characters, without comma and semicolon, and not other",
+        "Tags of your mails that are counted, each in a series of its own; all others are counted as other.",
+        read_as.many(read_as.tag),
+        many=True,
+    ),
+    Setting(
+        "log.level",
+        "info",
+        "debug, info, warning or error",
+        "How much to log; debug also shows each failure (addresses masked) and each refusal.",
+        read_as.OneOf("debug", "info", "warning", "error"),
+    ),
+    Setting("log.format", "logfmt", "logfmt or json", "Form of the log lines.", read_as.OneOf("logfmt", "json")),
+)
+
+BY_NAME: Final = {setting.name: setting for setting in SETTINGS}
+"""The rows of the table by the names of the settings."""

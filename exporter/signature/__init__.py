@@ -1,0 +1,1 @@
+"""Verify that SMTPeter signed a request, with public keys from DNS."""

@@ -1,0 +1,284 @@
+"""Public keys that SMTPeter signs with: DKIM-style TXT records (RFC 6376 section 3.6.1) in DNS, kept for a while.
+
+Keys rotate monthly, so they are looked up, never pinned. Requests wait for DNS only when there is no key to go on
+with: a key is looked up again before it expires, and when DNS is down the last good one is good for hours. What
+strangers can cause is bounded: names, look-ups, and the threads that wait for one.
+"""
+
+import base64
+import binascii
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as NotInTime
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+import dns.exception
+import dns.nameserver
+import dns.rdatatype
+import dns.resolver
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from cryptography.hazmat.primitives.serialization import load_der_public_key
+
+from exporter.errors import Refusal
+from exporter.settings.values import Address
+
+log = logging.getLogger(__name__)
+
+MIN_TTL: Final = 60.0
+MAX_TTL: Final = 3_600.0
+"""A key is kept for as long as DNS says, within these bounds (seconds)."""
+NEGATIVE_TTL: Final = 30.0
+"""Seconds for which a name is known to have no key; short, because a new key may be about to appear."""
+RETRY: Final = 5.0
+"""Seconds after which a look-up that failed, or a key that did not fit, may be looked up again."""
+STALE: Final = 12 * 3_600.0
+"""Seconds for which the last good key is used while DNS is down."""
+MAX_NAMES: Final = 64
+"""Names that are remembered."""
+STRANGE_LOOKUPS: Final = 10
+"""Look-ups a second of names that never had a key; as many may be under way."""
+MAX_WAITING: Final = {"strange": 44, "known": 12}
+"""Requests of 64 that may wait for DNS at once, for names that never had a key and for others; some threads stay."""
+PATIENCE: Final = 4.0
+"""Seconds that a request waits for DNS; a little more than a look-up takes at most."""
+
+LOOKUP_RESULTS: Final = ("found", "unknown", "revoked", "unusable", "failed")
+"""What a look-up may end with; ``unknown``: DNS says that there is no key, ``failed``: DNS says nothing."""
+
+_WEAKEST, _WEAK, _LONGEST = 1_024, 2_048, 8_192  # bits
+
+
+class Answer(NamedTuple):
+    """What DNS said: the texts of the TXT records (none: there is no such name or record) and for how many seconds."""
+
+    texts: Sequence[bytes]
+    ttl: float
+
+
+class DnsDown(Exception):
+    """DNS gave no answer; the text says why."""
+
+
+@dataclass
+class _Entry:
+    """What is known of a name. ``keys`` is empty when ``refusal`` says why; times are of the clock.
+
+    ``known``: it once had a key.
+    """
+
+    used: float
+    known: bool = False
+    keys: tuple[RSAPublicKey, ...] = ()
+    refusal: str = "key_unavailable"
+    fetched: float = float("-inf")
+    expires: float = float("-inf")
+    tried: float = float("-inf")
+    failed: bool = False
+    looking: Future[None] | None = None
+
+
+class Keys:
+    """The cache. ``resolve`` answers a name or raises DnsDown; ``noted`` is told each result of a look-up."""
+
+    def __init__(
+        self,
+        resolve: Callable[[str], Answer],
+        *,
+        noted: Callable[[str], None] = lambda _result: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._resolve = resolve
+        self._noted = noted
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._entries: dict[str, _Entry] = {}
+        self._strange: list[float] = []
+        self._waiting = {kind: threading.Semaphore(most) for kind, most in MAX_WAITING.items()}
+        self._pools = {
+            kind: ThreadPoolExecutor(most, thread_name_prefix=f"look-up of a {kind} key")
+            for kind, most in {"strange": STRANGE_LOOKUPS, "known": 4}.items()
+        }
+
+    def find(self, name: str) -> Sequence[RSAPublicKey]:
+        """The keys at the name, at least one. Raises Refusal: 403 when there is none, 503 when none can be had now."""
+        with self._lock:
+            now = self._clock()
+            entry = self._entry(name, now)
+            if now < entry.expires:
+                if entry.keys and now > entry.fetched + 0.8 * (entry.expires - entry.fetched):
+                    self._look_up(name, entry, now)
+                return self._result(name, entry)
+            looking = self._look_up(name, entry, now)
+            if looking is None or (entry.failed and entry.keys):
+                return self._result(name, entry)
+        if not self._wait(name, entry, looking) and not entry.keys:
+            raise Refusal(503, "key_unavailable", f"too many requests wait for the key {name}")
+        with self._lock:
+            return self._result(name, entry)
+
+    def find_newer(self, name: str, tried: Sequence[RSAPublicKey]) -> Sequence[RSAPublicKey]:
+        """Keys that took the place of those that were tried; none when the last look-up is too recent."""
+        with self._lock:
+            entry = self._entry(name, self._clock())
+            if entry.keys is not tried:  # another request's look-up brought them
+                return entry.keys
+            looking = self._look_up(name, entry, self._clock())
+        if looking is None:
+            return ()
+        if not self._wait(name, entry, looking):
+            raise Refusal(503, "key_unavailable", f"too many requests wait for the key {name}")
+        with self._lock:
+            return () if entry.keys is tried else self._result(name, entry)
+
+    def ages(self) -> list[tuple[float, bool]]:
+        """For each key that is held: seconds since DNS gave it, and whether it is past its time for want of DNS."""
+        with self._lock:
+            now = self._clock()
+            held = [entry for entry in self._entries.values() if entry.keys and now - entry.used < STALE]
+            return [(now - entry.fetched, entry.failed and now >= entry.expires) for entry in held]
+
+    def close(self) -> None:
+        """Begin no further look-up."""
+        for pool in self._pools.values():
+            pool.shutdown(wait=False, cancel_futures=True)
+
+    def _entry(self, name: str, now: float) -> _Entry:
+        entry = self._entries.get(name)
+        if entry is None:
+            if len(self._entries) >= MAX_NAMES:  # names that never had a key go first, those not used for longest
+                gone = min(self._entries.items(), key=lambda one: (one[1].known, bool(one[1].looking), one[1].used))
+                del self._entries[gone[0]]
+            entry = self._entries[name] = _Entry(used=now)
+        entry.used = now
+        if now - entry.fetched > STALE:
+            entry.keys, entry.refusal = (), "key_unavailable"
+        return entry
+
+    def _result(self, name: str, entry: _Entry) -> Sequence[RSAPublicKey]:
+        if entry.keys:
+            return entry.keys
+        if entry.refusal == "key_unavailable":
+            raise Refusal(503, "key_unavailable", f"DNS does not tell the key {name}")
+        raise Refusal(403, entry.refusal, f"no usable key at {name}")
+
+    def _look_up(self, name: str, entry: _Entry, now: float) -> Future[None] | None:
+        """The look-up of the name that is under way, begun if need be; None when it is too early for another."""
+        if entry.looking or now < entry.tried + RETRY:
+            return entry.looking
+        if not entry.known:
+            self._strange = [then for then in self._strange if then > now - 1]
+            under_way = sum(bool(one.looking) and not one.known for one in self._entries.values())
+            if max(len(self._strange), under_way) >= STRANGE_LOOKUPS:
+                return None
+            self._strange.append(now)
+        entry.tried = now
+        entry.looking = self._pools[_kind(entry)].submit(self._fetch, name, entry)
+        return entry.looking
+
+    def _wait(self, name: str, entry: _Entry, looking: Future[None]) -> bool:
+        """Wait for a look-up, whatever comes of it; False when too many wait already."""
+        waiting = self._waiting[_kind(entry)]
+        if not waiting.acquire(blocking=False):
+            return False
+        try:
+            looking.result(PATIENCE)
+        except (NotInTime, CancelledError):
+            log.debug("no answer from DNS in time", extra={"key": name})
+        finally:
+            waiting.release()
+        return True
+
+    def _fetch(self, name: str, entry: _Entry) -> None:
+        """Look the name up, and note what came of it."""
+        keys: tuple[RSAPublicKey, ...] = ()
+        ttl = 0.0
+        try:
+            answer = self._resolve(name)
+            keys, result = read_records(name, answer.texts)
+            ttl = min(max(answer.ttl, MIN_TTL), MAX_TTL) if keys else NEGATIVE_TTL
+        except DnsDown as error:
+            result = "failed"
+            log.warning("key look-up failed", extra={"key": name, "error": str(error), "have_key": bool(entry.keys)})
+        except Exception:
+            result = "failed"
+            log.exception("fault while looking up a key; please report it", extra={"key": name})
+        with self._lock:
+            now = self._clock()
+            entry.looking = None
+            entry.failed = result == "failed"
+            if entry.failed:
+                entry.refusal = "key_unavailable"
+            else:
+                if keys != entry.keys:
+                    entry.keys = keys
+                entry.known = entry.known or bool(keys)
+                entry.refusal = f"key_{result}"
+                entry.fetched, entry.expires = now, now + ttl
+        self._noted(result)
+
+
+def _kind(entry: _Entry) -> str:
+    return "known" if entry.known else "strange"
+
+
+def read_records(name: str, texts: Sequence[bytes]) -> tuple[tuple[RSAPublicKey, ...], str]:
+    """The usable keys among TXT records, and the result: found, revoked, unusable, or unknown when there is no record.
+
+    More than one key may stand at a name while they rotate; each of them is good. ``name`` is for the log.
+    """
+    keys: list[RSAPublicKey] = []
+    result = "unknown"
+    for text in texts:
+        tags = dict(tag.strip().partition("=")[::2] for tag in text.decode("ascii", "replace").split(";"))
+        tags = {tag.strip(): "".join(value.split()) for tag, value in tags.items()}
+        if "p" not in tags or tags.get("v", "DKIM1") != "DKIM1":
+            continue  # some other TXT record
+        if not tags["p"]:
+            result = "revoked" if result == "unknown" else result
+            continue
+        key = _key(tags)
+        if key is None:
+            result = "unusable"
+            log.warning(
+                "the record of a key can't be used: expected an RSA key of 1024 bits or more", extra={"key": name}
+            )
+            continue
+        if key.key_size < _WEAK:
+            log.warning("a key is short; SMTPeter should use 2048 bits", extra={"key": name, "bits": key.key_size})
+        keys.append(key)
+    return tuple(keys), "found" if keys else result
+
+
+def _key(tags: dict[str, str]) -> RSAPublicKey | None:
+    if tags.get("k", "rsa") != "rsa" or "sha256" not in tags.get("h", "sha256").split(":"):
+        return None
+    try:
+        key = load_der_public_key(base64.b64decode(tags["p"], validate=True))
+    except (binascii.Error, ValueError, UnsupportedAlgorithm):
+        return None
+    return key if isinstance(key, RSAPublicKey) and _WEAKEST <= key.key_size <= _LONGEST else None
+
+
+def resolver(nameservers: Sequence[Address]) -> Callable[[str], Answer]:
+    """Ask DNS for TXT records: these name servers, or the system's when there are none."""
+
+    def resolve(name: str) -> Answer:
+        try:
+            # A new one each time reads the system's configuration anew.
+            asking = dns.resolver.Resolver(configure=not nameservers)
+            if nameservers:
+                asking.nameservers = [dns.nameserver.Do53Nameserver(*address) for address in nameservers]
+            asking.timeout, asking.lifetime = 1.5, 3.5
+            found = asking.resolve(f"{name}.", dns.rdatatype.TXT, search=False)
+        except (dns.resolver.NXDOMAIN, dns.resolver.NoAnswer):
+            return Answer((), NEGATIVE_TTL)
+        except (dns.exception.DNSException, OSError) as error:
+            raise DnsDown(str(error).replace("@", " port ")) from error  # else its address is masked as an e-mail one's
+        return Answer([b"".join(record.strings) for record in found], found.rrset.ttl if found.rrset else 0)
+
+    return resolve

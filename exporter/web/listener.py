@@ -1,0 +1,187 @@
+"""The private listener: the standard library's WSGI server, a thread for each connection, with TLS if wanted.
+
+Prometheus's own Python client serves in the same way. A thread for each connection is what makes TLS safe: the
+handshake is made in it, so that a client that connects and says nothing holds up nobody else.
+"""
+
+import logging
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable
+from socketserver import ThreadingMixIn
+from typing import Any, Final
+from wsgiref.simple_server import ServerHandler, WSGIRequestHandler, WSGIServer
+from wsgiref.types import WSGIApplication
+
+from exporter.web.web_config import WebConfig
+from exporter.webhook.waitress_listener import address_of, bind
+
+log = logging.getLogger(__name__)
+
+MAX_CONNECTIONS: Final = 100
+"""Connections at a time; for one more, the oldest is closed."""
+DEADLINE: Final = 15.0
+"""Seconds after which a connection is closed, whatever it is at: handshake, request and answer must be done by then."""
+
+
+class PrivateListener:
+    """Serve ``app`` on ``host``:``port`` (0: a free one), with TLS as ``web_config`` has it.
+
+    ``failed`` is called when the serving thread dies. Raises ListenError when the address can't be bound.
+    """
+
+    def __init__(
+        self, app: WSGIApplication, host: str, port: int, web_config: WebConfig | None, failed: Callable[[], None]
+    ) -> None:
+        self._server = _Server(bind(host, port), web_config)
+        self._server.set_app(app)
+        self._failed = failed
+        self._thread = threading.Thread(target=self._run, name=f"listener {host}:{port}", daemon=True)
+        self.address = address_of(host, self._server.socket)
+        self.scheme = "https" if web_config and web_config.tls else "http"
+
+    def start(self) -> None:
+        """Start serving."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Accept no more, give what is being answered a second, close all."""
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+        self._server.drain(1)
+
+    def _run(self) -> None:
+        try:
+            self._server.serve_forever(poll_interval=0.2)
+        except Exception:
+            log.exception("the listener died", extra={"address": self.address})
+            self._failed()
+
+
+class _Server(ThreadingMixIn, WSGIServer):
+    daemon_threads = True
+    block_on_close = False
+
+    def __init__(self, bound: socket.socket, web_config: WebConfig | None) -> None:
+        host, port = bound.getsockname()[:2]
+        super().__init__((host, port), _Handler, bind_and_activate=False)
+        self.socket.close()
+        self.socket = bound
+        self.server_name, self.server_port = host, port
+        self.setup_environ()
+        bound.listen(128)
+        self._web_config = web_config
+        self._deadlines: dict[Any, float] = {}
+        self._ended = threading.Condition()
+
+    def get_request(self) -> tuple[Any, Any]:
+        connection, address = super().get_request()
+        connection.settimeout(DEADLINE)
+        if self._web_config and self._web_config.tls:
+            try:
+                connection = self._web_config.tls.wrap_socket(
+                    connection, server_side=True, do_handshake_on_connect=False
+                )
+            except OSError:  # hung up already
+                connection.close()
+                raise
+        return connection, address
+
+    def process_request(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 -- a socket
+        with self._ended:
+            oldest = next(iter(self._deadlines)) if len(self._deadlines) >= MAX_CONNECTIONS else None
+            if oldest:
+                # Its thread needs a moment to see it; that it is forgotten now is what lets more in.
+                del self._deadlines[oldest]
+            self._deadlines[request] = time.monotonic() + DEADLINE
+        if oldest:
+            _hang_up(oldest)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:  # noqa: ANN401 -- as its base has it
+        with self._ended:
+            self._deadlines.pop(request, None)
+            self._ended.notify_all()
+        super().shutdown_request(request)
+
+    def service_actions(self) -> None:
+        """Called after each connection and five times a second."""
+        if self._web_config:
+            self._web_config.reload()
+        with self._ended:
+            late = [request for request, deadline in self._deadlines.items() if deadline < time.monotonic()]
+        for request in late:
+            _hang_up(request)
+
+    def drain(self, seconds: float) -> None:
+        """Wait for the connections to end for at most so long, then end them, and wait as long for that."""
+        with self._ended:
+            self._ended.wait_for(lambda: not self._deadlines, seconds)
+            late = list(self._deadlines)
+        for request in late:
+            _hang_up(request)
+        # A request that this cut off is taken for a whole one; it must not read the ledger while that is being closed.
+        with self._ended:
+            self._ended.wait_for(lambda: not self._deadlines, seconds)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ANN401, ARG002 -- as its base has it
+        # Clients that hang up, drip, or speak no TLS are no event; faults of the application are told by itself.
+        log.debug("a connection to the private listener broke", extra={"from": client_address[0]}, exc_info=False)
+
+
+def _hang_up(connection: socket.socket) -> None:
+    try:
+        # Not the method of a TLS socket, which would take the encryption off it while its thread is reading.
+        socket.socket.shutdown(connection, socket.SHUT_RDWR)
+    except OSError:
+        return  # gone already
+
+
+class _Answering(ServerHandler):
+    server_software = "smtpeter-exporter"
+
+    def error_output(self, environ: Any, start_response: Any) -> list[bytes]:  # noqa: ANN401, ARG002 -- as its base has it -- WSGI's
+        start_response("500 Internal Server Error", [("Content-Type", "text/plain")])
+        return [b"internal\n"]
+
+    def log_exception(self, exc_info: Any) -> None:  # noqa: ANN401 -- as its base has it
+        """Leave the telling to the server's handle_error."""
+
+
+class _Handler(WSGIRequestHandler):
+    error_message_format = "malformed\n"
+    error_content_type = "text/plain"
+    server_version = "smtpeter-exporter"
+    sys_version = ""
+    default_request_version = "HTTP/1.0"  # not 0.9, whose answers have no status
+
+    def setup(self) -> None:
+        if isinstance(self.request, ssl.SSLSocket):
+            self.request.do_handshake()
+        super().setup()
+
+    def handle(self) -> None:
+        self.raw_requestline = self.rfile.readline(16_385)
+        self.requestline, self.request_version, self.command = "", "HTTP/1.1", ""
+        if len(self.raw_requestline) > 16_384:
+            self.send_error(414)
+        elif self.raw_requestline and self.parse_request():
+            answering = _Answering(
+                self.rfile,
+                self.wfile,  # type: ignore[arg-type]  # a BufferedIOBase, of which it only writes to
+                self.get_stderr(),
+                self.get_environ(),
+                multithread=True,
+            )
+            answering.request_handler = self  # type: ignore[attr-defined]  # as wsgiref does
+            answering.run(self.server.get_app())  # type: ignore[attr-defined]  # a WSGIServer
+
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:  # noqa: ARG002 -- as its base
+        """Answer with the status alone: ``message`` repeats what was sent."""
+        super().send_error(code)
+
+    def log_message(self, *_: object) -> None:
+        """Scrapes are no event."""

@@ -1,0 +1,194 @@
+"""The page of the private listener: HTML of what ``checks.py`` says. It loads nothing and runs nothing."""
+
+import base64
+import hashlib
+import re
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from html import escape
+from typing import Final
+
+from exporter.errors import REFUSAL_REASONS
+from exporter.web.checks import Facts, Line, State, held, parts, steps, verdict
+
+_STYLE: Final = """
+:root {
+  color-scheme: light dark;
+  --page: #f6f7f9; --card: #ffffff; --edge: #d5d9e0; --text: #1c2330; --soft: #4d5768; --link: #0b57b0; --code: #eceff3;
+  --good: #0d6b35; --bad: #b3161c; --open: #4a4fa3; --unclear: #7a5200;
+}
+@media (prefers-color-scheme: dark) {
+  :root {
+    --page: #12161d; --card: #1b212b; --edge: #38414f; --text: #e7eaf0; --soft: #aeb7c5; --link: #8ab8ff;
+    --code: #2a323e; --good: #6fd39a; --bad: #ff9a94; --open: #b3b8ff; --unclear: #f0c36a;
+  }
+}
+* { box-sizing: border-box; }
+body {
+  margin: 0 auto; padding: 1.25rem 1rem 2rem; max-width: 46rem; background: var(--page); color: var(--text);
+  font: 1rem/1.5 system-ui, sans-serif; overflow-wrap: anywhere;
+}
+h1 { font-size: 1.15rem; margin: 0; }
+h2 { font-size: 1.1rem; margin: 1.75rem 0 .6rem; }
+h3 { font-size: 1rem; margin: 0; }
+p { margin: .15rem 0 0; }
+header p { color: var(--soft); font-size: .9rem; }
+.verdict { font-size: 1.25rem; font-weight: 600; line-height: 1.35; margin: .2rem 0 .8rem; }
+time { white-space: nowrap; }
+ol, ul { list-style: none; margin: 0; padding: 0; }
+.lines { background: var(--card); border: 1px solid var(--edge); border-radius: .5rem; }
+.lines > li { padding: .7rem .9rem; }
+ol { counter-reset: step; }
+ol h3::before { counter-increment: step; content: counter(step) ". "; }
+.lines > li + li { border-top: 1px solid var(--edge); }
+.head { display: flex; flex-wrap: wrap; gap: 0 .75rem; justify-content: space-between; align-items: baseline; }
+.state { font-weight: 600; font-size: .9rem; white-space: nowrap; }
+.done, .well { color: var(--good); }
+.trouble { color: var(--bad); }
+.not-yet { color: var(--open); }
+.cannot-tell { color: var(--unclear); }
+.todo, .notice { color: var(--soft); }
+.notice { margin-top: .6rem; }
+code { font: .9em ui-monospace, monospace; background: var(--code); border-radius: .2rem; padding: .05em .25em; }
+a { color: var(--link); }
+a:focus-visible { outline: 2px solid var(--link); outline-offset: 2px; }
+"""
+
+POLICY: Final = (
+    f"default-src 'none'; style-src 'sha256-{base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()}'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+"""The Content-Security-Policy that goes with the page: its own style, and nothing else."""
+
+_SIGNS: Final = {State.DONE: "✓", State.WELL: "✓", State.NOT_YET: "○", State.TROUBLE: "✗", State.UNKNOWN: "?"}
+_UNITS: Final = ((86_400, "day"), (3_600, "hour"), (60, "minute"), (1, "second"))
+_LINKS: Final = {
+    "metrics": "what Prometheus reads",
+    "-/healthy": "the process answers",
+    "-/ready": "failures can be recorded, or why not",
+}
+
+
+def page(facts: Facts) -> str:
+    """The whole document."""
+    state, words = verdict(facts)
+    said, now = escape(words), datetime.fromtimestamp(facts.now, UTC)
+    return f"""<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{said} smtpeter-exporter</title>
+<style>{_STYLE}</style>
+</head>
+<body>
+<header>
+<h1>smtpeter-exporter</h1>
+<p>Counts the e-mail deliveries that SMTPeter reports as failed, for Prometheus. Version {escape(facts.version)},
+started {_time(facts.since, facts.now)}; this is how it stood at {now:%H:%M:%S} UTC.</p>
+</header>
+<main>
+<h2>Does it work?</h2>
+<p class="verdict {_kind(state)}">{_sign(state)} {said}</p>
+<ol class="lines">
+{_lines(steps(facts), facts)}
+</ol>
+{_notices(facts)}<h2>Refused in the last hour</h2>
+{_refused(facts)}
+<h2>Ledger{" and keys" if facts.signature_required else ""}</h2>
+<ul class="lines">
+{_lines(parts(facts), facts)}
+</ul>
+</main>
+<footer>
+<h2>More</h2>
+<ul>
+{_more(facts)}
+</ul>
+</footer>
+</body>
+</html>
+"""
+
+
+def ago(seconds: float) -> str:
+    """How long ago that was, in the largest unit of which there is one at least."""
+    for size, unit in _UNITS:
+        if seconds >= size:
+            count = int(seconds // size)
+            return f"{count} {unit}{'' if count == 1 else 's'} ago"
+    return "just now"
+
+
+def _time(at: float, now: float) -> str:
+    when = datetime.fromtimestamp(at, UTC)
+    return f'<time datetime="{when:%Y-%m-%dT%H:%M:%SZ}" title="{when:%Y-%m-%d %H:%M:%S} UTC">{ago(now - at)}</time>'
+
+
+def _marked(text: str) -> str:
+    """HTML of Markdown in which only code is marked."""
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text))
+
+
+def _lines(lines: Iterable[Line], facts: Facts) -> str:
+    return "\n".join(_line(line, facts) for line in lines)
+
+
+def _line(line: Line, facts: Facts) -> str:
+    state = f'<span class="state {_kind(line.state)}">{_sign(line.state)} {line.state}</span>'
+    rows = [f'<div class="head"><h3>{escape(line.title)}</h3> {state}</div>']
+    when = "" if line.at is None else f" {_time(line.at, facts.now)}"
+    rows.append(f"<p>{_marked(line.text)}{when}.</p>")
+    if line.docs:
+        todo = f"To do: {_marked(line.todo)} " if line.todo else ""
+        rows.append(f'<p class="todo">{todo}{_docs(line.docs, line.title, facts)}</p>')
+    return "\n".join(["<li>", *rows, "</li>"])
+
+
+def _kind(state: State) -> str:
+    return state.replace(" ", "-")
+
+
+def _sign(state: State) -> str:
+    return f'<span aria-hidden="true">{_SIGNS[state]}</span>'
+
+
+def _docs(place: str, about: str, facts: Facts) -> str:
+    return f'<a href="{escape(facts.docs_url)}/{place}" aria-label="More about {escape(about)}">More</a>'
+
+
+def _notices(facts: Facts) -> str:
+    notices = []
+    if count := held(facts):
+        more = _docs("page.md#new-series", "new series", facts)
+        notices.append(
+            f"{count} series {'is' if count == 1 else 'are'} new, and shown as 0 for the first {facts.birth_hold:g} "
+            f"seconds, so that Prometheus sees them rise. {more}"
+        )
+    if facts.shared:
+        notices.append(
+            f"This page speaks of the exporter on {escape(facts.machine)} only. Others may count into the same ledger, "
+            "and have pages of their own; the last failure may be theirs."
+        )
+    return "".join(f'<p class="notice">{notice}</p>\n' for notice in notices)
+
+
+def _refused(facts: Facts) -> str:
+    if not facts.refusals:
+        return "<p>No request was refused.</p>"
+    rows = []
+    for reason, count in facts.refusals.items():
+        what, todo = REFUSAL_REASONS[reason]
+        times = "once" if count == 1 else f"{count:,} times"
+        rows += [
+            f'<li>\n<div class="head"><h3><code>{reason}</code></h3> <span class="state">{times}</span></div>',
+            f'<p>{_marked(what[0].upper() + what[1:])}.</p>\n<p class="todo">To do: {_marked(todo)}</p>\n</li>',
+        ]
+    more = f'<a href="{escape(facts.docs_url)}/page.md#refused-in-the-last-hour">More about refusals</a>'
+    return "\n".join(['<ul class="lines">', *rows, f'</ul>\n<p class="notice">{more}</p>'])
+
+
+def _more(facts: Facts) -> str:
+    links = {f"/{path}": (path, what) for path, what in _LINKS.items()}
+    links["Documentation"] = (f"{facts.docs_url}/page.md", "what this page says, and all else")
+    return "\n".join(f'<li><a href="{escape(to)}">{name}</a>: {what}</li>' for name, (to, what) in links.items())
