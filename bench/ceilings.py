@@ -13,9 +13,9 @@ from typing import Final
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.hashes import SHA256
 
-from exporter.ledger.contract import Record, Series
+from exporter.classification.series import Record, Series
 from exporter.ledger.factory import open_ledger
-from exporter.settings.values import storage
+from exporter.ledger.url import storage
 from tests.signing import key
 
 BATCH: Final = 64

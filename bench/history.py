@@ -25,9 +25,10 @@ from bench.measure import DATABASE_CORE, SERVER_CORE, columns, hold, on_core, pa
 from bench.paced import Plan
 from bench.servers import database_here
 from exporter.classification.labels import STATES
-from exporter.ledger.contract import DAY, KEEP_IDENTITIES, Ledger, Record
+from exporter.classification.series import Record
+from exporter.ledger.contract import DAY, KEEP_IDENTITIES, Ledger
 from exporter.ledger.factory import open_ledger
-from exporter.settings.values import storage
+from exporter.ledger.url import storage
 
 SIZES: Final = [int(size) for size in os.environ.get("SIZES", "10000,10000000").split(",")]
 STARTS: Final = 7

@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry, Counter, generate_latest
 from exporter.classification.classifier import Classifier
 from exporter.classification.labels import LabelSets
 from exporter.classification.providers import Providers
-from exporter.ledger.contract import FAMILIES
+from exporter.classification.series import FAMILIES
 from exporter.serve import PUBLIC_CONNECTIONS, PUBLIC_THREADS
 from exporter.webhook.endpoint import read_body
 from exporter.webhook.parsing import parse

@@ -15,7 +15,8 @@ from exporter.classification.classifier import Classifier
 from exporter.classification.labels import LabelSets
 from exporter.classification.providers import Providers
 from exporter.classification.reason import reason_of
-from exporter.webhook.parsing import MAX_BODY, Report, parse
+from exporter.classification.report import Report
+from exporter.webhook.parsing import MAX_BODY, parse
 from tests.running import FORM
 
 ROUNDS = int(os.environ.get("ROUNDS", "15"))

@@ -11,11 +11,13 @@ import click
 import yaml
 
 from exporter import errors
+from exporter.classification.series import FAMILIES
 from exporter.cli.main import cli
-from exporter.ledger.contract import FAMILIES, Ledger
+from exporter.ledger.contract import Ledger
 from exporter.ledger.sqlite import SqliteLedger
 from exporter.metrics.collector import LedgerCollector
 from exporter.metrics.telemetry import Telemetry
+from exporter.refusals import REFUSAL_REASONS
 from exporter.settings import table as all_settings
 from exporter.web import resources as private
 
@@ -160,7 +162,7 @@ def refusals() -> Iterator[str]:
     """Tell of each reason for a refusal."""
     yield "## Reasons in `smtpeter_exporter_refused_total`"
     rows = ["| reason | what was refused | what to do |", "|---|---|---|"]
-    rows += [f"| `{reason}` | {what} | {todo} |" for reason, (what, todo) in errors.REFUSAL_REASONS.items()]
+    rows += [f"| `{reason}` | {what} | {todo} |" for reason, (what, todo) in REFUSAL_REASONS.items()]
     yield "\n".join(rows)
 
 

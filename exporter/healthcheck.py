@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from exporter.errors import SettingError
-from exporter.settings import values as setting_values
+from exporter.net import address
 from exporter.settings.sources import gather
 from exporter.settings.table import ENVIRONMENT_PREFIX
 
@@ -32,7 +32,7 @@ def trouble(environment: Mapping[str, str]) -> str:
         return str(error)
     text, origin = values["web.listen-address"]
     try:
-        host, port = setting_values.address(text)
+        host, port = address(text)
     except ValueError:
         return f"web.listen-address: {text!r} (from {origin}): expected HOST:PORT"
     host = _BESIDE.get(host, host)

@@ -21,13 +21,15 @@ from exporter.ledger.contract import Total
 from exporter.ledger.factory import open_ledger
 from exporter.metrics.collector import LedgerCollector, Seen, closed_series
 from exporter.metrics.telemetry import Telemetry
+from exporter.refusals import reason_for
 from exporter.settings.table import Settings
 from exporter.signature.keys import Keys, resolver
 from exporter.signature.verifier import Policy, Verifier
+from exporter.web.app import private_app
 from exporter.web.checks import Facts
 from exporter.web.listener import MAX_CONNECTIONS, PrivateListener
 from exporter.web.web_config import WebConfig
-from exporter.webhook.app import private_app, public_app, reason_for
+from exporter.webhook.app import public_app
 from exporter.webhook.endpoint import Failures
 from exporter.webhook.verification_files import VerificationFiles
 from exporter.webhook.waitress_listener import Listener

@@ -7,7 +7,8 @@ from urllib.parse import urlencode
 
 import pytest
 
-from exporter.webhook.parsing import Report, parse
+from exporter.classification.report import Report
+from exporter.webhook.parsing import parse
 
 FORM: Final = "application/x-www-form-urlencoded"
 JSON: Final = "application/json"

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from queue import SimpleQueue
 from typing import Final, NamedTuple
 
-from exporter.ledger.contract import Kept, Record, Total
+from exporter.classification.series import Record
+from exporter.ledger.contract import Kept, Total
 
 NOW: Final = 1_800_000_000.0
 """What its clock shows."""

@@ -23,7 +23,7 @@ from urllib.parse import quote, urlencode
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from waitress.adjustments import Adjustments
 
-from exporter.errors import REFUSAL_REASONS
+from exporter.refusals import REFUSAL_REASONS
 from exporter.webhook.waitress_listener import MAX_HEADER, _Parser
 from tests.running import FORM, PATIENCE, connect, failure
 from tests.signing import ACCOUNT, KEY_ID, NameServer, headers_for, key, record

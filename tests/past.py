@@ -21,11 +21,11 @@ from exporter.classification.classifier import Classifier
 from exporter.classification.labels import LabelSets, labels_of
 from exporter.classification.providers import Providers
 from exporter.classification.reason import REASONS
+from exporter.classification.report import Report
 from exporter.ledger.sqlite import SqliteLedger
 from exporter.metrics.collector import USUAL_CLASSES
 from exporter.simulator.answers import ANSWERS
 from exporter.simulator.traffic import Event
-from exporter.webhook.parsing import Report
 from tests.running import Client, free_port, server, until
 
 RULES: Final = Path(__file__).parent.parent / "deploy/prometheus"

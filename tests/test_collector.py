@@ -17,8 +17,9 @@ from prometheus_client.core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from exporter.classification.reason import REASONS
+from exporter.classification.series import FAMILIES, Record, Series
 from exporter.errors import LedgerError
-from exporter.ledger.contract import FAMILIES, Ledger, Record, Series, Total
+from exporter.ledger.contract import Ledger, Total
 from exporter.ledger.sqlite import SqliteLedger
 from exporter.metrics.collector import USUAL_CLASSES, LedgerCollector, closed_series
 from tests.fakes import FakeLedger

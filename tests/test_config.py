@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from exporter.errors import SettingError
+from exporter.net import Address
 from exporter.settings.sources import Value, gather, read
 from exporter.settings.table import SETTINGS
-from exporter.settings.values import Address
 
 OFF = {"signature.mode": "off"}
 

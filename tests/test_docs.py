@@ -15,11 +15,11 @@ import trustme
 import yaml
 
 from exporter.classification.reason import DECIDERS, REASONS, reason_of
+from exporter.classification.report import Report
 from exporter.classification.status_codes import REGISTRY
 from exporter.cli.main import cli
 from exporter.settings import sources as config
 from exporter.web.web_config import WebConfig
-from exporter.webhook.parsing import Report
 from tests.documentation import PAGES, ROOT, Block, anchors, blocks, commands, links, quoted
 from tests.names import (
     ALERTS,
@@ -71,7 +71,7 @@ def test_the_reference_is_what_the_code_says() -> None:
 
 def test_the_reference_has_all_that_is_served() -> None:
     """Each path of the two listeners stands in it."""
-    routes = re.findall(r'add_route\("(/\S*)"', (ROOT / "exporter/webhook/app.py").read_text())
+    routes = re.findall(r'add_route\("(/\S*)"', (ROOT / "exporter/web/app.py").read_text())
     listed = re.findall(r"^\| `[A-Z]+ (/\S*)` \|", PAGES["docs/reference.md"], re.MULTILINE)
     assert dict.fromkeys(listed).keys() == {"/failures", "/smtpeter-{token}.txt", *routes}
 

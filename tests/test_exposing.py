@@ -15,7 +15,7 @@ import pytest
 from prometheus_client.openmetrics import parser as openmetrics
 
 from exporter import __version__
-from exporter.errors import REFUSAL_REASONS
+from exporter.refusals import REFUSAL_REASONS
 from tests.running import Exporter, Samples, connect, exporter, failure, failures_of, samples_of, until
 
 SERIES: Final = "rcptto/5xx/5.1.1"

@@ -10,8 +10,8 @@ from exporter.classification.classifier import Classifier, Failure, identity_of
 from exporter.classification.labels import OVERFLOW, Labels, LabelSets
 from exporter.classification.providers import Providers
 from exporter.classification.reason import Decision
-from exporter.ledger.contract import Record
-from exporter.webhook.parsing import Report
+from exporter.classification.report import Report
+from exporter.classification.series import Record
 from tests.reports import COUNTED_TAGS, REPORTS, Example
 
 REPORT: Final = Report(

@@ -13,9 +13,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.errors import Refusal
+from exporter.net import Address
+from exporter.refusals import Refusal
 from exporter.serve import PUBLIC_THREADS
-from exporter.settings.values import Address
 from exporter.signature import keys as module
 from exporter.signature.keys import MAX_WAITING, Answer, DnsDown, Keys, read_records, resolver
 from tests.running import until

@@ -14,9 +14,9 @@ from jsonschema import Draft202012Validator
 from kubernetes_validate.utils import ValidationError, validate
 
 from exporter.errors import SettingError
+from exporter.ledger.url import PostgresUrl
 from exporter.settings import sources as config
 from exporter.settings.table import SETTINGS, Settings
-from exporter.settings.values import PostgresUrl
 from tests.kubernetes import (
     BUILDS,
     EXPORTERS,

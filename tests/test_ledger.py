@@ -19,10 +19,11 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from exporter.ledger.contract import DAY, KEEP_IDENTITIES, Ledger, Record, Series, Total
+from exporter.classification.series import Record, Series
+from exporter.ledger.contract import DAY, KEEP_IDENTITIES, Ledger, Total
 from exporter.ledger.postgres import PostgresLedger
 from exporter.ledger.sqlite import SqliteLedger
-from exporter.settings.values import PostgresUrl
+from exporter.ledger.url import PostgresUrl
 from tests.postgres import Postgres
 from tests.running import until
 

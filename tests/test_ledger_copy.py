@@ -14,7 +14,7 @@ from exporter.ledger import copy as ledger_copy
 from exporter.ledger.contract import COPYING, DAY, Kept, Ledger, Total
 from exporter.ledger.copy import copy
 from exporter.ledger.postgres import PostgresLedger
-from exporter.settings.values import PostgresUrl
+from exporter.ledger.url import PostgresUrl
 from tests.running import command, environment, exporter, failure
 from tests.test_ledger import BOUNCE, DEFER, ENGINES, NOW, database_of, failures, identity, server
 from tests.test_ledger import failure as record

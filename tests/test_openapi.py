@@ -23,8 +23,8 @@ from schemathesis.specs.openapi.checks import (
 from exporter.classification.classifier import Classifier
 from exporter.classification.labels import LabelSets
 from exporter.classification.providers import Providers
-from exporter.errors import REFUSAL_REASONS
 from exporter.metrics.telemetry import Telemetry
+from exporter.refusals import REFUSAL_REASONS
 from exporter.webhook.app import public_app
 from exporter.webhook.endpoint import Failures
 from exporter.webhook.verification_files import VerificationFiles

@@ -22,8 +22,8 @@ from typing import Final
 import pytest
 
 from exporter import __version__
-from exporter.errors import REFUSAL_REASONS
 from exporter.metrics.collector import Seen
+from exporter.refusals import REFUSAL_REASONS
 from exporter.settings.table import SETTINGS
 from exporter.web.checks import Facts
 from exporter.web.page import ago, page

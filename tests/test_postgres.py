@@ -20,7 +20,7 @@ from exporter.errors import LedgerBusy, LedgerError
 from exporter.ledger.contract import DAY, KEEP_IDENTITIES, Ledger, Total
 from exporter.ledger.postgres import SLOTS, PostgresLedger
 from exporter.ledger.postgres_session import HURRIED, Session
-from exporter.settings.values import PostgresUrl, without_password
+from exporter.ledger.url import PostgresUrl, without_password
 from tests.documentation import blocks
 from tests.pooler import pooled
 from tests.postgres import PASSWORD, QUOTED, Postgres, postgres

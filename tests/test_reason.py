@@ -12,8 +12,8 @@ from exporter.classification.labels import STATES
 from exporter.classification.phrase_matcher import LONGEST_TEXT, hint_of
 from exporter.classification.reason import DECIDERS, REASONS, UNCLASSIFIED, Decision, reason_of
 from exporter.classification.reason_phrases import HINTS, SLOTS
+from exporter.classification.report import Report
 from exporter.classification.status_codes import REGISTRY, VENDOR
-from exporter.webhook.parsing import Report
 
 # Answers as large providers and common servers give them, put down by ourselves with the reason that each should have.
 ANSWERS = [json.loads(line) for line in (Path(__file__).parent / "answers.jsonl").read_text().splitlines()]

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.errors import REFUSAL_REASONS, Refusal
-from exporter.webhook.parsing import Report, parse
+from exporter.classification.report import Report
+from exporter.refusals import REFUSAL_REASONS, Refusal
+from exporter.webhook.parsing import parse
 from tests.bodies import FIELDS, FORM, JSON, MULTIPART, REPORT, WRITERS, as_json, as_multipart, each_type, read
 from tests.reports import REPORTS, Example
 

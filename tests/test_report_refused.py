@@ -4,8 +4,9 @@ from typing import Final
 
 import pytest
 
-from exporter.errors import Refusal
-from exporter.webhook.parsing import MAX_BODY, Report, parse
+from exporter.classification.report import Report
+from exporter.refusals import Refusal
+from exporter.webhook.parsing import MAX_BODY, parse
 from tests.bodies import FIELDS, FORM, JSON, REPORT, WRITERS, Pairs, as_json, as_multipart, each_type, read
 
 

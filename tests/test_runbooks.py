@@ -12,7 +12,7 @@ from typing import Any, Final
 import pytest
 import yaml
 
-from exporter.errors import REFUSAL_REASONS
+from exporter.refusals import REFUSAL_REASONS
 from tests.alertmanager import EXAMPLE, Alertmanager, example
 from tests.documentation import PAGES, ROOT, blocks, quoted
 from tests.names import ALERTS, THRESHOLDS, threshold

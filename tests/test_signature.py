@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.errors import REFUSAL_REASONS, Refusal
+from exporter.refusals import REFUSAL_REASONS, Refusal
 from exporter.signature.verifier import Call, Policy, Verifier, signed_headers
 from tests.signing import ACCOUNT, KEY_ID, getter, headers_for, key
 

@@ -21,12 +21,13 @@ import pytest
 
 from exporter.classification.classifier import identity_of
 from exporter.classification.labels import labels_of
+from exporter.classification.report import Report
+from exporter.classification.series import Record
 from exporter.errors import LedgerBusy, LedgerError
 from exporter.ledger import sqlite_file
-from exporter.ledger.contract import DAY, Record, Total
+from exporter.ledger.contract import DAY, Total
 from exporter.ledger.sqlite import SLICE, SqliteLedger
 from exporter.ledger.sqlite_file import APPLICATION_ID, CHECK_WHOLE, MIGRATIONS
-from exporter.webhook.parsing import Report
 from tests.confinement import confined
 from tests.test_ledger import BOUNCE, HOLD, NOW, count, failure, failures, prune_all
 

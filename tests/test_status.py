@@ -6,9 +6,9 @@ from typing import Any, Final
 
 import pytest
 
-from exporter.errors import REFUSAL_REASONS
 from exporter.ledger.contract import Total
 from exporter.metrics.collector import Seen
+from exporter.refusals import REFUSAL_REASONS
 from exporter.web.checks import SIGNED, Facts, Line, State, held, parts, steps, verdict
 from exporter.webhook.verification_files import Found
 

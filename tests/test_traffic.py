@@ -11,9 +11,10 @@ import pytest
 from exporter.classification.labels import STATES
 from exporter.classification.providers import Providers
 from exporter.classification.reason import REASONS, reason_of
+from exporter.classification.report import Report
 from exporter.simulator.answers import ANSWERS, JUDGES
 from exporter.simulator.traffic import DAY, HOUR, WEEK, Event, Spike, Traffic
-from exporter.webhook.parsing import Report, parse
+from exporter.webhook.parsing import parse
 from tests.past import before
 
 MONDAY: Final = datetime(2026, 11, 23, tzinfo=UTC).timestamp()

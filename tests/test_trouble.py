@@ -15,8 +15,8 @@ from typing import Final
 
 import pytest
 
+from exporter.classification.series import Record
 from exporter.ledger.committer import TICK
-from exporter.ledger.contract import Record
 from exporter.ledger.sqlite import SqliteLedger
 from tests.running import (
     FORM,

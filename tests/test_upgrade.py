@@ -13,7 +13,7 @@ import pytest
 from exporter.ledger import postgres_session, sqlite_file
 from exporter.ledger.postgres import PostgresLedger
 from exporter.ledger.sqlite import SqliteLedger
-from exporter.settings.values import PostgresUrl
+from exporter.ledger.url import PostgresUrl
 from tests.documentation import blocks
 from tests.postgres import postgres
 from tests.running import command, environment, exporter, failure

@@ -11,8 +11,8 @@ from typing import Final, NamedTuple
 from exporter.classification.labels import OTHER, OVERFLOW, Labels, LabelSets, fold_state, labels_of
 from exporter.classification.providers import Providers
 from exporter.classification.reason import Decision, reason_of
-from exporter.ledger.contract import Record, Series
-from exporter.webhook.parsing import Report
+from exporter.classification.report import Report
+from exporter.classification.series import Record, Series
 
 _PURPOSE: Final = b"smtpeter failure"
 

@@ -21,7 +21,7 @@ from exporter.classification.reason_codes import (
     STATES,
     VENDOR,
 )
-from exporter.webhook.parsing import Report
+from exporter.classification.report import Report
 
 UNCLASSIFIED: Final = "unclassified"
 

@@ -6,14 +6,19 @@ Takes what the webhook takes, and SMTPeter's log files of failures as they are, 
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from typing import Final, NamedTuple
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import click
 
 from exporter.classification.labels import Labels, labels_of
 from exporter.classification.providers import Providers
 from exporter.classification.reason import Decision, reason_of
-from exporter.errors import Refusal
+from exporter.classification.report import Report, json_pairs, text_of
+from exporter.cli.options import CONFIG_FILE, end
 from exporter.logs import mask
-from exporter.webhook.parsing import Report, json_pairs, text_of
+from exporter.refusals import Refusal
+from exporter.settings import sources
 
 _TEXTS: Final = ("recipient", "state", "code", "extended", "description")
 _LONGEST_EXAMPLE: Final = 100
@@ -77,3 +82,32 @@ def summary(meanings: Iterable[Meaning]) -> Iterator[str]:
         short = example if len(example) <= _LONGEST_EXAMPLE else f"{example[: _LONGEST_EXAMPLE - 1]}…"
         yield f"{reason:20} {count:9,} {count / counts.total():6.1%}  {short}".rstrip()
     yield f"{'all':20} {counts.total():9,}"
+
+
+@click.command("classify")
+@click.argument("file", type=click.File("rb"), default="-")
+@click.option("--summary", "summarised", is_flag=True, help="Print a table of reasons instead, for people.")
+@CONFIG_FILE
+def classify_command(file: Any, config_file: Path | None, *, summarised: bool) -> None:  # noqa: ANN401 -- any stream
+    """Print what failures mean: JSON lines in, such as SMTPeter's log files; JSON lines out.
+
+    FILE is the file to read; standard input when there is none. Of the configuration only the providers are used. Exits
+    with 1 when a line could not be read.
+    """
+    providers = Providers(dict(sources.own_providers(config_file)))
+    unreadable: list[Unreadable] = []
+
+    def readable() -> Iterator[Meaning]:
+        for result in classify(file, providers):
+            if not summarised:
+                click.echo(result.as_json())
+            if isinstance(result, Unreadable):
+                unreadable.append(result)
+            else:
+                yield result
+
+    table = list(summary(readable()))
+    for line in table if summarised else []:
+        click.echo(line)
+    if unreadable:
+        end(f"{len(unreadable)} lines could not be read; {unreadable[0].error}", 1)

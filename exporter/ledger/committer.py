@@ -11,8 +11,9 @@ import time
 from queue import Empty, SimpleQueue
 from typing import Final
 
+from exporter.classification.series import Record
 from exporter.errors import LedgerError
-from exporter.ledger.contract import Ledger, Record
+from exporter.ledger.contract import Ledger
 from exporter.metrics.telemetry import Telemetry
 
 log = logging.getLogger(__name__)

@@ -30,29 +30,12 @@ import json
 from collections.abc import Sequence
 from typing import Final, NamedTuple, Protocol
 
-from exporter.classification.labels import Labels
+from exporter.classification.series import Record, Series
 
 DAY: Final = 86_400
 """Seconds of a day; identities are kept with the day since the epoch on which they were counted."""
 KEEP_IDENTITIES: Final = 30 * DAY
 """For how many seconds a failure that comes again is known as already counted."""
-
-Series = tuple[str, ...]
-"""Which sum: the name of a family of series, then the values of its labels in order."""
-
-FAMILIES: Final = {
-    "failures": ("Failed deliveries that SMTPeter reported, each counted once.", Labels._fields),
-    "failures_by_reason": ("The same failures by reason: what went wrong, in a word.", ("reason",)),
-    "failures_by_provider": (
-        "The same failures by mailbox provider of the recipient, and class of the SMTP reply code.",
-        ("provider", "code_class"),
-    ),
-    "failures_by_tag": (
-        "The same failures by tag of the mail, of those that tags.count names; with two of them, in both.",
-        ("tag",),
-    ),
-}
-"""The families of series: name (``smtpeter_NAME_total`` when exposed), help, names of labels."""
 
 
 def series_of(text: str) -> Series:
@@ -61,13 +44,6 @@ def series_of(text: str) -> Series:
     if not isinstance(series, list) or not series or not all(isinstance(part, str) for part in series):
         raise ValueError(f"{text[:40]!r} is no series")
     return tuple(series)
-
-
-class Record(NamedTuple):
-    """One failure as the ledger takes it: a 16-byte hash that is its identity, and the series that it raises."""
-
-    identity: bytes
-    series: tuple[Series, ...]
 
 
 class Kept(NamedTuple):

@@ -3,10 +3,11 @@
 import re
 from pathlib import Path
 
+from exporter.classification.series import FAMILIES, Series
 from exporter.errors import LedgerError, SettingError
-from exporter.ledger.contract import COPYING, FAMILIES, Ledger, Series
+from exporter.ledger.contract import COPYING, Ledger
 from exporter.ledger.sqlite import SqliteLedger
-from exporter.settings.values import PostgresUrl
+from exporter.ledger.url import PostgresUrl
 
 
 def check_engine(storage: Path | PostgresUrl) -> None:

@@ -15,10 +15,11 @@ from typing import Any, Final, LiteralString, TypeVar
 import psycopg
 from psycopg import errors, sql
 
+from exporter.classification.series import Record
 from exporter.errors import LedgerBusy, LedgerError
-from exporter.ledger.contract import COPYING, DAY, KEEP_IDENTITIES, Kept, Record, Total, series_of
+from exporter.ledger.contract import COPYING, DAY, KEEP_IDENTITIES, Kept, Total, series_of
 from exporter.ledger.postgres_session import HURRIED, LOCK, Session, explained, migrate
-from exporter.settings.values import PostgresUrl
+from exporter.ledger.url import PostgresUrl
 
 SLICE: Final = 2_000
 """How many identities one call of ``prune`` forgets."""

@@ -10,7 +10,7 @@ import psycopg
 from psycopg import conninfo
 
 from exporter.errors import LedgerError
-from exporter.settings.values import PostgresUrl
+from exporter.ledger.url import PostgresUrl
 
 LOCK: Final = 0x534D_5450_0000
 """The advisory locks of this program: this one is of migration, the next of having the ledger. "SMTP"."""

@@ -9,8 +9,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
+from exporter.classification.series import Record
 from exporter.errors import LedgerError
-from exporter.ledger.contract import COPYING, DAY, KEEP_IDENTITIES, Kept, Record, Total, series_of
+from exporter.ledger.contract import COPYING, DAY, KEEP_IDENTITIES, Kept, Total, series_of
 from exporter.ledger.sqlite_file import SqliteFile
 
 SLICE: Final = 2_000

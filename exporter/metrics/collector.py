@@ -11,8 +11,9 @@ from prometheus_client.registry import Collector
 
 from exporter.classification.labels import OTHER
 from exporter.classification.reason import REASONS
+from exporter.classification.series import FAMILIES, Series
 from exporter.errors import LedgerError
-from exporter.ledger.contract import FAMILIES, Ledger, Series, Total
+from exporter.ledger.contract import Ledger, Total
 
 log = logging.getLogger(__name__)
 

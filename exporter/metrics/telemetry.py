@@ -9,8 +9,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 
 from exporter import __version__
 from exporter.classification.reason import DECIDERS
-from exporter.errors import REFUSAL_REASONS
 from exporter.metrics.activity import Activity
+from exporter.refusals import REFUSAL_REASONS
 from exporter.signature.keys import LOOKUP_RESULTS
 
 

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from exporter.ledger.url import PostgresUrl, storage, without_password
+from exporter.net import Address, address
 from exporter.settings import values as read_as
-from exporter.settings.values import Address, PostgresUrl
 
 ENVIRONMENT_PREFIX: Final = "SMTPETER_EXPORTER_"
 
@@ -78,7 +79,7 @@ SETTINGS: Final = (
         "127.0.0.1:10125",
         "HOST:PORT",
         "Address of the public listener, which SMTPeter calls.",
-        read_as.address,
+        address,
     ),
     Setting(
         "webhook.public-url",
@@ -106,7 +107,7 @@ SETTINGS: Final = (
         "127.0.0.1:10126",
         "HOST:PORT",
         "Address of the private listener: metrics and health, for Prometheus and the operator.",
-        read_as.address,
+        address,
     ),
     Setting(
         "web.config.file",
@@ -128,8 +129,8 @@ SETTINGS: Final = (
         "sqlite:///relative/path, sqlite:////absolute/path or postgresql://host/database",
         "The ledger: what was counted. Under systemd the default lies in the unit's state directory. "
         "A PostgreSQL database may be shared by several exporters; see docs/postgresql.md.",
-        read_as.storage,
-        shown=read_as.without_password,
+        storage,
+        shown=without_password,
     ),
     Setting(
         "signature.mode",

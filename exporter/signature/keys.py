@@ -24,8 +24,8 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
-from exporter.errors import Refusal
-from exporter.settings.values import Address
+from exporter.net import Address
+from exporter.refusals import Refusal
 
 log = logging.getLogger(__name__)
 

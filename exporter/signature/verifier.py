@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
 from cryptography.hazmat.primitives.hashes import SHA256
 
-from exporter.errors import Refusal
+from exporter.refusals import Refusal
 
 COVERED: Final = frozenset({"(request-target)", "host", "date", "x-copernica-id", "digest"})
 """What a signature must at least cover."""

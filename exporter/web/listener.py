@@ -15,8 +15,8 @@ from typing import Any, Final
 from wsgiref.simple_server import ServerHandler, WSGIRequestHandler, WSGIServer
 from wsgiref.types import WSGIApplication
 
+from exporter.net import address_of, bind
 from exporter.web.web_config import WebConfig
-from exporter.webhook.waitress_listener import address_of, bind
 
 log = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from html import escape
 from typing import Final
 
-from exporter.errors import REFUSAL_REASONS
+from exporter.refusals import REFUSAL_REASONS
 from exporter.web.checks import Facts, Line, State, held, parts, steps, verdict
 
 _STYLE: Final = """

@@ -1,19 +1,15 @@
-"""The two WSGI applications: routes, and what happens to errors."""
+"""The WSGI application of the public listener: routes, and what happens to errors."""
 
 import logging
-from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any, Final
 
 import falcon
 
-from exporter.errors import Refusal
-from exporter.ledger.committer import Committer
 from exporter.metrics.activity import Activity
 from exporter.metrics.telemetry import Telemetry
+from exporter.refusals import Refusal, answer, reason_for
 from exporter.signature.verifier import plain_host
-from exporter.web.checks import Facts
-from exporter.web.resources import Healthy, Metrics, Page, Ready
 from exporter.webhook.endpoint import Failures
 from exporter.webhook.verification_files import VerificationFiles
 
@@ -21,21 +17,6 @@ log = logging.getLogger(__name__)
 
 RETRY_AFTER: Final = 5
 """Seconds after which a 503 may be tried again."""
-
-_REASONS: Final[dict[int, str]] = {
-    HTTPStatus.NOT_FOUND: "not_found",
-    HTTPStatus.REQUEST_TIMEOUT: "slow",
-    HTTPStatus.METHOD_NOT_ALLOWED: "method",
-    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "too_large",
-    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE: "too_large",
-    HTTPStatus.TOO_MANY_REQUESTS: "pipelined",
-    HTTPStatus.INTERNAL_SERVER_ERROR: "internal",
-}
-
-
-def reason_for(status: int) -> str:
-    """The reason to count for a status that falcon or the server decided on; what is left is bad HTTP."""
-    return _REASONS.get(status, "malformed")
 
 
 class _Watch:
@@ -71,7 +52,7 @@ def public_app(
             "refused",
             extra={"status": error.status, "reason": error.reason, "from": req.remote_addr, "why": str(error)},
         )
-        _answer(resp, error.status, error.reason)
+        answer(resp, error.status, error.reason)
         if error.status == HTTPStatus.SERVICE_UNAVAILABLE:
             resp.set_header("Retry-After", str(RETRY_AFTER))
 
@@ -93,47 +74,3 @@ def public_app(
     app.add_error_handler(falcon.HTTPError, refuse_http)
     app.add_error_handler(Refusal, refuse)
     return app
-
-
-class _Guard:
-    """Ask for a password before everything but health: whoever watches over the process need have none."""
-
-    def __init__(self, admits: Callable[[str | None], bool]) -> None:
-        self._admits = admits
-
-    def process_request(self, req: falcon.Request, _resp: falcon.Response) -> None:
-        if not req.path.startswith("/-/") and not self._admits(req.auth):
-            raise falcon.HTTPUnauthorized(challenges=['Basic realm="smtpeter-exporter"'])
-
-
-def private_app(
-    telemetry: Telemetry, committer: Committer, admits: Callable[[str | None], bool], facts: Callable[[], Facts]
-) -> falcon.App[Any, Any]:
-    """The application that Prometheus and the operator call.
-
-    ``admits`` judges the header Authorization; ``facts`` are what the page tells of.
-    """
-    app = falcon.App(media_type=falcon.MEDIA_TEXT, middleware=[_Guard(admits)])
-    app.add_route("/metrics", Metrics(telemetry.registry, telemetry.activity))
-    app.add_route("/-/healthy", Healthy())
-    app.add_route("/-/ready", Ready(committer))
-    app.add_route("/", Page(facts))
-
-    def fault(_req: falcon.Request, resp: falcon.Response, error: Exception, _params: object) -> None:
-        log.error("fault while answering; please report it", exc_info=error)
-        _answer(resp, 500, "internal")
-
-    def http_error(_req: falcon.Request, resp: falcon.Response, error: falcon.HTTPError, _params: object) -> None:
-        word = "unauthorized" if error.status_code == HTTPStatus.UNAUTHORIZED else reason_for(error.status_code)
-        _answer(resp, error.status_code, word)
-        resp.set_headers(error.headers or {})
-
-    app.add_error_handler(Exception, fault)
-    app.add_error_handler(falcon.HTTPError, http_error)
-    return app
-
-
-def _answer(resp: falcon.Response, status: int, word: str) -> None:
-    resp.status = falcon.code_to_http_status(status)
-    resp.content_type = falcon.MEDIA_TEXT
-    resp.text = f"{word}\n"

@@ -6,9 +6,10 @@ from time import perf_counter
 import falcon
 
 from exporter.classification.classifier import Classifier
-from exporter.errors import LedgerError, Refusal
+from exporter.errors import LedgerError
 from exporter.ledger.committer import Committer
 from exporter.metrics.telemetry import Telemetry
+from exporter.refusals import Refusal
 from exporter.signature.verifier import Call, Verifier
 from exporter.webhook.parsing import MAX_BODY, parse
 

@@ -20,8 +20,9 @@ from granian._futures import _new_cbscheduler
 from granian._granian import SocketHolder, WorkerSignal, WSGIWorker
 from granian.http import HTTP1Settings
 
+from exporter.net import address_of, bind
 from exporter.webhook.parsing import MAX_BODY
-from exporter.webhook.waitress_listener import DRAIN, MAX_HEADER, REQUEST_TIME, address_of, bind
+from exporter.webhook.waitress_listener import DRAIN, MAX_HEADER, REQUEST_TIME
 
 log = logging.getLogger(__name__)
 

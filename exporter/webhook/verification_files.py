@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 import falcon
 
-from exporter.errors import Refusal
+from exporter.refusals import Refusal
 
 MAX_SIZE: Final = 4_096
 """The largest file that is served, in bytes; SMTPeter's have a line."""

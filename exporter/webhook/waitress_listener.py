@@ -6,7 +6,6 @@ It shares nothing with the private one: whatever strangers do here, scrapes are 
 import heapq
 import logging
 import os
-import socket
 import threading
 import time
 from collections.abc import Callable
@@ -22,8 +21,7 @@ from waitress.parser import HTTPRequestParser, ParsingError, TransferEncodingNot
 from waitress.server import create_server
 from waitress.task import ErrorTask
 
-from exporter.errors import ListenError
-from exporter.settings.values import Address
+from exporter.net import address_of, bind
 from exporter.webhook.parsing import MAX_BODY
 
 log = logging.getLogger(__name__)
@@ -168,25 +166,6 @@ class _Workers:
                 task.service()
             except Exception:
                 log.exception("fault while serving; please report it")
-
-
-def bind(host: str, port: int) -> socket.socket:
-    """A bound TCP socket; an empty host or port 0 leaves the choice to the system. Raises ListenError."""
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        bound = socket.socket(family, kind, protocol)
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        bound.bind(address)
-    except OSError as error:
-        raise ListenError(f"can't listen on {host}:{port}: {error.strerror or error}") from error
-    return bound
-
-
-def address_of(host: str, bound: socket.socket) -> str:
-    """Where a socket listens, as in a URL: the host it was bound to, and the port that it got."""
-    return str(Address(host, bound.getsockname()[1]))
 
 
 def _never_block(trigger: Any) -> None:  # noqa: ANN401 -- waitress has no types

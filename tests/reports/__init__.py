@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from exporter.webhook.parsing import Report
+from exporter.classification.report import Report
 
 COUNTED_TAGS: Final = ("newsletter", "may")
 

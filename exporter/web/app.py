@@ -1,0 +1,54 @@
+"""The WSGI application of the private listener: routes, the password, and what happens to errors."""
+
+import logging
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Any
+
+import falcon
+
+from exporter.ledger.committer import Committer
+from exporter.metrics.telemetry import Telemetry
+from exporter.refusals import answer, reason_for
+from exporter.web.checks import Facts
+from exporter.web.resources import Healthy, Metrics, Page, Ready
+
+log = logging.getLogger(__name__)
+
+
+class _Guard:
+    """Ask for a password before everything but health: whoever watches over the process need have none."""
+
+    def __init__(self, admits: Callable[[str | None], bool]) -> None:
+        self._admits = admits
+
+    def process_request(self, req: falcon.Request, _resp: falcon.Response) -> None:
+        if not req.path.startswith("/-/") and not self._admits(req.auth):
+            raise falcon.HTTPUnauthorized(challenges=['Basic realm="smtpeter-exporter"'])
+
+
+def private_app(
+    telemetry: Telemetry, committer: Committer, admits: Callable[[str | None], bool], facts: Callable[[], Facts]
+) -> falcon.App[Any, Any]:
+    """The application that Prometheus and the operator call.
+
+    ``admits`` judges the header Authorization; ``facts`` are what the page tells of.
+    """
+    app = falcon.App(media_type=falcon.MEDIA_TEXT, middleware=[_Guard(admits)])
+    app.add_route("/metrics", Metrics(telemetry.registry, telemetry.activity))
+    app.add_route("/-/healthy", Healthy())
+    app.add_route("/-/ready", Ready(committer))
+    app.add_route("/", Page(facts))
+
+    def fault(_req: falcon.Request, resp: falcon.Response, error: Exception, _params: object) -> None:
+        log.error("fault while answering; please report it", exc_info=error)
+        answer(resp, 500, "internal")
+
+    def http_error(_req: falcon.Request, resp: falcon.Response, error: falcon.HTTPError, _params: object) -> None:
+        word = "unauthorized" if error.status_code == HTTPStatus.UNAUTHORIZED else reason_for(error.status_code)
+        answer(resp, error.status_code, word)
+        resp.set_headers(error.headers or {})
+
+    app.add_error_handler(Exception, fault)
+    app.add_error_handler(falcon.HTTPError, http_error)
+    return app
