@@ -237,17 +237,22 @@ def test_toml_is_a_configuration(block: Block, etc: Path) -> None:
 
 
 def test_modules_are_the_ones_that_contributors_read_of() -> None:
-    """The table in CONTRIBUTING.md lists the modules of the package, each once."""
-    listed = re.findall(
-        r"`(\w+\.py)`", "\n".join(re.findall(r"^\| `.*", (ROOT / "CONTRIBUTING.md").read_text(), re.MULTILINE))
-    )
-    here = {path.name for path in (ROOT / "exporter").glob("*.py")} - {"__init__.py", "__main__.py"}
-    assert sorted(listed) == sorted(here)
+    """CONTRIBUTING.md has a row for each package and module at the top of the exporter, and no other."""
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    rooms = re.findall(r"^\| `exporter/(\w+(?:/|\.py))` \|", text, re.MULTILINE)
+    here = {f"{path.name}/" if path.is_dir() else path.name for path in (ROOT / "exporter").iterdir()}
+    assert sorted(rooms) == sorted(here - {"__init__.py", "__pycache__/", "py.typed"})
+
+
+def test_each_package_says_what_it_is_for() -> None:
+    """A package of the exporter has one sentence in its ``__init__.py``, and no code."""
+    for file in (ROOT / "exporter").glob("*/__init__.py"):
+        assert re.fullmatch(r'"""[A-Z][^"]+\."""\n', file.read_text()), file
 
 
 def test_no_module_is_long() -> None:
     """A module of the package has at most 300 lines."""
-    long = {path.name for path in (ROOT / "exporter").glob("*.py") if len(path.read_text().splitlines()) > 300}
+    long = {str(path) for path in (ROOT / "exporter").rglob("*.py") if len(path.read_text().splitlines()) > 300}
     assert long == set()
 
 

@@ -290,7 +290,7 @@ def test_nobody_holds_up_the_stop(tmp_path: Path) -> None:
 def refusal(folder: Path, *flags: str, before: str = "") -> tuple[int, str]:
     """Exit code and words of an exporter that does not start; ``before`` is run in its process first."""
     words = command(folder, *GRANIAN, *flags)
-    code = f"{before}\nimport sys\nfrom exporter.cli import main\nsys.exit(main())"
+    code = f"{before}\nimport sys\nfrom exporter.cli.main import main\nsys.exit(main())"
     done = subprocess.run(
         [words[0], "-c", code, *words[3:]], env=environment(), capture_output=True, text=True, timeout=30, check=False
     )
@@ -329,6 +329,6 @@ def test_says_how_to_install_it(tmp_path: Path, module: str) -> None:
 
 def test_is_not_loaded_unless_chosen() -> None:
     """Whoever stays with waitress needs no granian."""
-    code = "import sys, exporter.cli, exporter.serve; print(any(name.startswith('granian') for name in sys.modules))"
+    code = "import sys, exporter.cli.main; print(any(name.startswith('granian') for name in sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"

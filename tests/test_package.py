@@ -118,7 +118,7 @@ def test_the_sdist_holds_what_git_does(built: Built) -> None:
 
 def test_the_wheel_holds_package_and_assets(built: Built) -> None:
     """The wheel has the modules, the mark that they are typed, what ``assets`` writes, and nothing else."""
-    modules = {f"exporter/{file.name}" for file in (ROOT / "exporter").glob("*.py")}
+    modules = {str(file.relative_to(ROOT)) for file in (ROOT / "exporter").rglob("*.py")}
     with zipfile.ZipFile(built.wheel) as archive:
         packed = {name for name in archive.namelist() if ".dist-info/" not in name}
     assert packed == modules | {"exporter/py.typed"} | {f"exporter/bundled/{path}" for path in assets()}
