@@ -89,7 +89,7 @@ LOCK := UV_CUSTOM_COMPILE_COMMAND='make lock' $(BIN)/uv pip compile --quiet --up
   --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-strip-extras
 
 clean: ## Remove what was set up here; the ledger stays.
-	rm -rf .venv .servers build dist .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .servers build dist .coverage* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 
 .PHONY: servers
 servers:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from exporter.simulator.traffic import Event, Spike, Traffic
+from exporter.simulator.traffic import SimulatedRequest, Spike, Traffic
 from tests.past import Firing, alerts, before, firings, load, over
 
 HOUR: Final = 3_600
@@ -36,7 +36,7 @@ def moment(day: int, hour: float) -> float:
     return BEGIN + day * DAY + hour * HOUR
 
 
-def traffic(per_day: int, seed: int, *, spikes: bool) -> Iterator[Event]:
+def traffic(per_day: int, seed: int, *, spikes: bool) -> Iterator[SimulatedRequest]:
     """The traffic of two weeks, in which spikes take the place of what would have been."""
     calm = Traffic(per_day, seed=seed, repeats=0).events(BEGIN)
     for day, hour, reason in SPIKES.values() if spikes else ():

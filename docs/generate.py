@@ -90,7 +90,7 @@ def metrics(ledger: Ledger) -> Iterator[str]:
         "Python client. What those about failures count is told in [metrics](metrics.md)."
     )
     telemetry = Telemetry()
-    telemetry.registry.register(LedgerCollector(ledger, [], label_sets=lambda _totals: 0, trouble=lambda: None))
+    telemetry.registry.register(LedgerCollector(ledger, [], label_sets=lambda _totals: 0, problem=lambda: None))
     rows = ["| metric | type | labels | what |", "|---|---|---|---|"]
     of_the_ledger = {f"smtpeter_{name}": labels for name, (_, labels) in FAMILIES.items()}
     for family in sorted(telemetry.registry.collect(), key=lambda family: family.name):

@@ -23,7 +23,7 @@ TIMEOUT: Final = 4
 _BESIDE: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 -- what "all of them" is for who stands beside it
 
 
-def trouble(environment: Mapping[str, str]) -> str:
+def problem(environment: Mapping[str, str]) -> str:
     """Why the exporter with these settings is not alive; empty when it is."""
     try:
         file = environment.get(f"{ENVIRONMENT_PREFIX}CONFIG_FILE")
@@ -58,4 +58,4 @@ _SECURE: Final = partial(HTTPSConnection, context=ssl._create_unverified_context
 
 
 if __name__ == "__main__":
-    sys.exit(trouble(os.environ) or 0)
+    sys.exit(problem(os.environ) or 0)

@@ -16,10 +16,10 @@ from exporter import __version__
 from exporter.classification.classifier import Classifier
 from exporter.classification.labels import Labels, LabelSets
 from exporter.classification.providers import Providers
-from exporter.ledger.committer import GATHER, Committer
+from exporter.ledger.committer import BATCH_DELAY, Committer
 from exporter.ledger.contract import Total
 from exporter.ledger.factory import open_ledger
-from exporter.metrics.collector import LedgerCollector, Seen, closed_series
+from exporter.metrics.collector import LedgerCollector, Snapshot, closed_series
 from exporter.metrics.telemetry import Telemetry
 from exporter.refusals import reason_for
 from exporter.settings.table import Settings
@@ -68,10 +68,10 @@ class Exporter:
             label_sets, providers = LabelSets(), Providers(dict(settings.providers))
             self._committer = Committer(
                 self._ledger,
-                self._telemetry,
+                committed=self._telemetry.committed,
                 hold=settings.metrics_birth_hold,
                 # On granian many come together while the batch before is written: to wait for more makes it slower.
-                gather=0 if settings.webhook_server == "granian" else GATHER,
+                batch_delay=0 if settings.webhook_server == "granian" else BATCH_DELAY,
             )
             self._collector = self._collector_of(label_sets, providers)
             self._telemetry.registry.register(self._collector)
@@ -111,8 +111,8 @@ class Exporter:
             self._ledger,
             closed_series(providers.names, self._settings.tags_count),
             label_sets=count_sets,
-            trouble=lambda: self._committer.trouble,
-            last=Seen(totals, self._ledger.size(), time.time()),
+            problem=lambda: self._committer.problem,
+            last=Snapshot(totals, self._ledger.size(), time.time()),
         )
 
     def _public_listener(self, classifier: Classifier) -> "Listener | GranianListener":
@@ -142,7 +142,7 @@ class Exporter:
         settings = self._settings
         if settings.signature_mode == "off":
             return None
-        self._keys = Keys(resolver(settings.signature_nameserver), noted=self._telemetry.looked_up)
+        self._keys = Keys(resolver(settings.signature_nameserver), on_result=self._telemetry.looked_up)
         self._telemetry.watch_keys(self._keys.ages)
         policy = Policy(
             accounts=frozenset(settings.signature_account),
@@ -155,6 +155,7 @@ class Exporter:
     def _facts(self) -> Facts:
         """What is known at the moment, without a look at the ledger: the page must come up when that hangs."""
         settings, activity = self._settings, self._telemetry.activity
+        files = self._files.look() if self._files else None
         shared = not isinstance(settings.storage_url, Path)
         return Facts(
             now=time.time(),
@@ -164,13 +165,14 @@ class Exporter:
             docs_url=settings.web_docs_url,
             public_url=settings.webhook_public_url.rstrip("/"),
             signature_required=settings.signature_mode == "required",
-            files=self._files.look() if self._files else None,
+            verification_files=files.files if files else None,
+            verification_problem=files.problem if files else None,
             last=activity.last(),
             refusals=activity.refusals(),
             engine="PostgreSQL" if shared else "SQLite",
             shared=shared,
-            ledger=self._collector.seen,
-            trouble=self._committer.trouble,
+            ledger=self._collector.latest,
+            problem=self._committer.problem,
             birth_hold=settings.metrics_birth_hold,
             keys=self._keys.ages() if self._keys else (),
         )
@@ -188,7 +190,7 @@ def serve(settings: Settings, manager: str = "") -> int:
         log.info("stopping", extra={"signal": signal.Signals(number).name})
         stopping.set()
 
-    _allow_files()
+    raise_file_limit()
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
     exporter = Exporter(settings, stopping)
@@ -203,27 +205,27 @@ def serve(settings: Settings, manager: str = "") -> int:
             "version": __version__,
         },
     )
-    _tell(manager, "READY=1")
+    sd_notify(manager, "READY=1")
     # Not one wait without end: a signal that comes just before it begins would be seen only when it ends.
     while not stopping.wait(1):
         pass
-    _tell(manager, "STOPPING=1")
+    sd_notify(manager, "STOPPING=1")
     exporter.stop()
     log.info("stopped")
     return 1 if exporter.failed else 0
 
 
-def _tell(manager: str, state: str) -> None:
-    """Say it to systemd, where that has started us and waits for it: see sd_notify(3)."""
+def sd_notify(manager: str, state: str) -> None:
+    """Tell systemd the state on its socket ``manager``, if there is one: its protocol of the same name."""
     if not manager:
         return
     address = f"\0{manager[1:]}" if manager.startswith("@") else manager  # @ for a name that is in no file system
-    with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as its:
-        its.settimeout(1)  # one that does not read what it is told must not hold up the rest
-        its.sendto(state.encode(), address)
+    with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager_socket:
+        manager_socket.settimeout(1)  # a manager that does not read must not hold up the rest
+        manager_socket.sendto(state.encode(), address)
 
 
-def _allow_files() -> None:
+def raise_file_limit() -> None:
     """Raise the limit on open files to what both listeners may need together, as far as the system lets us."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = 2 * (PUBLIC_CONNECTIONS + MAX_CONNECTIONS)

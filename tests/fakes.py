@@ -6,7 +6,7 @@ from queue import SimpleQueue
 from typing import Final, NamedTuple
 
 from exporter.classification.series import Record
-from exporter.ledger.contract import Kept, Total
+from exporter.ledger.contract import StoredIdentity, Total
 
 NOW: Final = 1_800_000_000.0
 """What its clock shows."""
@@ -22,7 +22,7 @@ class Chore(NamedTuple):
 
 
 class FakeLedger:
-    """A ledger in memory: see ``exporter.ledger.Ledger`` for the calls.
+    """A ledger in memory: see ``ledger.contract.Ledger`` for the calls.
 
     ``batches`` are the batches that were recorded, with ``now`` and ``held`` of each in ``told``. While ``gate`` is
     not set ``record`` waits inside, having set ``inside``. ``fault`` is what ``record`` and ``check`` with ``write``
@@ -79,11 +79,11 @@ class FakeLedger:
         """No totals."""
         return []
 
-    def identities(self, after: bytes, limit: int) -> list[Kept]:
+    def identities(self, after: bytes, limit: int) -> list[StoredIdentity]:
         """No copy is made of it."""
         raise NotImplementedError
 
-    def keep(self, identities: Sequence[Kept]) -> None:
+    def keep(self, identities: Sequence[StoredIdentity]) -> None:
         """No copy is made to it."""
         raise NotImplementedError
 

@@ -24,8 +24,8 @@ from exporter.classification.reason import REASONS
 from exporter.classification.report import Report
 from exporter.ledger.sqlite import SqliteLedger
 from exporter.metrics.collector import USUAL_CLASSES
-from exporter.simulator.answers import ANSWERS
-from exporter.simulator.traffic import Event
+from exporter.simulator.answers import SAMPLE_REPLIES
+from exporter.simulator.traffic import SimulatedRequest
 from tests.running import Client, free_port, server, until
 
 RULES: Final = Path(__file__).parent.parent / "deploy/prometheus"
@@ -34,7 +34,7 @@ MINUTE: Final = 60
 QUIET: Final = 4  # minutes after which an unchanged series is written again: Prometheus forgets it after five
 MOST_STEPS: Final = 10_000  # of one query, or Prometheus refuses it
 _OF_A_REPORT: Final = ("id", "recipient", "state", "code", "extended", "description")
-_PROVIDERS: Final = {answer.provider for answer in ANSWERS}
+_PROVIDERS: Final = {answer.provider for answer in SAMPLE_REPLIES}
 
 Sums = dict[str, float]
 """What an exporter shows: each series as OpenMetrics writes it but without job and instance, and its value."""
@@ -61,12 +61,14 @@ class Firing(NamedTuple):
     begin: float
 
 
-def before(end: float, traffic: Iterator[Event]) -> Iterator[Event]:
+def before(end: float, traffic: Iterator[SimulatedRequest]) -> Iterator[SimulatedRequest]:
     """The traffic that comes before ``end``."""
     return takewhile(lambda event: event.at < end, traffic)
 
 
-def load(data: Path, jobs: Mapping[str, Iterator[Event]], begin: int, end: int, *, instance: str = "a:1") -> None:
+def load(
+    data: Path, jobs: Mapping[str, Iterator[SimulatedRequest]], begin: int, end: int, *, instance: str = "a:1"
+) -> None:
     """Make the past of each job in the folder ``data`` of a Prometheus: its traffic, and the recorded series."""
     with tempfile.TemporaryDirectory(dir=data.parent) as folder:
         history = Path(folder) / "history.txt"
@@ -88,7 +90,7 @@ def load(data: Path, jobs: Mapping[str, Iterator[Event]], begin: int, end: int, 
             _promtool(backfill, level, data)
 
 
-def fill(ledger: Path, traffic: Iterator[Event]) -> None:
+def fill(ledger: Path, traffic: Iterator[SimulatedRequest]) -> None:
     """Count the traffic in a new ledger, so that an exporter on it goes on from where its past ended."""
     classifier = Classifier(LabelSets(), Providers({}), ())
     filled = SqliteLedger(ledger, now=0)
@@ -102,7 +104,7 @@ def _promtool(words: str, *files: Path) -> None:
     subprocess.run([server("promtool"), "tsdb", *words.split(), *map(str, files)], check=True, capture_output=True)
 
 
-def _write(file: TextIO, target: str, traffic: Iterator[Event], begin: int, end: int) -> None:
+def _write(file: TextIO, target: str, traffic: Iterator[SimulatedRequest], begin: int, end: int) -> None:
     written: dict[str, tuple[float, int]] = {}
     for minute, shown in _minutes(traffic, begin, end):
         for series, value in shown.items():
@@ -113,7 +115,7 @@ def _write(file: TextIO, target: str, traffic: Iterator[Event], begin: int, end:
                 written[series] = value, minute
 
 
-def _minutes(traffic: Iterator[Event], begin: int, end: int) -> Iterator[tuple[int, Sums]]:
+def _minutes(traffic: Iterator[SimulatedRequest], begin: int, end: int) -> Iterator[tuple[int, Sums]]:
     """For each minute its end, and what the exporter shows then: a new series is held at 0 in its first minute."""
     strangers = Random(begin)
     last, answered = "smtpeter_last_failure_timestamp_seconds", "smtpeter_exporter_request_duration_seconds_count"

@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import (
 )
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from exporter.signature.verifier import SMTPETERS_ORDER, Call, signed_headers
+from exporter.signature.verifier import SMTPETERS_ORDER, Request, signed_headers
 
 ACCOUNT: Final = "environment-1234"
 KEY_ID: Final = "one._domainkey.copernica.com"
@@ -64,7 +64,7 @@ def headers_for(  # noqa: PLR0913 -- by name
         "Content-Type": content_type,
         "Content-Length": str(len(body)),
     }
-    call = Call("POST", target, getter(headers), body)
+    call = Request("POST", target, getter(headers), body)
     return headers | signed_headers(private or key(), call, key_id=key_id, covered=covered)
 
 

@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from exporter.simulator.traffic import Event, Traffic
+from exporter.simulator.traffic import SimulatedRequest, Traffic
 from tests.alertmanager import Alertmanager, Webhook, example
 from tests.past import RULES, alerts, before, fill, firings, load, over
 from tests.running import Exporter, Prometheus, environment, exporter, server, until
@@ -41,7 +41,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def calm(size: int) -> Iterator[Event]:
+def calm(size: int) -> Iterator[SimulatedRequest]:
     """The traffic of a day and two hours."""
     return before(END, Traffic(size, seed=7, repeats=0).events(BEGIN))
 

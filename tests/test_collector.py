@@ -50,9 +50,9 @@ class Rows(FakeLedger):
         return self.bytes
 
 
-def collector(ledger: Ledger, *, label_sets: int = 0, trouble: str | None = None) -> LedgerCollector:
+def collector(ledger: Ledger, *, label_sets: int = 0, problem: str | None = None) -> LedgerCollector:
     """One with two providers and one tag."""
-    return LedgerCollector(ledger, CLOSED, label_sets=lambda _totals: label_sets, trouble=lambda: trouble)
+    return LedgerCollector(ledger, CLOSED, label_sets=lambda _totals: label_sets, problem=lambda: problem)
 
 
 def shown(one: LedgerCollector) -> dict[Series, float]:
@@ -80,7 +80,7 @@ def test_expositions_in_files(path: Path) -> None:
     given = json.loads(path.read_text("utf-8"))
     totals = [Total(tuple(series), value, held, at) for series, value, held, at in given["totals"]]
     registry = CollectorRegistry()
-    registry.register(collector(Rows(totals, given["size"]), label_sets=given["label_sets"], trouble=given["trouble"]))
+    registry.register(collector(Rows(totals, given["size"]), label_sets=given["label_sets"], problem=given["trouble"]))
     expected = path.with_suffix(".prom").read_text("utf-8")
     text = generate_latest(registry).decode()
     assert list(text_string_to_metric_families(text)) == list(text_string_to_metric_families(expected))
@@ -196,7 +196,7 @@ def test_a_look_is_timed_by_the_clock_of_this_machine() -> None:
     rows = Rows([])
     assert abs(rows.clock() - time.time()) > 60
     begin = time.time()
-    assert begin <= collector(rows).look().at <= time.time()
+    assert begin <= collector(rows).refresh().at <= time.time()
 
 
 # Several scrapes at once.
@@ -233,7 +233,7 @@ def eager() -> Iterator[None]:
 @pytest.mark.usefixtures("eager")
 def test_scrapes_at_once_never_go_back() -> None:
     """With four scrapes at once, none shows less than one that was over before it began, though reads fail."""
-    one = LedgerCollector(Rising(), [], label_sets=lambda _totals: 0, trouble=lambda: None)
+    one = LedgerCollector(Rising(), [], label_sets=lambda _totals: 0, problem=lambda: None)
     together = threading.Barrier(4)
 
     def scrape() -> list[float]:

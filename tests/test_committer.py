@@ -27,7 +27,7 @@ FULL: Final = "ledger x: database or disk is full: free some space"
 
 def run_chores(every: float, monkeypatch: pytest.MonkeyPatch) -> None:
     """Set how often chores are done."""
-    monkeypatch.setattr(module, "TICK", every)
+    monkeypatch.setattr(module, "MAINTENANCE_INTERVAL", every)
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def ledger() -> FakeLedger:
 @contextmanager
 def running(ledger: Ledger, telemetry: Telemetry | None = None, *, hold: float = 60.0) -> Iterator[Committer]:
     """A committer over ``ledger`` whose clock stands still."""
-    committer = Committer(ledger, telemetry or Telemetry(), hold=hold)
+    committer = Committer(ledger, committed=(telemetry or Telemetry()).committed, hold=hold)
     committer.start()
     try:
         yield committer
@@ -216,20 +216,20 @@ def test_trouble_is_told_once_and_ends(
 ) -> None:
     """Trouble is known as long as it lasts, with its latest reason, and logged when it begins and when it ends."""
     caplog.set_level(logging.INFO)
-    assert committer.trouble is None
+    assert committer.problem is None
     committer.record(failure(0))
     seen: list[str | None] = []
     for reason in ("first", "first", "second"):
         ledger.fault = LedgerError(reason)
         refusal(lambda: committer.record(failure(1)))
-        seen.append(committer.trouble)
+        seen.append(committer.problem)
     assert seen == ["first", "first", "second"]
     assert logged(caplog) == [("ERROR", BROKEN)]
     [entry] = caplog.records
     assert vars(entry)["error"] == "first"
     ledger.fault = None
     assert [committer.record(failure(1)), committer.record(failure(2))] == [True, True]
-    assert committer.trouble is None
+    assert committer.problem is None
     assert logged(caplog) == [("ERROR", BROKEN), ("INFO", HEALED)]
 
 
@@ -237,18 +237,18 @@ def test_stuck_ledger_is_told_after_a_while(
     committer: Committer, ledger: FakeLedger, threads: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A thread does not wait for ever: it is told that the ledger is stuck, and its next failure is its next answer."""
-    monkeypatch.setattr(module, "PATIENCE", 0.05)
+    monkeypatch.setattr(module, "COMMIT_TIMEOUT", 0.05)
     ledger.known = {failure(2).identity}
     ledger.gate.clear()
     stuck = "the ledger did not finish a commit in 0 seconds"
     assert refusal(lambda: committer.record(failure(1))) == stuck
-    assert committer.trouble == stuck
+    assert committer.problem == stuck
     waiting = threads.submit(committer.record, failure(3))
     assert str(waiting.exception(PATIENCE)) == stuck
-    monkeypatch.setattr(module, "PATIENCE", PATIENCE)
+    monkeypatch.setattr(module, "COMMIT_TIMEOUT", PATIENCE)
     ledger.gate.set()
     assert [committer.record(failure(number)) for number in (2, 1, 3, 4)] == [False, False, False, True]
-    assert committer.trouble is None
+    assert committer.problem is None
 
 
 def test_stuck_ledger_is_logged_once(
@@ -260,11 +260,11 @@ def test_stuck_ledger_is_logged_once(
 ) -> None:
     """However many threads give up at the same moment, the log has one line of it, and one when it is over."""
     caplog.set_level(logging.INFO)
-    monkeypatch.setattr(module, "PATIENCE", 0.2)
+    monkeypatch.setattr(module, "COMMIT_TIMEOUT", 0.2)
     pending = hold_up(ledger, committer, threads, range(64))
     assert {str(each.exception(PATIENCE)) for each in pending} == {"the ledger did not finish a commit in 0 seconds"}
     assert logged(caplog) == [("ERROR", BROKEN)]
-    monkeypatch.setattr(module, "PATIENCE", PATIENCE)
+    monkeypatch.setattr(module, "COMMIT_TIMEOUT", PATIENCE)
     ledger.gate.set()
     assert committer.record(failure(0)) is False
     assert logged(caplog) == [("ERROR", BROKEN), ("INFO", HEALED)]
@@ -285,7 +285,7 @@ def test_fault_does_not_end_the_thread(
     assert [str(each.exception(PATIENCE)) for each in pending] == [f"fault while recording: {fault!r}"] * 5
     line = ("ERROR", "fault while recording; please report it")
     assert logged(caplog) == [line, ("ERROR", BROKEN), line]
-    assert committer.trouble == f"fault while recording: {fault!r}"
+    assert committer.problem == f"fault while recording: {fault!r}"
     assert [entry.exc_info[1] for entry in caplog.records if entry.exc_info] == [fault, fault]
     ledger.fault = None
     assert [committer.record(failure(number)) for number in range(5)] == [True] * 5
@@ -341,12 +341,12 @@ def test_trouble_ends_without_failures(
         assert [chore.name for chore in chores(ledger)] == ["check", "release", "prune"]
         ledger.fault = LedgerError(FULL)
         assert refusal(lambda: committer.record(failure(1))) == FULL
-        assert committer.trouble == FULL
+        assert committer.problem == FULL
         until(lambda: ledger.chores.get(timeout=PATIENCE) == Chore("check", (NOW, True)))
         assert [ledger.chores.get(timeout=PATIENCE) for _ in range(3)] == [Chore("check", (NOW, True))] * 3
-        assert committer.trouble == FULL
+        assert committer.problem == FULL
         ledger.fault = None
-        until(lambda: committer.trouble is None)
+        until(lambda: committer.problem is None)
         until(lambda: ledger.chores.get(timeout=PATIENCE) == Chore("check", (NOW, False)))
         assert committer.record(failure(1)) is True
     assert logged(caplog) == [("ERROR", BROKEN), ("INFO", HEALED)]
@@ -360,11 +360,11 @@ def test_trouble_is_found_by_chores(
     run_chores(0.005, monkeypatch)
     with running(ledger) as committer:
         ledger.chore_fault = LedgerError("ledger x: the file is gone")
-        until(lambda: committer.trouble == "ledger x: the file is gone")
+        until(lambda: committer.problem == "ledger x: the file is gone")
         for _ in range(10):
             ledger.chores.get(timeout=PATIENCE)
         ledger.chore_fault = None
-        until(lambda: committer.trouble is None)
+        until(lambda: committer.problem is None)
     assert logged(caplog) == [("ERROR", BROKEN), ("INFO", HEALED)]
 
 
@@ -376,11 +376,11 @@ def test_fault_in_chores_does_not_end_the_thread(
     fault: Any = RuntimeError("oops")
     ledger.chore_fault = fault
     with running(ledger) as committer:
-        until(lambda: ("ERROR", "fault during chores") in logged(caplog))
+        until(lambda: ("ERROR", "fault during maintenance") in logged(caplog))
         assert committer.record(failure(1)) is True
         ledger.chore_fault = None
         until(lambda: ledger.chores.get(timeout=PATIENCE).name == "prune")
-        assert committer.trouble is None
+        assert committer.problem is None
     assert {entry.exc_info[1] for entry in caplog.records if entry.exc_info} == {fault}
 
 
@@ -392,8 +392,8 @@ def test_lost_file_is_trouble_and_heals(tmp_path: Path, monkeypatch: pytest.Monk
         assert committer.record(failure(1)) is True
         path.rename(tmp_path / "away")
         gone = f"ledger {path}: the file is gone; put it back, or restart the exporter to begin a new ledger"
-        until(lambda: committer.trouble == gone)
+        until(lambda: committer.problem == gone)
         assert refusal(lambda: committer.record(failure(2))) == gone
         (tmp_path / "away").rename(path)
-        until(lambda: committer.trouble is None)
+        until(lambda: committer.problem is None)
         assert [committer.record(failure(1)), committer.record(failure(2))] == [False, True]

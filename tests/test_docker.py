@@ -20,7 +20,7 @@ import trustme
 import yaml
 
 from exporter.cli.assets import assets
-from exporter.healthcheck import trouble
+from exporter.healthcheck import problem
 from tests.confinement import confined
 from tests.documentation import ROOT, blocks
 from tests.running import Client, brought, environment, exporter, failure, free_port, server, until
@@ -559,33 +559,33 @@ def test_health_check_speaks_tls_where_the_listener_does(tmp_path: Path) -> None
     web.write_text(f"tls_server_config: {{cert_file: pem, key_file: pem}}\n{users}")
     with exporter(tmp_path, "--web.config.file", str(web)) as running:
         settings = {f"{PREFIX}WEB_LISTEN_ADDRESS": running.private, f"{PREFIX}WEB_CONFIG_FILE": str(web)}
-        assert trouble(settings) == ""
-        assert trouble({f"{PREFIX}WEB_LISTEN_ADDRESS": running.private}) != ""
+        assert problem(settings) == ""
+        assert problem({f"{PREFIX}WEB_LISTEN_ADDRESS": running.private}) != ""
         # What is no longer good is passed over by the exporter, and so by this.
         web.write_text("tls_server_config: !!int ''\n")
-        assert trouble(settings) == ""
+        assert problem(settings) == ""
         web.unlink()
-        assert trouble(settings) == ""
+        assert problem(settings) == ""
     web.write_text(users)
     with exporter(tmp_path, "--web.config.file", str(web)) as running:
-        assert trouble(settings | {f"{PREFIX}WEB_LISTEN_ADDRESS": running.private}) == ""
+        assert problem(settings | {f"{PREFIX}WEB_LISTEN_ADDRESS": running.private}) == ""
 
 
 def test_health_check_of_something_else_fails(tmp_path: Path) -> None:
     """Another answer than 200 is no good health, nor are settings that can't be read; it says why."""
     with exporter(tmp_path) as running:
-        assert trouble({f"{PREFIX}WEB_LISTEN_ADDRESS": running.public}) == (
+        assert problem({f"{PREFIX}WEB_LISTEN_ADDRESS": running.public}) == (
             f"127.0.0.1 port {running.public.rpartition(':')[2]}: status 404"
         )
     for text in ("nonsense", f"{'x' * 64}:1"):
-        assert trouble({f"{PREFIX}WEB_LISTEN_ADDRESS": text}) == (
+        assert problem({f"{PREFIX}WEB_LISTEN_ADDRESS": text}) == (
             f"web.listen-address: '{text}' (from {PREFIX}WEB_LISTEN_ADDRESS): expected HOST:PORT"
         )
-    assert trouble({f"{PREFIX}WEB_LISTEN_ADDRESS": "a b:1"}).startswith("a b port 1: ")
-    assert trouble({f"{PREFIX}CONFIG_FILE": str(tmp_path / "none")}) == (
+    assert problem({f"{PREFIX}WEB_LISTEN_ADDRESS": "a b:1"}).startswith("a b port 1: ")
+    assert problem({f"{PREFIX}CONFIG_FILE": str(tmp_path / "none")}) == (
         f"config.file: '{tmp_path}/none': No such file or directory: expected a readable TOML file"
     )
-    assert trouble({f"{PREFIX}LOG_LEVLE": "info"}) == (
+    assert problem({f"{PREFIX}LOG_LEVLE": "info"}) == (
         f"environment variable {PREFIX}LOG_LEVLE: no such setting; did you mean {PREFIX}LOG_LEVEL?"
     )
 

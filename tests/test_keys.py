@@ -17,7 +17,7 @@ from exporter.net import Address
 from exporter.refusals import Refusal
 from exporter.serve import PUBLIC_THREADS
 from exporter.signature import keys as module
-from exporter.signature.keys import MAX_WAITING, Answer, DnsDown, Keys, read_records, resolver
+from exporter.signature.keys import MAX_WAITING, DnsDown, Keys, TxtRecords, read_records, resolver
 from tests.running import until
 from tests.signing import KEY_ID, NameServer, key, record, short_record
 
@@ -29,15 +29,15 @@ class World:
 
     def __init__(self) -> None:
         self.now = 1_000.0
-        self.answer: Answer | None = Answer([record(OLD).encode()], 300)
+        self.answer: TxtRecords | None = TxtRecords([record(OLD).encode()], 300)
         self.asked: list[str] = []
         self.results: list[str] = []
         self.gate = threading.Event()
         self.gate.set()
         self.tried: Sequence[RSAPublicKey] = ()
-        self.keys = Keys(self._resolve, noted=self.results.append, clock=lambda: self.now)
+        self.keys = Keys(self._resolve, on_result=self.results.append, clock=lambda: self.now)
 
-    def _resolve(self, name: str) -> Answer:
+    def _resolve(self, name: str) -> TxtRecords:
         self.asked.append(name)
         assert self.gate.wait(10)
         if self.answer is None:
@@ -91,7 +91,7 @@ def test_a_key_is_looked_up_once_while_it_lasts(world: World) -> None:
 def test_a_key_is_looked_up_again_before_it_expires(world: World) -> None:
     """Whoever uses a key in the last fifth of its time gets it at once; what DNS says then is used by the next."""
     world.find()
-    world.answer = Answer([record(NEW).encode()], 300)
+    world.answer = TxtRecords([record(NEW).encode()], 300)
     world.now += 241
     world.gate.clear()
     assert world.find() == "old"
@@ -103,9 +103,9 @@ def test_a_key_is_looked_up_again_before_it_expires(world: World) -> None:
 @pytest.mark.parametrize(("ttl", "kept"), [(0, 60), (60, 60), (300, 300), (3_600, 3_600), (86_400, 3_600)])
 def test_the_time_to_live_is_bounded_on_both_sides(world: World, ttl: int, kept: int) -> None:
     """A key is kept for as long as DNS says, but for a minute at least and an hour at most."""
-    world.answer = Answer([record(OLD).encode()], ttl)
+    world.answer = TxtRecords([record(OLD).encode()], ttl)
     world.find()
-    world.answer = Answer([], 0)
+    world.answer = TxtRecords([], 0)
     world.now += 0.79 * kept
     assert world.find() == "old"
     world.now += 0.22 * kept
@@ -135,7 +135,7 @@ def test_heals_when_dns_is_back(world: World) -> None:
     """After a failure the next look-up that is answered counts."""
     world.answer = None
     assert world.find() == "503 key_unavailable"
-    world.answer = Answer([record(OLD).encode()], 300)
+    world.answer = TxtRecords([record(OLD).encode()], 300)
     assert world.find() == "503 key_unavailable"
     world.now += 10
     assert world.find() == "old"
@@ -145,9 +145,9 @@ def test_heals_when_dns_is_back(world: World) -> None:
 
 def test_a_key_that_appears_is_found_soon(world: World) -> None:
     """That there is no key is believed for half a minute."""
-    world.answer = Answer([], 3_600)
+    world.answer = TxtRecords([], 3_600)
     assert world.find() == "403 key_unknown"
-    world.answer = Answer([record(OLD).encode()], 300)
+    world.answer = TxtRecords([record(OLD).encode()], 300)
     world.now += 29
     assert world.find() == "403 key_unknown"
     world.now += 1
@@ -156,7 +156,7 @@ def test_a_key_that_appears_is_found_soon(world: World) -> None:
 
 def test_without_dns_an_unknown_key_is_not_called_unknown(world: World) -> None:
     """What was unknown half a minute ago can't be told when DNS is down now."""
-    world.answer = Answer([], 0)
+    world.answer = TxtRecords([], 0)
     world.find()
     world.answer = None
     world.now += 31
@@ -166,7 +166,7 @@ def test_without_dns_an_unknown_key_is_not_called_unknown(world: World) -> None:
 def test_a_withdrawn_key_is_refused(world: World) -> None:
     """An empty p= in the record ends a key's life, as soon as it is looked up again."""
     world.find()
-    world.answer = Answer([b"v=DKIM1; k=rsa; p="], 300)
+    world.answer = TxtRecords([b"v=DKIM1; k=rsa; p="], 300)
     world.now += 301
     assert world.find() == "403 key_revoked"
     assert world.results == ["found", "revoked"]
@@ -175,7 +175,7 @@ def test_a_withdrawn_key_is_refused(world: World) -> None:
 def test_rotation_is_seen_at_once(world: World) -> None:
     """When a signature does not fit, the name is looked up again, though the old key has not expired."""
     world.holding()
-    world.answer = Answer([record(NEW).encode()], 300)
+    world.answer = TxtRecords([record(NEW).encode()], 300)
     assert world.find_newer() == ""  # too early
     world.now += 10
     assert world.find_newer() == "new"
@@ -189,17 +189,17 @@ def test_rotation_is_seen_at_once(world: World) -> None:
 def test_old_and_new_key_may_stand_side_by_side(world: World) -> None:
     """All records of a name are good; one that is revoked, unusable or something else does not spoil them."""
     texts = [record(OLD), record(NEW), "v=DKIM1; p=", "v=spf1 -all", "v=DKIM1; p=AAAA"]
-    world.answer = Answer([text.encode() for text in texts], 300)
+    world.answer = TxtRecords([text.encode() for text in texts], 300)
     assert world.find() == "old+new"
 
 
 def test_a_name_is_looked_up_once_at_a_time(world: World) -> None:
     """A crowd of requests for one new name wait for one look-up; one more is told to come back."""
-    most = module.MAX_WAITING["strange"]
+    most = module.MAX_WAITING["unverified"]
     world.gate.clear()
     with ThreadPoolExecutor(most) as pool:
         waiting = [pool.submit(world.find) for _ in range(most)]
-        until(lambda: world.keys._waiting["strange"]._value == 0)
+        until(lambda: world.keys._waiting["unverified"]._value == 0)
         assert world.find() == "503 key_unavailable"
         world.gate.set()
         assert {one.result() for one in waiting} == {"old"}
@@ -213,15 +213,15 @@ def test_threads_are_left_for_others() -> None:
 
 def test_a_crowd_does_not_wait_for_a_key_that_is_held(world: World) -> None:
     """When the time of a key is over, some requests wait for DNS; those that find no room go on with the key."""
-    most = module.MAX_WAITING["known"]
+    most = module.MAX_WAITING["trusted"]
     world.find()
     world.now += 301
     world.gate.clear()
     with ThreadPoolExecutor(most) as pool:
         waiting = [pool.submit(world.find) for _ in range(most)]
-        until(lambda: world.keys._waiting["known"]._value == 0)
+        until(lambda: world.keys._waiting["trusted"]._value == 0)
         assert world.find() == "old"
-        world.answer = Answer([record(NEW).encode()], 300)
+        world.answer = TxtRecords([record(NEW).encode()], 300)
         world.gate.set()
         assert {one.result() for one in waiting} == {"new"}
 
@@ -230,11 +230,11 @@ def test_strangers_cannot_make_us_ask_for_ever(world: World) -> None:
     """Of names without a key ten are looked up in a second; one that had a key goes on being looked up."""
     world.find()
     world.now += 13 * 3_600
-    world.answer = Answer([], 0)
+    world.answer = TxtRecords([], 0)
     found = [world.find(f"x{number}.copernica.com") for number in range(20)]
     assert found == ["403 key_unknown"] * 10 + ["503 key_unavailable"] * 10
     assert len(world.asked) == 11
-    world.answer = Answer([record(OLD).encode()], 300)
+    world.answer = TxtRecords([record(OLD).encode()], 300)
     assert world.find() == "old"
     world.now += 1.1
     assert world.find("y.copernica.com") == "old"
@@ -260,7 +260,7 @@ def test_strangers_cannot_occupy_the_look_ups(world: World) -> None:
 def test_a_crowd_of_names_does_not_push_the_good_key_out(world: World) -> None:
     """When more names are asked for than are remembered, those without a key are forgotten first."""
     world.find()
-    world.answer = Answer([], 0)
+    world.answer = TxtRecords([], 0)
     for number in range(3 * module.MAX_NAMES):
         world.find(f"x{number}.copernica.com")
     assert world.find() == "old"
@@ -269,7 +269,7 @@ def test_a_crowd_of_names_does_not_push_the_good_key_out(world: World) -> None:
 
 def test_a_fault_in_a_look_up_is_a_failed_look_up(world: World, caplog: pytest.LogCaptureFixture) -> None:
     """It is logged, and holds up nobody."""
-    world.answer = Answer([0], 300)  # type: ignore[list-item]  # so that it is a fault
+    world.answer = TxtRecords([0], 300)  # type: ignore[list-item]  # so that it is a fault
     assert world.find() == "503 key_unavailable"
     assert [one.getMessage() for one in caplog.records] == ["fault while looking up a key; please report it"]
 
@@ -323,7 +323,7 @@ def name_server() -> Iterator[NameServer]:
         yield running
 
 
-def asking(name_server: NameServer) -> Callable[[str], Answer]:
+def asking(name_server: NameServer) -> Callable[[str], TxtRecords]:
     """A resolver that asks it."""
     host, _, port = name_server.address.partition(":")
     return resolver([Address(host, int(port))])
@@ -333,7 +333,7 @@ def test_asks_a_real_name_server(name_server: NameServer) -> None:
     """A record of several strings is put together, the time to live is told, and a missing name has no texts."""
     name_server.records = {KEY_ID: [record(OLD)], "empty.copernica.com": []}
     ask = asking(name_server)
-    assert ask(KEY_ID) == Answer([record(OLD).encode()], 300)
+    assert ask(KEY_ID) == TxtRecords([record(OLD).encode()], 300)
     assert ask("empty.copernica.com").texts == ()
     assert ask("none.copernica.com").texts == ()
     assert name_server.asked == {KEY_ID: 1, "empty.copernica.com": 1, "none.copernica.com": 1}

@@ -11,7 +11,7 @@ import pytest
 
 from exporter.errors import LedgerError
 from exporter.ledger import copy as ledger_copy
-from exporter.ledger.contract import COPYING, DAY, Kept, Ledger, Total
+from exporter.ledger.contract import COPYING, DAY, Ledger, StoredIdentity, Total
 from exporter.ledger.copy import copy
 from exporter.ledger.postgres import PostgresLedger
 from exporter.ledger.url import PostgresUrl
@@ -64,7 +64,7 @@ class Failing:
         """What the ledger itself does."""
         return getattr(self._ledger, name)
 
-    def keep(self, identities: list[Kept]) -> None:
+    def keep(self, identities: list[StoredIdentity]) -> None:
         """Pass it on, or fail."""
         if not self._pages:
             raise Interrupted
@@ -135,7 +135,7 @@ def test_target_that_knows_other_failures_is_refused(opened: Open, target: str) 
     """Identities that the source does not hold, here of another copy, are found out, wherever they fall."""
     first, second = filled(opened("sqlite", "a")), opened(target, "b")
     second.adopt([Total(COPYING, 0, held=False, raised_at=0)])
-    second.keep([Kept(identity(1_000), 1)])
+    second.keep([StoredIdentity(identity(1_000), 1)])
     with pytest.raises(LedgerError, match="DST knows failures that SRC does not"):
         copy(first, second, say=print)
     assert second.totals() == [Total(COPYING, 0, held=False, raised_at=0)]

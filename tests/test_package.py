@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from exporter import __version__
-from exporter.cli.assets import YOURS, assets
+from exporter.cli.assets import USER_FILES, assets
 from exporter.settings.table import SETTINGS
 from tests.running import environment, exporter, server
 from tests.wheel import ROOT, Built, build, install
@@ -85,7 +85,7 @@ def test_what_users_put_into_a_clone_stays_there(built: Built, tmp_path: Path) -
     written = {file.relative_to(tmp_path / "assets") for file in (tmp_path / "assets").rglob("*") if file.is_file()}
     assert written == {Path(path) for path in assets()}
     ignored = (ROOT / ".dockerignore").read_text().split("# Yours")[1].splitlines()[1:]
-    assert set(ignored) == set(YOURS)
+    assert set(ignored) == set(USER_FILES)
 
 
 def test_what_is_not_committed_is_not_released(tmp_path: Path) -> None:

@@ -22,12 +22,11 @@ from typing import Final
 import pytest
 
 from exporter import __version__
-from exporter.metrics.collector import Seen
+from exporter.metrics.collector import Snapshot
 from exporter.refusals import REFUSAL_REASONS
 from exporter.settings.table import SETTINGS
 from exporter.web.checks import Facts
 from exporter.web.page import ago, page
-from exporter.webhook.verification_files import Found
 from tests.postgres import postgres
 from tests.running import FORM, PATIENCE, Exporter, Prometheus, exporter, failure, until
 from tests.signing import ACCOUNT, KEY_ID, NameServer, headers_for, key, record
@@ -42,10 +41,11 @@ WEB: Final = "https://example.com/smtpeter-exporter/docs"
 
 SETTING_UP: Final = facts(
     since=NOW - 1_500,
-    files=Found(1, None),
+    verification_files=1,
+    verification_problem=None,
     last={"request": NOW - 65, "call": NOW - 65, "file": NOW - 250, "signed": NOW - 65},
     refusals={"unsigned": 2},
-    ledger=Seen([], 12_288, NOW - 1_500),
+    ledger=Snapshot([], 12_288, NOW - 1_500),
     keys=[(250.0, False)],
 )
 """Half-way: SMTPeter has verified the URL and checked it; what the golden file and docs/page.png show."""
@@ -56,9 +56,10 @@ WORST: Final = facts(
     machine=HOSTILE,
     shared=True,
     engine=HOSTILE,
-    trouble=f"ledger {'x' * 300}: {HOSTILE}",
-    files=Found(1, f"/{'y' * 300}: {HOSTILE}"),
-    ledger=Seen(totals(NOW - 90, new=True), 1, NOW - 8),
+    problem=f"ledger {'x' * 300}: {HOSTILE}",
+    verification_files=1,
+    verification_problem=f"/{'y' * 300}: {HOSTILE}",
+    ledger=Snapshot(totals(NOW - 90, new=True), 1, NOW - 8),
     last={"request": NOW - 5, "scrape": NOW - 900},
     refusals={reason: 1_234_567 - number for number, reason in enumerate(REFUSAL_REASONS)},
     keys=[(40_000.0, True), (1.0, False)],
@@ -407,7 +408,7 @@ def test_a_trial_without_signatures(tmp_path: Path) -> None:
         ]
 
 
-def test_a_ledger_in_trouble(tmp_path: Path) -> None:
+def test_a_ledger_in_problem(tmp_path: Path) -> None:
     """The page comes up with the reason, the last failure, and how large the ledger was; and it heals."""
     with exporter(tmp_path) as running:
         assert running.post(failure(1)).status == 200

@@ -19,7 +19,7 @@ import pytest
 from exporter.errors import LedgerBusy, LedgerError
 from exporter.ledger.contract import DAY, KEEP_IDENTITIES, Ledger, Total
 from exporter.ledger.postgres import SLOTS, PostgresLedger
-from exporter.ledger.postgres_session import HURRIED, Session
+from exporter.ledger.postgres_session import READ_TIMEOUT, Session
 from exporter.ledger.url import PostgresUrl, without_password
 from tests.documentation import blocks
 from tests.pooler import pooled
@@ -303,7 +303,7 @@ def test_a_server_that_stands_still_does_not_stop_scrapes(url: str, running: Pos
     try:
         with ThreadPoolExecutor(1) as pool:
             with pytest.raises(LedgerError):
-                pool.submit(ledger.totals).result(4 * HURRIED)
+                pool.submit(ledger.totals).result(4 * READ_TIMEOUT)
             assert ledger.totals() == before
     finally:
         os.kill(backend, signal.SIGCONT)
@@ -349,7 +349,7 @@ def test_a_server_that_is_silent_after_the_login_does_not_stop_scrapes(url: str,
         with ThreadPoolExecutor(1) as pool:
             for _ in range(2):
                 with pytest.raises(LedgerError, match=r"no answer within 3 seconds|still waiting"):
-                    pool.submit(ledger.totals).result(2 * HURRIED)
+                    pool.submit(ledger.totals).result(2 * READ_TIMEOUT)
         silent.clear()
         until(lambda: readable(ledger))
         assert ledger.totals() == before
@@ -368,7 +368,7 @@ def test_an_idle_connection_that_was_dropped_is_replaced(url: str, running: Post
 
 def test_a_writer_whose_server_is_silent_is_broken_off(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A backend that hangs is given up, and the next write finds another one."""
-    monkeypatch.setattr("exporter.ledger.postgres.STUCK", 1.0)
+    monkeypatch.setattr("exporter.ledger.postgres.WATCHDOG_TIMEOUT", 1.0)
     ledger = PostgresLedger(PostgresUrl(url), now=NOW)
     backend = ledger._writer.connection().info.backend_pid
     os.kill(backend, signal.SIGSTOP)

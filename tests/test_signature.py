@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.refusals import REFUSAL_REASONS, Refusal
-from exporter.signature.verifier import Call, Policy, Verifier, signed_headers
+from exporter.signature.verifier import Policy, Request, Verifier, signed_headers
 from tests.signing import ACCOUNT, KEY_ID, getter, headers_for, key
 
 NOW: Final = 1_795_449_709.0
@@ -60,7 +60,7 @@ def outcome(
 ) -> str:
     """``accepted``, or status and reason of the refusal."""
     try:
-        Verifier(policy, keys or OneKey(), lambda: NOW).verify(Call("POST", target, getter(headers), body))
+        Verifier(policy, keys or OneKey(), lambda: NOW).verify(Request("POST", target, getter(headers), body))
     except Refusal as refusal:
         return f"{refusal.status} {refusal.reason}"
     return "accepted"
@@ -317,7 +317,7 @@ def _amsterdam(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def test_a_date_without_a_zone_is_universal() -> None:
     """-0000 says that the zone is not told, and the time is UTC's all the same (RFC 5322 section 3.3)."""
     headers = signed()
-    call = Call("POST", PATH, getter(headers | {"Date": formatdate(NOW)}), BODY)
+    call = Request("POST", PATH, getter(headers | {"Date": formatdate(NOW)}), BODY)
     headers |= {"Date": formatdate(NOW)} | signed_headers(key(), call, key_id=KEY_ID)
     assert headers["Date"].endswith("-0000")
     assert outcome(headers) == "accepted"

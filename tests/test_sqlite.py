@@ -26,8 +26,8 @@ from exporter.classification.series import Record
 from exporter.errors import LedgerBusy, LedgerError
 from exporter.ledger import sqlite_file
 from exporter.ledger.contract import DAY, Total
-from exporter.ledger.sqlite import SLICE, SqliteLedger
-from exporter.ledger.sqlite_file import APPLICATION_ID, CHECK_WHOLE, MIGRATIONS
+from exporter.ledger.sqlite import PRUNE_SLICE, SqliteLedger
+from exporter.ledger.sqlite_file import APPLICATION_ID, FULL_CHECK_SIZE, MIGRATIONS
 from tests.confinement import confined
 from tests.test_ledger import BOUNCE, HOLD, NOW, count, failure, failures, prune_all
 
@@ -200,7 +200,7 @@ def test_ledger_larger_than_is_checked_whole_opens(path: Path) -> None:
             "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 40000)"
             " INSERT INTO identity SELECT randomblob(200), 0 FROM n"
         )
-    assert path.stat().st_size > CHECK_WHOLE
+    assert path.stat().st_size > FULL_CHECK_SIZE
     with closing(SqliteLedger(path, now=NOW)) as ledger:
         assert count(ledger, failures(range(301))) == [False] * 300 + [True]
         assert ledger.totals() == [Total(BOUNCE, 301, held=False, raised_at=NOW)]
@@ -208,7 +208,7 @@ def test_ledger_larger_than_is_checked_whole_opens(path: Path) -> None:
 
 def test_sums_of_a_large_file_are_checked(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Damaged sums stop the start also where the file is too large to be checked whole."""
-    monkeypatch.setattr(sqlite_file, "CHECK_WHOLE", 0)
+    monkeypatch.setattr(sqlite_file, "FULL_CHECK_SIZE", 0)
     filled(path)
     SqliteLedger(path, now=NOW).close()
     damage_total(path)
@@ -833,17 +833,17 @@ def test_pruning_ends_wherever_it_begins(path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(os, "urandom", lambda size: begin[:size])
     ends = [Record(end, (BOUNCE,)) for end in (bytes(16), b"\0" * 15 + b"\1", b"\xff" * 15 + b"\xfe", b"\xff" * 16)]
     with closing(SqliteLedger(path, now=NOW)) as ledger:
-        count(ledger, ends + failures(range(1, 3 * SLICE)))
-        assert prune_all(ledger, NOW + 32 * DAY, slices=6) == 3 * SLICE + 3
+        count(ledger, ends + failures(range(1, 3 * PRUNE_SLICE)))
+        assert prune_all(ledger, NOW + 32 * DAY, slices=6) == 3 * PRUNE_SLICE + 3
         assert count(ledger, ends) == [True] * 4
 
 
 def test_a_process_that_never_lives_long_prunes_too(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One slice in each of a few dozen short lives reaches nearly all, for each begins somewhere else."""
     monkeypatch.setattr(os, "urandom", Random(7).randbytes)
-    filled(path, range(3 * SLICE))
+    filled(path, range(3 * PRUNE_SLICE))
     forgotten = 0
     for _ in range(40):
         with closing(SqliteLedger(path, now=NOW)) as ledger:
             forgotten += ledger.prune(now=NOW + 32 * DAY)
-    assert forgotten > 0.9 * 3 * SLICE
+    assert forgotten > 0.9 * 3 * PRUNE_SLICE

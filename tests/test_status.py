@@ -7,10 +7,9 @@ from typing import Any, Final
 import pytest
 
 from exporter.ledger.contract import Total
-from exporter.metrics.collector import Seen
+from exporter.metrics.collector import Snapshot
 from exporter.refusals import REFUSAL_REASONS
 from exporter.web.checks import SIGNED, Facts, Line, State, held, parts, steps, verdict
-from exporter.webhook.verification_files import Found
 
 NOW: Final = 1_795_000_000.0
 START: Final = NOW - 3 * 3_600
@@ -26,13 +25,14 @@ NEW: Final[dict[str, Any]] = {
     "docs_url": "https://example.com/smtpeter-exporter/docs",
     "public_url": URL,
     "signature_required": True,
-    "files": Found(0, None),
+    "verification_files": 0,
+    "verification_problem": None,
     "last": {},
     "refusals": {},
     "engine": "SQLite",
     "shared": False,
-    "ledger": Seen([], 12_288, START),
-    "trouble": None,
+    "ledger": Snapshot([], 12_288, START),
+    "problem": None,
     "birth_hold": 60.0,
     "keys": (),
 }
@@ -49,7 +49,7 @@ def totals(at: float, *, new: bool = False) -> list[Total]:
     return [Total(SERIES, 7, held=new, raised_at=at), Total(("failures_by_reason", "x"), 7, held=False, raised_at=1.0)]
 
 
-USED: Final = Seen(totals(NOW - 90), 48_300_000, NOW - 8)
+USED: Final = Snapshot(totals(NOW - 90), 48_300_000, NOW - 8)
 CURL: Final = f"On a machine elsewhere, `curl -i -X POST {URL}/failures` should show "
 WEBHOOK: Final = (
     "In SMTPeter's dashboard, add a webhook of the type failures with the URL, verify it, and press check now."
@@ -122,7 +122,7 @@ CASES: Final[dict[str, dict[str, tuple[Facts, Line]]]] = {
     },
     "Verification file": {
         "no folder": (
-            facts(files=None),
+            facts(verification_files=None),
             Line(
                 State.NOT_YET,
                 "`webhook.verification-dir` is not set",
@@ -131,7 +131,7 @@ CASES: Final[dict[str, dict[str, tuple[Facts, Line]]]] = {
             ),
         ),
         "no folder, but calls": (
-            facts(files=None, last={"signed": NOW - 5}),
+            facts(verification_files=None, last={"signed": NOW - 5}),
             Line(
                 State.DONE,
                 "`webhook.verification-dir` is not set; SMTPeter calls, so most likely it has verified the URL",
@@ -152,7 +152,7 @@ CASES: Final[dict[str, dict[str, tuple[Facts, Line]]]] = {
             ),
         ),
         "a file": (
-            facts(files=Found(1, None)),
+            facts(verification_files=1),
             Line(
                 State.NOT_YET,
                 "1 file is there, but nobody has fetched it since the start",
@@ -162,11 +162,11 @@ CASES: Final[dict[str, dict[str, tuple[Facts, Line]]]] = {
             ),
         ),
         "files, and calls": (
-            facts(files=Found(2, None), last={"signed": NOW - 5}),
+            facts(verification_files=2, last={"signed": NOW - 5}),
             Line(State.DONE, "2 files are there; SMTPeter calls, so most likely it has verified the URL"),
         ),
         "fetched": (
-            facts(files=Found(1, None), last={"file": NOW - 5}),
+            facts(verification_files=1, last={"file": NOW - 5}),
             Line(State.DONE, "1 file is there, last fetched", NOW - 5),
         ),
         "fetched, and gone": (
@@ -174,7 +174,7 @@ CASES: Final[dict[str, dict[str, tuple[Facts, Line]]]] = {
             Line(State.NOT_YET, "The folder has no `smtpeter-….txt`", todo=HAND_OUT, docs="page.md#verification-file"),
         ),
         "unreadable": (
-            facts(files=Found(1, "/x: Permission denied"), last={"file": NOW - 5}),
+            facts(verification_files=1, verification_problem="/x: Permission denied", last={"file": NOW - 5}),
             Line(
                 State.TROUBLE,
                 "Not all can be served: /x: Permission denied",
@@ -253,7 +253,7 @@ CASES: Final[dict[str, dict[str, tuple[Facts, Line]]]] = {
             Line(State.DONE, "The last one was counted", NOW - 3),
         ),
         "in trouble": (
-            facts(ledger=USED, trouble="gone"),
+            facts(ledger=USED, problem="gone"),
             Line(
                 State.TROUBLE,
                 "They are answered 503, for the ledger can't be written; the last one was counted",
@@ -263,7 +263,7 @@ CASES: Final[dict[str, dict[str, tuple[Facts, Line]]]] = {
             ),
         ),
         "in trouble from the start": (
-            facts(trouble="gone"),
+            facts(problem="gone"),
             Line(
                 State.TROUBLE,
                 "They are answered 503, for the ledger can't be written; none was counted yet",
@@ -309,9 +309,9 @@ CASES: Final[dict[str, dict[str, tuple[Facts, Line]]]] = {
             facts(engine="PostgreSQL", ledger=USED),
             Line(State.WELL, "PostgreSQL, writable; 48 MB when it was last looked at", NOW - 8),
         ),
-        "never looked at": (facts(ledger=Seen([], 0, 0.0)), Line(State.WELL, "SQLite, writable")),
+        "never looked at": (facts(ledger=Snapshot([], 0, 0.0)), Line(State.WELL, "SQLite, writable")),
         "trouble": (
-            facts(trouble="ledger /x: gone"),
+            facts(problem="ledger /x: gone"),
             Line(State.TROUBLE, "SQLite, can't be written: ledger /x: gone", docs=LEDGER),
         ),
     },
@@ -388,7 +388,7 @@ def test_more_is_to_be_read_where_a_line_says() -> None:
 DONE: Final = {
     "ledger": USED,
     "last": dict.fromkeys(("request", "call", "file", "signed", "counted", "read", "scrape"), NOW - 1),
-    "files": Found(1, None),
+    "verification_files": 1,
 }
 
 
@@ -403,7 +403,7 @@ DONE: Final = {
             State.DONE,
             "It works: SMTPeter's calls come in, failures are counted, and Prometheus reads the counts.",
         ),
-        (facts(**DONE, trouble="x"), State.TROUBLE, "There is trouble: Failures, Ledger."),
+        (facts(**DONE, problem="x"), State.TROUBLE, "There is trouble: Failures, Ledger."),
         (facts(**DONE, keys=[(1.0, True)]), State.TROUBLE, "There is trouble: Keys."),
         (facts(refusals={"url": 1}), State.TROUBLE, "There is trouble: Signed calls."),
     ],
@@ -416,7 +416,7 @@ def test_the_answer_in_a_sentence(given: Facts, state: State, words: str) -> Non
 @pytest.mark.parametrize(("looked", "count"), [(0, 1), (60, 1), (61, 0)])
 def test_new_series_are_told_of_while_that_can_be_known(looked: float, count: int) -> None:
     """A look at the ledger from before the hold time says nothing of what is held now."""
-    assert held(facts(ledger=Seen(totals(NOW, new=True), 0, NOW - looked))) == count
+    assert held(facts(ledger=Snapshot(totals(NOW, new=True), 0, NOW - looked))) == count
 
 
 @pytest.mark.parametrize(
@@ -425,7 +425,7 @@ def test_new_series_are_told_of_while_that_can_be_known(looked: float, count: in
 )
 def test_sizes_are_round(size: int, words: str) -> None:
     """Two figures or three, and a unit."""
-    (ledger,) = parts(facts(signature_required=False, ledger=Seen([], size, NOW)))
+    (ledger,) = parts(facts(signature_required=False, ledger=Snapshot([], size, NOW)))
     assert ledger.text == f"SQLite, writable; {words} when it was last looked at"
 
 

@@ -12,8 +12,8 @@ from exporter.classification.labels import STATES
 from exporter.classification.providers import Providers
 from exporter.classification.reason import REASONS, reason_of
 from exporter.classification.report import Report
-from exporter.simulator.answers import ANSWERS, JUDGES
-from exporter.simulator.traffic import DAY, HOUR, WEEK, Event, Spike, Traffic
+from exporter.simulator.answers import JUDGES, SAMPLE_REPLIES
+from exporter.simulator.traffic import DAY, HOUR, WEEK, SimulatedRequest, Spike, Traffic
 from exporter.webhook.parsing import parse
 from tests.past import before
 
@@ -25,7 +25,7 @@ def report(fields: Mapping[str, str]) -> Report:
     return parse("application/x-www-form-urlencoded", urlencode(fields).encode())
 
 
-def day(traffic: Traffic, hours: float = 24) -> list[Event]:
+def day(traffic: Traffic, hours: float = 24) -> list[SimulatedRequest]:
     """All calls of the first hours of a Monday."""
     return list(before(MONDAY + hours * HOUR, traffic.events(MONDAY)))
 
@@ -34,7 +34,7 @@ def day(traffic: Traffic, hours: float = 24) -> list[Event]:
 def test_answers_have_the_reason_that_the_table_says(reason: str) -> None:
     """Each reason has an answer, and what the exporter makes of it is that reason."""
     found = {}
-    for answer in ANSWERS:
+    for answer in SAMPLE_REPLIES:
         if answer.reason == reason:
             text = answer.text.format(recipient="jan@example.com", domain="example.com", queue="0")
             read = Report("1", "jan@example.com", answer.state, answer.code, answer.extended, text)
@@ -48,18 +48,18 @@ def test_answers_come_from_mailboxes_of_their_provider() -> None:
     providers = Providers({})
     wrong = [
         (answer.provider, domain)
-        for answer in ANSWERS
+        for answer in SAMPLE_REPLIES
         for domain in answer.domains
         if providers.provider_of(f"jan@{domain}") != answer.provider
     ]
     assert wrong == []
-    assert {answer.state for answer in ANSWERS} <= STATES
+    assert {answer.state for answer in SAMPLE_REPLIES} <= STATES
 
 
 def test_shares_add_up() -> None:
     """The shares of all answers are one; nearly half are unknown recipients, and reputation costs a tenth or so."""
     shares = dict.fromkeys(REASONS, 0.0)
-    for answer in ANSWERS:
+    for answer in SAMPLE_REPLIES:
         shares[answer.reason] += answer.share
     assert sum(shares.values()) == pytest.approx(1)
     assert 0.4 < shares["recipient_unknown"] < 0.5
@@ -148,7 +148,7 @@ def test_a_spike_is_so_many_times_the_usual(reason: str | None, times: float) ->
     with_it = day(Traffic(10_000, seed=6, spike=spike, repeats=0))
     without = day(Traffic(10_000, seed=6, repeats=0))
 
-    def count(events: list[Event], *, inside: bool) -> int:
+    def count(events: list[SimulatedRequest], *, inside: bool) -> int:
         return sum((begin <= event.at < end) is inside and reason in {None, event.answer.reason} for event in events)
 
     assert count(with_it, inside=False) == count(without, inside=False)

@@ -16,7 +16,7 @@ from typing import Final
 import pytest
 
 from exporter.classification.series import Record
-from exporter.ledger.committer import TICK
+from exporter.ledger.committer import MAINTENANCE_INTERVAL
 from exporter.ledger.sqlite import SqliteLedger
 from tests.running import (
     FORM,
@@ -117,7 +117,7 @@ def test_stays_red_while_the_disk_is_full(tmp_path: Path) -> None:
     with exporter(tmp_path) as running:
         with disk_full(running):
             assert running.post(failure(1)).status == 503
-            throughout(lambda: running.get("/-/ready").status == 503, TICK + 0.5)
+            throughout(lambda: running.get("/-/ready").status == 503, MAINTENANCE_INTERVAL + 0.5)
         until(lambda: running.get("/-/ready").status == 200)
 
 

@@ -17,7 +17,7 @@ FOLDERS: Final = ("deploy", "grafana")
 FILES: Final = ("docs/openapi.yaml",)
 WITH_PROGRAMS: Final = PurePath("deploy/prometheus")
 """Where programs are taken, too: ``make_rules.py`` needs no more than the exporter does, and users their thresholds."""
-YOURS: Final = ("deploy/docker/.env", "deploy/docker/*.override.y*ml", "deploy/docker/verification/*.txt")
+USER_FILES: Final = ("deploy/docker/.env", "deploy/docker/*.override.y*ml", "deploy/docker/verification/*.txt")
 """What users put beside the assets in a clone, secrets among it: no part of what is written, built or put in an image.
 
 .gitignore, by which the packages are built, and .dockerignore say the same.
@@ -52,7 +52,7 @@ def _found(root: Path) -> Iterator[Path]:
         for file in (root / folder).rglob("*"):
             path = file.relative_to(root)
             taken = file.suffix != ".py" or path.parent == WITH_PROGRAMS
-            yours = any(path.match(pattern) for pattern in YOURS)
+            yours = any(path.match(pattern) for pattern in USER_FILES)
             if taken and not yours and file.is_file() and "__pycache__" not in path.parts:
                 yield file
 

@@ -46,7 +46,7 @@ def series_of(text: str) -> Series:
     return tuple(series)
 
 
-class Kept(NamedTuple):
+class StoredIdentity(NamedTuple):
     """An identity that a ledger holds, and the day since the epoch on which it was counted."""
 
     identity: bytes
@@ -87,10 +87,10 @@ class Ledger(Protocol):
     def totals(self) -> list[Total]:
         """All series with their sums, as of the last commit."""
 
-    def identities(self, after: bytes, limit: int) -> list[Kept]:
+    def identities(self, after: bytes, limit: int) -> list[StoredIdentity]:
         """The first so many identities past ``after``, in order; for copying, by the thread that records."""
 
-    def keep(self, identities: Sequence[Kept]) -> None:
+    def keep(self, identities: Sequence[StoredIdentity]) -> None:
         """Hold these identities, too, without counting."""
 
     def adopt(self, totals: Sequence[Total]) -> None:

@@ -17,16 +17,16 @@ from psycopg import errors, sql
 
 from exporter.classification.series import Record
 from exporter.errors import LedgerBusy, LedgerError
-from exporter.ledger.contract import COPYING, DAY, KEEP_IDENTITIES, Kept, Total, series_of
-from exporter.ledger.postgres_session import HURRIED, LOCK, Session, explained, migrate
+from exporter.ledger.contract import COPYING, DAY, KEEP_IDENTITIES, Ledger, StoredIdentity, Total, series_of
+from exporter.ledger.postgres_session import LOCK, READ_TIMEOUT, Session, migrate, to_ledger_error
 from exporter.ledger.url import PostgresUrl
 
-SLICE: Final = 2_000
+PRUNE_SLICE: Final = 2_000
 """How many identities one call of ``prune`` forgets."""
 SLOTS: Final = 8
-STUCK: Final = 15.0
+WATCHDOG_TIMEOUT: Final = 15.0
 """Seconds after which a statement is given up that the server should have ended long ago."""
-ATTEMPTS: Final = 4
+MAX_ATTEMPTS: Final = 4
 """How often a transaction is tried that others got in the way of; nothing of it has been done then."""
 
 # One statement, so one round trip and one transaction. Rows are taken in order, identities before sums, lest two
@@ -75,7 +75,7 @@ _SIZE: Final = """
 T = TypeVar("T")
 
 
-class PostgresLedger:
+class PostgresLedger(Ledger):
     """A ledger in the database of a URL; ``now`` is the time of opening.
 
     It may be wanted ``alone``, and as one that is ``existing``. Raises LedgerError when the database can't be reached
@@ -119,7 +119,6 @@ class PostgresLedger:
         return bool(alone)
 
     def record(self, batch: Sequence[Record], *, now: float, held: bool) -> list[bool]:
-        """See Ledger."""
         fresh = {record.identity: record.series for record in reversed(batch)}
         kinds = {series: number for number, series in enumerate(set(fresh.values()))}  # most are alike
         named = [(number, json.dumps(one)) for series, number in kinds.items() for one in set(series)]
@@ -145,7 +144,6 @@ class PostgresLedger:
         return outcomes
 
     def release(self, *, now: float, hold: float) -> None:
-        """See Ledger."""
 
         def work(connection: psycopg.Connection) -> None:
             if connection is not self._joined:
@@ -155,8 +153,7 @@ class PostgresLedger:
         self._write(work)
 
     def prune(self, *, now: float) -> int:
-        """See Ledger."""
-        given = (int((now - KEEP_IDENTITIES) // DAY), SLICE)
+        given = (int((now - KEEP_IDENTITIES) // DAY), PRUNE_SLICE)
         return self._write(lambda connection: connection.execute(_PRUNE, given).rowcount)
 
     def clock(self) -> float:
@@ -164,7 +161,6 @@ class PostgresLedger:
         return self._writer.clock()
 
     def check(self, *, now: float, write: bool) -> None:
-        """See Ledger."""
         del now  # nothing is written that a time would say something of
         if not write:
             self._write(lambda connection: connection.execute("SELECT 1 FROM smtpeter_schema"))
@@ -180,20 +176,19 @@ class PostgresLedger:
         self._write(come_and_go)
 
     def totals(self) -> list[Total]:
-        """See Ledger."""
         rows = self._read(lambda connection: connection.execute(_TOTALS).fetchall())
         try:
             return [Total(series_of(series), count, held, at) for series, count, held, at in rows]
         except ValueError as error:
             raise LedgerError(f"ledger {self._url}: it is damaged ({error}); restore a backup") from error
 
-    def identities(self, after: bytes, limit: int) -> list[Kept]:
-        """See Ledger."""
+    def identities(self, after: bytes, limit: int) -> list[StoredIdentity]:
         statement: LiteralString = "SELECT hash, day FROM smtpeter_identity WHERE hash > %s ORDER BY hash LIMIT %s"
-        return self._write(lambda connection: [Kept(*row) for row in connection.execute(statement, (after, limit))])
+        return self._write(
+            lambda connection: [StoredIdentity(*row) for row in connection.execute(statement, (after, limit))]
+        )
 
-    def keep(self, identities: Sequence[Kept]) -> None:
-        """See Ledger."""
+    def keep(self, identities: Sequence[StoredIdentity]) -> None:
         given = [list(column) for column in zip(*identities, strict=True)]
         self._write(
             lambda connection: connection.execute(
@@ -204,7 +199,6 @@ class PostgresLedger:
         )
 
     def adopt(self, totals: Sequence[Total]) -> None:
-        """See Ledger."""
 
         def replace(connection: psycopg.Connection) -> None:
             with connection.transaction(), connection.cursor() as cursor:
@@ -222,12 +216,10 @@ class PostgresLedger:
         self._write(replace)
 
     def size(self) -> int:
-        """See Ledger."""
         size: int = self._read(lambda connection: _one(connection, _SIZE))
         return size
 
     def close(self) -> None:
-        """See Ledger."""
         self._closed.set()
         self._writer.close()
         self._reader.close()
@@ -236,24 +228,24 @@ class PostgresLedger:
         """Break off what the writer waits for when the server lives but is silent: another may have taken over."""
         while not self._closed.wait(1):
             since = self._since
-            if since is not None and time.monotonic() > since + STUCK:
+            if since is not None and time.monotonic() > since + WATCHDOG_TIMEOUT:
                 self._writer.break_off()
 
     def _write(self, work: Callable[[psycopg.Connection], T]) -> T:
-        for left in reversed(range(ATTEMPTS)):
+        for left in reversed(range(MAX_ATTEMPTS)):
             try:
                 self._since = time.monotonic()
                 return work(self._writer.connection())
             except (errors.SerializationFailure, errors.DeadlockDetected) as error:
                 if not left:
-                    raise explained(self._url, error) from error
+                    raise to_ledger_error(self._url, error) from error
             except (psycopg.Error, ValueError) as error:
                 # Begin afresh, readers too: when another server has taken over, this one may still be there, and only
                 # refuse to be written.
                 self._writer.close()
                 self._moved = True
                 self._known.clear()
-                raise explained(self._url, error) from error
+                raise to_ledger_error(self._url, error) from error
             finally:
                 self._since = None
         raise AssertionError
@@ -263,16 +255,16 @@ class PostgresLedger:
         outcome: SimpleQueue[T | LedgerError] = SimpleQueue()
         threading.Thread(target=lambda: outcome.put(self._outcome(work)), name="reader", daemon=True).start()
         try:
-            found = outcome.get(timeout=HURRIED)
+            found = outcome.get(timeout=READ_TIMEOUT)
         except Empty:
             self._reader.break_off()
-            raise LedgerError(f"ledger {self._url}: no answer within {HURRIED} seconds") from None
+            raise LedgerError(f"ledger {self._url}: no answer within {READ_TIMEOUT} seconds") from None
         if isinstance(found, LedgerError):
             raise found
         return found
 
     def _outcome(self, work: Callable[[psycopg.Connection], T]) -> T | LedgerError:
-        if not self._reading.acquire(timeout=HURRIED):
+        if not self._reading.acquire(timeout=READ_TIMEOUT):
             return LedgerError(f"ledger {self._url}: still waiting for an earlier answer")
         try:
             if self._moved:
@@ -285,7 +277,7 @@ class PostgresLedger:
                     raise
                 return work(self._reader.connection())
         except (psycopg.Error, ValueError) as error:
-            return explained(self._url, error)
+            return to_ledger_error(self._url, error)
         finally:
             self._reading.release()
 

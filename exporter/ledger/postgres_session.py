@@ -14,9 +14,9 @@ from exporter.ledger.url import PostgresUrl
 
 LOCK: Final = 0x534D_5450_0000
 """The advisory locks of this program: this one is of migration, the next of having the ledger. "SMTP"."""
-LONGEST: Final = 5
+STATEMENT_TIMEOUT: Final = 5
 """Seconds that a statement may take, or a connection until it is made."""
-HURRIED: Final = 3
+READ_TIMEOUT: Final = 3
 """Seconds after which a scrape no longer waits for a server that does not even end a statement in time."""
 
 # Step n leads from schema n to n + 1. A step never changes once released: add the next one.
@@ -83,20 +83,20 @@ class Session:
         with suppress(OSError, psycopg.Error):
             if self._connection is not None:
                 descriptor = os.dup(self._connection.fileno())
-                with socket.socket(fileno=descriptor) as its:
-                    its.shutdown(socket.SHUT_RDWR)
+                with socket.socket(fileno=descriptor) as sock:
+                    sock.shutdown(socket.SHUT_RDWR)
 
 
 def _connect(url: PostgresUrl) -> psycopg.Connection:
     given = conninfo.conninfo_to_dict(url.text)
     # A server that is gone without a word is found out within seconds, not hours.
     usual: dict[str, str | int] = {
-        "connect_timeout": LONGEST,
+        "connect_timeout": STATEMENT_TIMEOUT,
         "application_name": "smtpeter-exporter",
-        "keepalives_idle": LONGEST,
+        "keepalives_idle": STATEMENT_TIMEOUT,
         "keepalives_interval": 1,
-        "keepalives_count": LONGEST,
-        "tcp_user_timeout": 2_000 * LONGEST,
+        "keepalives_count": STATEMENT_TIMEOUT,
+        "tcp_user_timeout": 2_000 * STATEMENT_TIMEOUT,
         "target_session_attrs": "read-write",
     }
     own = {name: str(text) for name, text in given.items() if text is not None}
@@ -109,8 +109,8 @@ def _prepare(connection: psycopg.Connection) -> None:
         connection.prepare_threshold = None
     # By statements: poolers such as PgBouncer refuse them as options of the connection.
     for name, value in (
-        ("statement_timeout", f"{LONGEST}s"),
-        ("idle_in_transaction_session_timeout", f"{LONGEST}s"),
+        ("statement_timeout", f"{STATEMENT_TIMEOUT}s"),
+        ("idle_in_transaction_session_timeout", f"{STATEMENT_TIMEOUT}s"),
         # Else, of two exporters that get the same failure at the same time, one would see an error instead of waiting.
         ("default_transaction_isolation", "read committed"),
         ("extra_float_digits", "1"),  # times as they were written, in full
@@ -153,14 +153,14 @@ def migrate(connection: psycopg.Connection, url: PostgresUrl, *, existing: bool)
             connection.execute("UPDATE smtpeter_schema SET version = %s", (len(MIGRATIONS),))
 
 
-def explained(url: PostgresUrl, error: Exception) -> LedgerError:
+def to_ledger_error(url: PostgresUrl, error: Exception) -> LedgerError:
     """What the database or its client says, as one line that names the ledger."""
     said = error.diag.message_primary if isinstance(error, psycopg.Error) else None
     text = " ".join((said or str(error)).split())
     hints: dict[type[Exception], str] = {
         psycopg.errors.InsufficientPrivilege: "; grant it to this user",
         psycopg.errors.UndefinedTable: "; restore a backup, or restart the exporter to begin a new ledger",
-        psycopg.errors.QueryCanceled: f"; a statement may take {LONGEST} seconds",
+        psycopg.errors.QueryCanceled: f"; a statement may take {STATEMENT_TIMEOUT} seconds",
         psycopg.errors.DiskFull: "; free some space",
     }
     return LedgerError(f"ledger {url}: {text}{hints.get(type(error), '')}")

@@ -11,10 +11,10 @@ from typing import Final
 
 from exporter.classification.series import Record
 from exporter.errors import LedgerError
-from exporter.ledger.contract import COPYING, DAY, KEEP_IDENTITIES, Kept, Total, series_of
+from exporter.ledger.contract import COPYING, DAY, KEEP_IDENTITIES, Ledger, StoredIdentity, Total, series_of
 from exporter.ledger.sqlite_file import SqliteFile
 
-SLICE: Final = 2_000
+PRUNE_SLICE: Final = 2_000
 """How many identities one call of ``prune`` looks at: about a millisecond of work."""
 # One statement for a batch, because each statement gives up and retakes the interpreter's lock, which under load costs
 # more than the work. Sizes are powers of two, so that the few statements there are stay prepared.
@@ -30,7 +30,7 @@ _RAISE: Final = """
     ON CONFLICT DO UPDATE SET count = count + excluded.count, raised_at = max(raised_at, excluded.raised_at)"""
 
 
-class SqliteLedger:
+class SqliteLedger(Ledger):
     """A ledger in the SQLite file ``path``; ``now`` is the time of opening.
 
     Raises LedgerBusy when another process has it open and LedgerError when it is damaged, unwritable, not a ledger, or
@@ -48,7 +48,6 @@ class SqliteLedger:
         self._note_series(writer)
 
     def record(self, batch: Sequence[Record], *, now: float, held: bool) -> list[bool]:
-        """See Ledger."""
         fresh = {record.identity: record for record in reversed(batch)}
         with self._file.transaction(now):
             if self._insert(fresh, now) < len(fresh):
@@ -80,7 +79,6 @@ class SqliteLedger:
         return inserted
 
     def release(self, *, now: float, hold: float) -> None:
-        """See Ledger."""
         if not self._any_held:
             return
         with self._file.transaction(now):
@@ -90,15 +88,14 @@ class SqliteLedger:
                 " WHERE held_since <= :now - :hold OR held_since > :now",
                 {"now": now, "hold": hold},
             )
-        with self._file.told():
+        with self._file.wrapping_errors():
             self._note_series(self._file.writer)
 
     def prune(self, *, now: float) -> int:
-        """See Ledger."""
         start = self._prune_from
         with self._file.transaction(now, write=False):
             row = self._file.writer.execute(
-                "SELECT hash FROM identity WHERE hash > ? ORDER BY hash LIMIT 1 OFFSET ?", (start, SLICE)
+                "SELECT hash FROM identity WHERE hash > ? ORDER BY hash LIMIT 1 OFFSET ?", (start, PRUNE_SLICE)
             ).fetchone()
             end = row[0] if row else b"\xff" * 16
             place = (start, end, int((now - KEEP_IDENTITIES) // DAY))
@@ -110,11 +107,9 @@ class SqliteLedger:
         return forgotten
 
     def clock(self) -> float:
-        """See Ledger."""
         return time.time()
 
     def check(self, *, now: float, write: bool) -> None:
-        """See Ledger."""
         with self._file.transaction(now, write=write):
             if write:
                 # As a failure would be: into the tree of identities, which may be damaged where the rest is not.
@@ -123,26 +118,22 @@ class SqliteLedger:
                 self._file.writer.execute("UPDATE opened SET at = ?", (now,))
 
     def totals(self) -> list[Total]:
-        """See Ledger."""
-        with self._file.reading, self._file.told():
+        with self._file.reading, self._file.wrapping_errors():
             rows = self._file.reader.execute("SELECT series, count, held_since, raised_at FROM total").fetchall()
             return [Total(series_of(series), count, held is not None, at) for series, count, held, at in rows]
 
-    def identities(self, after: bytes, limit: int) -> list[Kept]:
-        """See Ledger."""
-        with self._file.told():
+    def identities(self, after: bytes, limit: int) -> list[StoredIdentity]:
+        with self._file.wrapping_errors():
             rows = self._file.writer.execute(
                 "SELECT hash, day FROM identity WHERE hash > ? ORDER BY hash LIMIT ?", (after, limit)
             ).fetchall()
-        return [Kept(*row) for row in rows]
+        return [StoredIdentity(*row) for row in rows]
 
-    def keep(self, identities: Sequence[Kept]) -> None:
-        """See Ledger."""
+    def keep(self, identities: Sequence[StoredIdentity]) -> None:
         with self._file.transaction(0):
             self._file.writer.executemany("INSERT INTO identity VALUES (?, ?) ON CONFLICT DO NOTHING", identities)
 
     def adopt(self, totals: Sequence[Total]) -> None:
-        """See Ledger."""
         with self._file.transaction(0):
             self._file.writer.execute("DELETE FROM total WHERE series = ?", (json.dumps(COPYING),))
             if self._file.writer.execute("SELECT 1 FROM total").fetchone():
@@ -151,15 +142,13 @@ class SqliteLedger:
                 "INSERT INTO total VALUES (?, ?, ?, ?)",
                 [(json.dumps(series), value, at if held else None, at) for series, value, held, at in totals],
             )
-        with self._file.told():
+        with self._file.wrapping_errors():
             self._note_series(self._file.writer)
 
     def size(self) -> int:
-        """See Ledger."""
         return self._file.size()
 
     def close(self) -> None:
-        """See Ledger."""
         self._file.close()
 
     def _note_series(self, writer: sqlite3.Connection) -> None:

@@ -19,7 +19,7 @@ from exporter.errors import LedgerBusy, LedgerError
 APPLICATION_ID: Final = 0x534D5450  # "SMTP" in the file's header (bytes 68 to 71), so that file(1) and we know it
 PAGE_SIZE: Final = 1_024
 """Bytes. Hashes fall anywhere in the tree, so nearly each costs a page of its own in the WAL: small ones are cheap."""
-CHECK_WHOLE: Final = 8 * 2**20
+FULL_CHECK_SIZE: Final = 8 * 2**20
 """A file of at most so many bytes is checked whole at the start, of a larger one the sums: a start costs the same."""
 
 # Step n leads from schema n to n + 1. A step never changes once released: add the next one.
@@ -55,7 +55,7 @@ class SqliteFile:
         self._files = (str(self._path), f"{self._path}-wal")
         self._opened_files: list[int] = []
         self._on_open = on_open
-        with self.told():
+        with self.wrapping_errors():
             if not self._path.parent.is_dir():
                 raise self._error(f"the folder {self._path.parent} does not exist; make it first")
             if self._path.is_dir():
@@ -79,7 +79,7 @@ class SqliteFile:
     @contextmanager
     def transaction(self, now: float, *, write: bool = True) -> Iterator[None]:
         """Commit what is done with ``writer`` inside, or on any exception nothing of it. Raises LedgerError."""
-        with self.told():
+        with self.wrapping_errors():
             self._reopen_if_moved(now)
             self.writer.execute("BEGIN IMMEDIATE" if write else "BEGIN")
             try:
@@ -91,7 +91,7 @@ class SqliteFile:
                 raise
 
     @contextmanager
-    def told(self) -> Iterator[None]:
+    def wrapping_errors(self) -> Iterator[None]:
         """Turn what the operating system or SQLite say into one line that names the ledger."""
         try:
             yield
@@ -104,7 +104,7 @@ class SqliteFile:
 
     def size(self) -> int:
         """Bytes on disk."""
-        with self.told():
+        with self.wrapping_errors():
             return sum(path.stat().st_size for path in map(Path, self._files) if path.exists())
 
     def _lock(self) -> IO[bytes]:
@@ -112,7 +112,7 @@ class SqliteFile:
 
         A file of its own, because closing any file descriptor of the ledger would drop SQLite's locks on it.
         """
-        with self.told():
+        with self.wrapping_errors():
             file = self._path.with_name(self._path.name + ".lock").open("ab+", buffering=0)
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -133,7 +133,7 @@ class SqliteFile:
         return file
 
     def _open(self, now: float) -> None:
-        with self.told():
+        with self.wrapping_errors():
             self.writer = self._connect()
             self.reader = self._connect()
             self.writer.execute(f"PRAGMA page_size = {PAGE_SIZE}")  # heeded only by a file that is still empty
@@ -178,7 +178,7 @@ class SqliteFile:
         return int(version)
 
     def _check_whole(self) -> None:
-        whole = self._path.stat().st_size <= CHECK_WHOLE
+        whole = self._path.stat().st_size <= FULL_CHECK_SIZE
         for scope in ("1",) if whole else ("total", "opened"):
             (verdict,) = self.writer.execute(f"PRAGMA quick_check({scope})").fetchone()
             if verdict != "ok":

@@ -30,8 +30,8 @@ def closed_series(providers: Iterable[str], tags: Iterable[str]) -> list[Series]
     ]
 
 
-class Seen(NamedTuple):
-    """What a look at the ledger saw: totals, bytes on disk, and when it was by the clock of this machine (0: never)."""
+class Snapshot(NamedTuple):
+    """The ledger at one moment: totals, bytes on disk, and when they were read by this machine's clock (0: never)."""
 
     totals: list[Total]
     size: int
@@ -51,25 +51,25 @@ class LedgerCollector(Collector):
         closed: Iterable[Series],
         *,
         label_sets: Callable[[list[Total]], int],
-        trouble: Callable[[], str | None],
-        last: Seen = Seen([], 0, 0.0),  # noqa: B008 -- nothing changes it
+        problem: Callable[[], str | None],
+        last: Snapshot = Snapshot([], 0, 0.0),  # noqa: B008 -- nothing changes it
     ) -> None:
         """``closed`` are exposed as 0 when the ledger lacks them; ``label_sets`` counts those in use, given totals.
 
-        ``last`` is what the start saw: counters must not go back to 0 should no scrape ever see anything.
+        ``last`` is the ledger as read at the start: counters must not go back to 0 if it can't be read again.
         """
         self._ledger = ledger
         self._closed = dict.fromkeys(closed, 0)
         self._label_sets = label_sets
-        self._trouble = trouble
-        self._seen = last
+        self._problem = problem
+        self._latest = last
         self._readable = True
         self._reading = threading.Lock()
 
     @property
-    def seen(self) -> Seen:
-        """What the last look saw that could be had; waits for nothing."""
-        return self._seen
+    def latest(self) -> Snapshot:
+        """The last snapshot that could be read; waits for nothing."""
+        return self._latest
 
     def describe(self) -> Iterable[Metric]:
         """The families without samples: registering asks for the names only."""
@@ -77,27 +77,27 @@ class LedgerCollector(Collector):
 
     def collect(self) -> Iterable[Metric]:
         """The families as of the last commit. May be called by several threads at once."""
-        totals, size, _ = self.look()
+        totals, size, _ = self.refresh()
         return _families(
             self._closed | {total.series: 0 if total.held else total.value for total in totals},
             max((total.raised_at for total in totals), default=0.0),
             size,
             self._label_sets(totals),
-            writable=self._trouble() is None,
+            writable=self._problem() is None,
         )
 
-    def look(self) -> Seen:
-        """Look at the ledger, or when it can't be read remember what the last look saw."""
+    def refresh(self) -> Snapshot:
+        """Read the ledger; if that fails, keep the last snapshot."""
         # One at a time, or a slow scrape could leave totals behind that are older than what another one has shown.
         with self._reading:
             try:
-                self._seen = Seen(self._ledger.totals(), self._ledger.size(), time.time())
+                self._latest = Snapshot(self._ledger.totals(), self._ledger.size(), time.time())
                 self._readable = True
             except LedgerError as error:
                 if self._readable:
                     log.warning("the ledger can't be read, exposing the totals last read", extra={"error": str(error)})
                 self._readable = False
-            return self._seen
+            return self._latest
 
 
 def _families(

@@ -4,7 +4,6 @@ import difflib
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
-from importlib import import_module
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -74,21 +73,8 @@ def read(values: Mapping[str, Value]) -> Settings:
             f"webhook.verification-dir: '{folder}' (from {values['webhook.verification-dir'].origin}): "
             "expected a folder that exists"
         )
-    if settings.webhook_server == "granian" and not _importable("exporter.webhook.granian_listener"):
-        raise SettingError(
-            f"webhook.server: 'granian' (from {values['webhook.server'].origin}), but it is not installed in a fitting "
-            "version: expected waitress, or pip install 'smtpeter-exporter[granian]'"
-        )
     check_engine(settings.storage_url)
     return settings
-
-
-def _importable(module: str) -> bool:
-    try:
-        import_module(module)
-    except ImportError:
-        return False
-    return True
 
 
 def own_providers(file: Path | None) -> tuple[tuple[str, str], ...]:

@@ -1,8 +1,24 @@
-"""Public keys that SMTPeter signs with: DKIM-style TXT records (RFC 6376 section 3.6.1) in DNS, kept for a while.
+"""Public keys that SMTPeter signs with: DKIM-style TXT records (RFC 6376 section 3.6.1) in DNS, cached.
 
-Keys rotate monthly, so they are looked up, never pinned. Requests wait for DNS only when there is no key to go on
-with: a key is looked up again before it expires, and when DNS is down the last good one is good for hours. What
-strangers can cause is bounded: names, look-ups, and the threads that wait for one.
+Keys rotate monthly, so they are looked up, never pinned. A name in the cache moves between these states::
+
+                   a key                  TTL over             DNS fails
+    unverified ─────────────▶ fresh ────────────────▶ expired ─────────────▶ stale
+      │    ▲                  ▲ ▲ ▲                    │   │                  │ │
+      └────┘                  │ │ └────── a key ───────┘   │                  │ │
+   no key, DNS fails          │ └──────── a key ───────────┼──────────────────┘ │
+                              │                            │ no key             │ no key, or STALE over
+                              └── a key ──── keyless ◀─────┴────────────────────┘
+
+==========  ============================================================================================
+unverified  never had a key. Requests wait for a look-up; then 403 if there is no key, 503 if DNS fails.
+fresh       Requests get the key. Near the end of the TTL a look-up starts in the background.
+expired     Requests wait for a look-up.
+stale       Requests get the last good key. A look-up starts in the background every RETRY seconds.
+keyless     had a key once. Requests wait as for an unverified name, but in places of their own.
+==========  ============================================================================================
+
+All but unverified are *trusted*. What forged requests can cause is bounded: names, look-ups, and threads that wait.
 """
 
 import base64
@@ -40,12 +56,12 @@ STALE: Final = 12 * 3_600.0
 """Seconds for which the last good key is used while DNS is down."""
 MAX_NAMES: Final = 64
 """Names that are remembered."""
-STRANGE_LOOKUPS: Final = 10
-"""Look-ups a second of names that never had a key; as many may be under way."""
-MAX_WAITING: Final = {"strange": 44, "known": 12}
-"""Requests of 64 that may wait for DNS at once, for names that never had a key and for others; some threads stay."""
-PATIENCE: Final = 4.0
-"""Seconds that a request waits for DNS; a little more than a look-up takes at most."""
+MAX_UNVERIFIED_LOOKUPS: Final = 10
+"""Look-ups a second of unverified names; as many may be under way."""
+MAX_WAITING: Final = {"unverified": 44, "trusted": 12}
+"""Requests, of 64 threads, that may wait for DNS at once, for unverified and for trusted names."""
+LOOKUP_TIMEOUT: Final = 4.0
+"""Seconds that a request waits for a look-up; a little more than a look-up takes at most."""
 
 LOOKUP_RESULTS: Final = ("found", "unknown", "revoked", "unusable", "failed")
 """What a look-up may end with; ``unknown``: DNS says that there is no key, ``failed``: DNS says nothing."""
@@ -53,7 +69,7 @@ LOOKUP_RESULTS: Final = ("found", "unknown", "revoked", "unusable", "failed")
 _WEAKEST, _WEAK, _LONGEST = 1_024, 2_048, 8_192  # bits
 
 
-class Answer(NamedTuple):
+class TxtRecords(NamedTuple):
     """What DNS said: the texts of the TXT records (none: there is no such name or record) and for how many seconds."""
 
     texts: Sequence[bytes]
@@ -68,11 +84,11 @@ class DnsDown(Exception):
 class _Entry:
     """What is known of a name. ``keys`` is empty when ``refusal`` says why; times are of the clock.
 
-    ``known``: it once had a key.
+    ``trusted``: it had a key once.
     """
 
     used: float
-    known: bool = False
+    trusted: bool = False
     keys: tuple[RSAPublicKey, ...] = ()
     refusal: str = "key_unavailable"
     fetched: float = float("-inf")
@@ -83,25 +99,25 @@ class _Entry:
 
 
 class Keys:
-    """The cache. ``resolve`` answers a name or raises DnsDown; ``noted`` is told each result of a look-up."""
+    """The cache. ``resolve`` answers a name or raises DnsDown; each look-up ends with a call of ``on_result``."""
 
     def __init__(
         self,
-        resolve: Callable[[str], Answer],
+        resolve: Callable[[str], TxtRecords],
         *,
-        noted: Callable[[str], None] = lambda _result: None,
+        on_result: Callable[[str], None] = lambda _result: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._resolve = resolve
-        self._noted = noted
+        self._on_result = on_result
         self._clock = clock
         self._lock = threading.Lock()
         self._entries: dict[str, _Entry] = {}
-        self._strange: list[float] = []
+        self._unverified: list[float] = []
         self._waiting = {kind: threading.Semaphore(most) for kind, most in MAX_WAITING.items()}
         self._pools = {
             kind: ThreadPoolExecutor(most, thread_name_prefix=f"look-up of a {kind} key")
-            for kind, most in {"strange": STRANGE_LOOKUPS, "known": 4}.items()
+            for kind, most in {"unverified": MAX_UNVERIFIED_LOOKUPS, "trusted": 4}.items()
         }
 
     def find(self, name: str) -> Sequence[RSAPublicKey]:
@@ -151,7 +167,7 @@ class Keys:
         entry = self._entries.get(name)
         if entry is None:
             if len(self._entries) >= MAX_NAMES:  # names that never had a key go first, those not used for longest
-                gone = min(self._entries.items(), key=lambda one: (one[1].known, bool(one[1].looking), one[1].used))
+                gone = min(self._entries.items(), key=lambda one: (one[1].trusted, bool(one[1].looking), one[1].used))
                 del self._entries[gone[0]]
             entry = self._entries[name] = _Entry(used=now)
         entry.used = now
@@ -170,12 +186,12 @@ class Keys:
         """The look-up of the name that is under way, begun if need be; None when it is too early for another."""
         if entry.looking or now < entry.tried + RETRY:
             return entry.looking
-        if not entry.known:
-            self._strange = [then for then in self._strange if then > now - 1]
-            under_way = sum(bool(one.looking) and not one.known for one in self._entries.values())
-            if max(len(self._strange), under_way) >= STRANGE_LOOKUPS:
+        if not entry.trusted:
+            self._unverified = [then for then in self._unverified if then > now - 1]
+            under_way = sum(bool(one.looking) and not one.trusted for one in self._entries.values())
+            if max(len(self._unverified), under_way) >= MAX_UNVERIFIED_LOOKUPS:
                 return None
-            self._strange.append(now)
+            self._unverified.append(now)
         entry.tried = now
         entry.looking = self._pools[_kind(entry)].submit(self._fetch, name, entry)
         return entry.looking
@@ -186,7 +202,7 @@ class Keys:
         if not waiting.acquire(blocking=False):
             return False
         try:
-            looking.result(PATIENCE)
+            looking.result(LOOKUP_TIMEOUT)
         except (NotInTime, CancelledError):
             log.debug("no answer from DNS in time", extra={"key": name})
         finally:
@@ -216,14 +232,14 @@ class Keys:
             else:
                 if keys != entry.keys:
                     entry.keys = keys
-                entry.known = entry.known or bool(keys)
+                entry.trusted = entry.trusted or bool(keys)
                 entry.refusal = f"key_{result}"
                 entry.fetched, entry.expires = now, now + ttl
-        self._noted(result)
+        self._on_result(result)
 
 
 def _kind(entry: _Entry) -> str:
-    return "known" if entry.known else "strange"
+    return "trusted" if entry.trusted else "unverified"
 
 
 def read_records(name: str, texts: Sequence[bytes]) -> tuple[tuple[RSAPublicKey, ...], str]:
@@ -264,10 +280,10 @@ def _key(tags: dict[str, str]) -> RSAPublicKey | None:
     return key if isinstance(key, RSAPublicKey) and _WEAKEST <= key.key_size <= _LONGEST else None
 
 
-def resolver(nameservers: Sequence[Address]) -> Callable[[str], Answer]:
+def resolver(nameservers: Sequence[Address]) -> Callable[[str], TxtRecords]:
     """Ask DNS for TXT records: these name servers, or the system's when there are none."""
 
-    def resolve(name: str) -> Answer:
+    def resolve(name: str) -> TxtRecords:
         try:
             # A new one each time reads the system's configuration anew.
             asking = dns.resolver.Resolver(configure=not nameservers)
@@ -276,9 +292,9 @@ def resolver(nameservers: Sequence[Address]) -> Callable[[str], Answer]:
             asking.timeout, asking.lifetime = 1.5, 3.5
             found = asking.resolve(f"{name}.", dns.rdatatype.TXT, search=False)
         except (dns.resolver.NXDOMAIN, dns.resolver.NoAnswer):
-            return Answer((), NEGATIVE_TTL)
+            return TxtRecords((), NEGATIVE_TTL)
         except (dns.exception.DNSException, OSError) as error:
             raise DnsDown(str(error).replace("@", " port ")) from error  # else its address is masked as an e-mail one's
-        return Answer([b"".join(record.strings) for record in found], found.rrset.ttl if found.rrset else 0)
+        return TxtRecords([b"".join(record.strings) for record in found], found.rrset.ttl if found.rrset else 0)
 
     return resolve

@@ -46,7 +46,7 @@ _PADDING: Final = PKCS1v15()
 _HASH: Final = SHA256()
 
 
-class Call(NamedTuple):
+class Request(NamedTuple):
     """A request as received: ``target`` is path and query undecoded, ``header`` gives a value by lower-case name.
 
     A header that came more than once has all its values, joined by commas: no check of one value passes then.
@@ -89,7 +89,7 @@ class Verifier:
         # Proxies write Host in their own way. Signed is the one that SMTPeter sent: as in the URL, or put plainly.
         self._hosts, self._path = list(dict.fromkeys((url.netloc, plain_host(url.netloc)))), url.path
 
-    def verify(self, call: Call) -> None:
+    def verify(self, call: Request) -> None:
         """Return when SMTPeter made this call not long ago. Raises Refusal: 403, or 503 when no key can be had."""
         headers = self._headers(call)
         age = self._clock() - _seconds(headers["date"])
@@ -116,7 +116,7 @@ class Verifier:
             _refuse("url", f"called as {headers['host']}{call.target}, expected {hosts[0]}{target}")
         _refuse("signature", f"the signature is not one of {key_id}")
 
-    def _headers(self, call: Call) -> dict[str, str]:
+    def _headers(self, call: Request) -> dict[str, str]:
         headers = {}
         for name, longest in _LONGEST.items():
             value = call.header(name)
@@ -139,7 +139,7 @@ class Verifier:
 
 
 def signed_headers(
-    key: RSAPrivateKey, call: Call, *, key_id: str, covered: Sequence[str] = SMTPETERS_ORDER
+    key: RSAPrivateKey, call: Request, *, key_id: str, covered: Sequence[str] = SMTPETERS_ORDER
 ) -> dict[str, str]:
     """The headers Digest and Signature for a call that has all other ``covered`` headers, as SMTPeter makes them."""
     digest = f"SHA-256={base64.b64encode(hashlib.sha256(call.body).digest()).decode()}"
@@ -221,7 +221,7 @@ def _covered(headers: str) -> tuple[str, ...]:
     return names
 
 
-def _value(name: str, values: dict[str, str], call: Call) -> str:
+def _value(name: str, values: dict[str, str], call: Request) -> str:
     value = values[name] if name in values else call.header(name)
     if value is None:
         _refuse("signature_malformed", f"the signature covers {name[:50]!r}, which is not there")

@@ -203,7 +203,7 @@ JUDGES: Final[Mapping[str, str]] = {
 """Reasons by which a provider judges the sender, and the one whose verdict makes most of a spike."""
 
 
-class Answer(NamedTuple):
+class SampleReply(NamedTuple):
     """One of the answers: the reason and provider that it is counted under, its share of all failures, and its words.
 
     In ``text`` stand ``{recipient}``, ``{domain}`` (of the recipient) and ``{queue}`` (an id of the server's).
@@ -219,15 +219,15 @@ class Answer(NamedTuple):
     domains: tuple[str, ...]
 
 
-def _answers() -> Iterator[Answer]:
+def _answers() -> Iterator[SampleReply]:
     for reason, rows in _ROWS.items():
         for per_mille, name, state, code, extended, text in rows:
             parts = MAILBOXES.values() if name == _ALL else [MAILBOXES[name]._replace(share=100)]
             for part in parts:
                 if part.share:
                     share = per_mille / 1_000 * part.share / 100
-                    yield Answer(reason, part.provider, share, state, code, extended, text, part.domains)
+                    yield SampleReply(reason, part.provider, share, state, code, extended, text, part.domains)
 
 
-ANSWERS: Final = tuple(_answers())
+SAMPLE_REPLIES: Final = tuple(_answers())
 """All answers; an answer that can be about any mailbox stands once for each provider. Shares add up to 1."""

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from exporter.errors import ExporterError, SettingError
-from exporter.signature.verifier import Call, signed_headers
+from exporter.signature.verifier import Request, signed_headers
 
 FORMS: Final = ("form", "json", "multipart")
 """In what a failure can be sent; SMTPeter's documentation has the first two."""
@@ -24,7 +24,7 @@ TIMEOUT: Final = 15
 """Seconds to wait for an answer; longer than the exporter takes to answer 503 when its disk hangs."""
 
 
-class Answer(NamedTuple):
+class Response(NamedTuple):
     """What came back: HTTP status, its words, the body's first line."""
 
     status: int
@@ -94,7 +94,7 @@ def call_of(
             "X-Nonce": uuid.uuid4().hex,
         }
         values = {name.lower(): value for name, value in headers.items()}
-        call = Call("POST", target, lambda name: values.get(name.lower()), body)
+        call = Request("POST", target, lambda name: values.get(name.lower()), body)
         headers |= signed_headers(signer.key, call, key_id=signer.key_id)
     return headers, body
 
@@ -110,14 +110,14 @@ def _request_of(
     return urllib.request.Request(url, body, headers)  # noqa: S310 -- checked above
 
 
-def send(url: str, fields: Mapping[str, str], *, form: str, signer: Signing | None = None) -> Answer:
+def send(url: str, fields: Mapping[str, str], *, form: str, signer: Signing | None = None) -> Response:
     """Post the fields. Raises ExporterError when no HTTP answer comes."""
     try:
         request = _request_of(url, fields, form=form, signer=signer)
         with _OPENER.open(request, timeout=TIMEOUT) as answer:
-            return Answer(answer.status, answer.reason, answer.readline().decode(errors="replace").strip())
+            return Response(answer.status, answer.reason, answer.readline().decode(errors="replace").strip())
     except urllib.error.HTTPError as error:
         with error:
-            return Answer(error.code, error.reason, error.readline().decode(errors="replace").strip())
+            return Response(error.code, error.reason, error.readline().decode(errors="replace").strip())
     except (OSError, ValueError, HTTPException) as error:
         raise ExporterError(f"no answer from {url}: {getattr(error, 'reason', error)}") from error

@@ -13,8 +13,8 @@ from typing import Final, Literal, NamedTuple
 from urllib.parse import urlsplit
 
 from exporter.errors import SettingError
-from exporter.simulator.client import TIMEOUT, Answer, Signing, call_of
-from exporter.simulator.traffic import Event
+from exporter.simulator.client import TIMEOUT, Response, Signing, call_of
+from exporter.simulator.traffic import SimulatedRequest
 
 CONNECTIONS: Final = 16
 """Connections that are kept open, and with that calls that are made at the same time."""
@@ -109,7 +109,7 @@ class _Connection:
         self._http = kind(target.host, timeout=TIMEOUT)
         self._used = 0.0
 
-    def post(self, headers: Mapping[str, str], body: bytes) -> Answer:
+    def post(self, headers: Mapping[str, str], body: bytes) -> Response:
         """Make one call. Raises OSError or HTTPException when no answer comes."""
         if time.monotonic() - self._used > IDLE:
             self.close()
@@ -127,7 +127,7 @@ class _Connection:
         """Close it."""
         self._http.close()
 
-    def _post(self, headers: Mapping[str, str], body: bytes) -> Answer:
+    def _post(self, headers: Mapping[str, str], body: bytes) -> Response:
         try:
             self._http.request("POST", self._path, body, dict(headers))
             response = self._http.getresponse()
@@ -139,7 +139,7 @@ class _Connection:
             self.close()
         self._used = time.monotonic()
         line = text.decode(errors="replace").strip().partition("\n")[0]
-        return Answer(response.status, response.reason, line)
+        return Response(response.status, response.reason, line)
 
 
 class Simulation:
@@ -152,7 +152,7 @@ class Simulation:
     def __init__(  # noqa: PLR0913 -- by name
         self,
         target: Target,
-        events: Iterator[Event],
+        events: Iterator[SimulatedRequest],
         *,
         clock: Clock,
         end: float,
@@ -205,7 +205,7 @@ class Simulation:
             connection.close()
             self._news.put("ended")
 
-    def _next(self) -> Event | None:
+    def _next(self) -> SimulatedRequest | None:
         """The next event, when it is time for it; None when there is none any more."""
         with self._taking:
             event = next(self._events)
@@ -215,7 +215,7 @@ class Simulation:
         self._at = event.at
         return event
 
-    def _deliver(self, connection: _Connection, event: Event) -> None:
+    def _deliver(self, connection: _Connection, event: SimulatedRequest) -> None:
         pauses = iter(BACKOFF)
         while not self._stopping.is_set():
             headers, body = call_of(
@@ -236,12 +236,12 @@ class Simulation:
                 return
             self._stopping.wait(pause)
 
-    def _note(self, trouble: str | None, answer: Answer | None = None) -> None:
+    def _note(self, problem: str | None, answer: Response | None = None) -> None:
         """Tell when the target is lost or back again, and of the first answer of each kind that is not 200."""
         with self._telling:
-            if self._reached != (trouble is None):
-                self._reached = trouble is None
-                self._say(trouble or f"{self._target.url} answers again")
+            if self._reached != (problem is None):
+                self._reached = problem is None
+                self._say(problem or f"{self._target.url} answers again")
             if answer and answer.status not in self._told:
                 self._told.add(answer.status)
                 self._say(f"first answer of its kind: {answer.status} {answer.phrase}: {answer.body}".rstrip(": "))

@@ -12,7 +12,7 @@ from itertools import accumulate
 from random import Random
 from typing import Final, NamedTuple
 
-from exporter.simulator.answers import ANSWERS, JUDGES, Answer
+from exporter.simulator.answers import JUDGES, SAMPLE_REPLIES, SampleReply
 
 DAY: Final = 86_400.0
 HOUR: Final = 3_600.0
@@ -67,11 +67,11 @@ class Spike(NamedTuple):
     end: float
 
 
-class Event(NamedTuple):
+class SimulatedRequest(NamedTuple):
     """A call of SMTPeter's: when (Unix seconds), which answer, the variables, and whether it came once before."""
 
     at: float
-    answer: Answer
+    answer: SampleReply
     fields: Mapping[str, str]
     repeated: bool = False
 
@@ -104,10 +104,10 @@ class Traffic:
         usual = self.usual(at)
         if spike.reason is None:
             return (spike.factor - 1) * usual
-        usual *= sum(answer.share for answer in ANSWERS if answer.reason == spike.reason)
+        usual *= sum(answer.share for answer in SAMPLE_REPLIES if answer.reason == spike.reason)
         return max(spike.factor * usual, self.mean) - usual
 
-    def events(self, start: float) -> Iterator[Event]:
+    def events(self, start: float) -> Iterator[SimulatedRequest]:
         """All calls from a time on, in the order of time, without end."""
         usual = self._failures("usual", start, float("inf"), self.usual, self.mean * _PEAK, _SHARES)
         streams = [usual]
@@ -124,8 +124,8 @@ class Traffic:
         end: float,
         rate: Callable[[float], float],
         most: float,
-        shares: Mapping[Answer, float],
-    ) -> Iterator[Event]:
+        shares: Mapping[SampleReply, float],
+    ) -> Iterator[SimulatedRequest]:
         """A Poisson process by thinning: of one at the constant rate ``most``, as many are kept as the rate says."""
         random = Random(f"{name} {self._seed}")  # noqa: S311 -- a simulation
         answers, steps = list(shares), list(accumulate(shares.values()))
@@ -133,11 +133,11 @@ class Traffic:
         while (at := at + random.expovariate(most)) < end:
             if random.random() * most < rate(at):
                 answer = answers[bisect_right(steps, random.random() * steps[-1], 0, len(steps) - 1)]
-                yield Event(at, answer, _fields(answer, at, random))
+                yield SimulatedRequest(at, answer, _fields(answer, at, random))
 
-    def _with_repeats(self, events: Iterator[Event]) -> Iterator[Event]:
+    def _with_repeats(self, events: Iterator[SimulatedRequest]) -> Iterator[SimulatedRequest]:
         random = Random(f"repeats {self._seed}")  # noqa: S311 -- a simulation
-        waiting: list[tuple[float, int, Event]] = []  # the number keeps two of one time from being compared further
+        waiting: list[tuple[float, int, SimulatedRequest]] = []  # the number decides between two of one time
         for number, event in enumerate(events):
             while waiting and waiting[0][0] <= event.at:
                 yield heappop(waiting)[2]
@@ -147,22 +147,22 @@ class Traffic:
                 heappush(waiting, (again, number, event._replace(at=again, repeated=True)))
 
 
-_SHARES: Final = {answer: answer.share for answer in ANSWERS}
+_SHARES: Final = {answer: answer.share for answer in SAMPLE_REPLIES}
 
 
-def _added(spike: Spike) -> dict[Answer, float]:
+def _added(spike: Spike) -> dict[SampleReply, float]:
     """The answers that a spike adds, and their shares in what it adds."""
     if spike.reason is None:
         return _SHARES
     judge = JUDGES.get(spike.reason)
-    answers = [answer for answer in ANSWERS if answer.reason == spike.reason]
+    answers = [answer for answer in SAMPLE_REPLIES if answer.reason == spike.reason]
     judged = [answer for answer in answers if answer.provider == judge]
     others = [answer for answer in answers if answer.provider != judge]
     parts = ((judged, _OF_ITS_JUDGE), (others, 1 - _OF_ITS_JUDGE)) if judged and others else ((answers, 1.0),)
     return {answer: answer.share / sum(one.share for one in part) * weight for part, weight in parts for answer in part}
 
 
-def _fields(answer: Answer, at: float, random: Random) -> dict[str, str]:
+def _fields(answer: SampleReply, at: float, random: Random) -> dict[str, str]:
     """The variables of a failure, in SMTPeter's later generation; what has no value is left out."""
 
     def one_of(words: Sequence[str]) -> str:

@@ -10,8 +10,7 @@ from enum import StrEnum
 from typing import Final, NamedTuple
 
 from exporter.metrics.activity import Event
-from exporter.metrics.collector import Seen
-from exporter.webhook.verification_files import Found
+from exporter.metrics.collector import Snapshot
 
 FORGOTTEN: Final = 300
 """Seconds after which Prometheus takes a series that is no longer scraped for gone."""
@@ -59,8 +58,10 @@ class Facts:
     docs_url: str
     public_url: str
     signature_required: bool
-    files: Found | None
-    """What lies in the folder for verification files; None when there is no such folder."""
+    verification_files: int | None
+    """How many verification files can be served; None when no folder is set."""
+    verification_problem: str | None
+    """Why one more verification file, or the folder, can't be served."""
     last: Mapping[Event, float]
     """When each kind of event last was seen here."""
     refusals: Mapping[str, int]
@@ -69,8 +70,8 @@ class Facts:
     """What kind of ledger it is."""
     shared: bool
     """Whether other exporters may have the same ledger."""
-    ledger: Seen
-    trouble: str | None
+    ledger: Snapshot
+    problem: str | None
     """Why the ledger can't be written."""
     birth_hold: float
     """For how many seconds a new series is shown as 0."""
@@ -155,11 +156,11 @@ def _public_url(facts: Facts) -> Line:
 
 
 def _file(facts: Facts) -> Line:
-    count, trouble = facts.files or (0, None)
-    if trouble:
+    count = facts.verification_files or 0
+    if problem := facts.verification_problem:
         todo = "Let the folder and the files in it be readable for the exporter's user."
-        return Line(State.TROUBLE, f"Not all can be served: {trouble}", todo=todo)
-    if facts.files is None:
+        return Line(State.TROUBLE, f"Not all can be served: {problem}", todo=todo)
+    if facts.verification_files is None:
         there = "`webhook.verification-dir` is not set"
         todo = "Set it to a folder, and put the file there that SMTPeter hands out when you add the URL."
     elif not count:
@@ -204,7 +205,7 @@ def _signed(facts: Facts) -> Line:
 def _failures(facts: Facts) -> Line:
     at = facts.last_failure or None
     last = "the last one was counted" if at else "none was counted yet"
-    if facts.trouble:
+    if facts.problem:
         text = f"They are answered 503, for the ledger can't be written; {last}"
         todo = "Mend the ledger, see below; it goes on by itself."
         return Line(State.TROUBLE, text, at, todo, "runbooks/SMTPeterLedgerNotWritable.md")
@@ -231,9 +232,9 @@ def _scrapes(facts: Facts) -> Line:
 
 
 def _ledger(facts: Facts) -> Line:
-    if facts.trouble:
+    if facts.problem:
         docs = "runbooks/SMTPeterLedgerNotWritable.md"
-        return Line(State.TROUBLE, f"{facts.engine}, can't be written: {facts.trouble}", docs=docs)
+        return Line(State.TROUBLE, f"{facts.engine}, can't be written: {facts.problem}", docs=docs)
     if not facts.ledger.at:
         return Line(State.WELL, f"{facts.engine}, writable")
     text = f"{facts.engine}, writable; {_size(facts.ledger.size)} when it was last looked at"

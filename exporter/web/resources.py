@@ -53,12 +53,12 @@ class Ready:
     def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
         """Answer 200, or 503 with the reason."""
         resp.content_type = falcon.MEDIA_TEXT
-        trouble = self._committer.trouble
-        if trouble is None:
+        problem = self._committer.problem
+        if problem is None:
             resp.text = "ready\n"
         else:
             resp.status = falcon.HTTP_503
-            resp.data = _bytes(f"not ready: {trouble}\n")
+            resp.data = _bytes(f"not ready: {problem}\n")
 
 
 class Page:

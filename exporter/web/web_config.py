@@ -56,10 +56,10 @@ class WebConfig:
         self._stamps: Stamps = {}  # of what was read last, even if it was of no use
         self._loaded = load(file, self._stamps)
         # What a user that does not exist is compared with, so that it takes as long as one that does.
-        self._nobody = bcrypt.hashpw(secrets.token_bytes(16), bcrypt.gensalt(10))
+        self._dummy_hash = bcrypt.hashpw(secrets.token_bytes(16), bcrypt.gensalt(10))
         # Of credentials that were good, a keyed hash: bcrypt takes longer than a scrape.
         self._salt = secrets.token_bytes(32)
-        self._known: dict[bytes, bytes] = {}
+        self._verified: dict[bytes, bytes] = {}
 
     @property
     def tls(self) -> ssl.SSLContext | None:
@@ -76,7 +76,7 @@ class WebConfig:
         except SettingError as error:
             log.error("the web configuration in force stays", extra={"error": error})  # noqa: TRY400 -- one line
         else:
-            self._known = {}
+            self._verified = {}
             log.info("web configuration read again", extra={"file": self._file})
 
     def admits(self, authorization: str | None) -> bool:
@@ -87,17 +87,17 @@ class WebConfig:
         scheme, _, encoded = (authorization or "").partition(" ")
         try:
             user, colon, password = b64decode(encoded.strip(), validate=True).decode().partition(":")
-            expected = users.get(user, self._nobody)
+            expected = users.get(user, self._dummy_hash)
             token = hmac.digest(self._salt, expected + password.encode(), hashlib.sha256)
             basic = colon and scheme.lower() == "basic"
-            if basic and hmac.compare_digest(self._known.get(expected, b""), token):
+            if basic and hmac.compare_digest(self._verified.get(expected, b""), token):
                 return True
             good = bcrypt.checkpw(password.encode(), expected)
         except ValueError:  # not base64, not UTF-8, more than the 72 bytes that bcrypt takes
             return False
         if not (good and basic and user in users):
             return False
-        self._known[expected] = token
+        self._verified[expected] = token
         return True
 
 
@@ -112,7 +112,7 @@ def load(file: Path, stamps: Stamps) -> Loaded:
     except Exception as error:  # for some values with a tag, such as !!int '', it raises whatever comes
         raise SettingError(f"{_SETTING}: '{file}': not YAML: {' '.join(str(error).split())}") from error
     content = {} if content is None else content
-    _only(content, {"tls_server_config", "basic_auth_users"}, file, "")
+    _check_keys(content, {"tls_server_config", "basic_auth_users"}, file, "")
     users = content.get("basic_auth_users")
     users = {} if users is None else users
     if not isinstance(users, dict):
@@ -120,7 +120,7 @@ def load(file: Path, stamps: Stamps) -> Loaded:
     tls = content.get("tls_server_config")
     context = None
     if tls is not None:
-        _only(tls, _TLS_KEYS, file, "tls_server_config.")
+        _check_keys(tls, _TLS_KEYS, file, "tls_server_config.")
         paths = {
             key: file.parent / str(tls[key]) for key in ("cert_file", "key_file", "client_ca_file") if tls.get(key)
         }
@@ -168,16 +168,16 @@ def _tls(tls: Mapping[str, Any], paths: Mapping[str, Path], file: Path) -> ssl.S
     context.verify_mode = _CLIENT_AUTH[tls.get("client_auth_type") or "NoClientCert"]
     if (context.verify_mode == ssl.CERT_NONE) == ("client_ca_file" in paths):
         raise wrong("client_ca_file", "the PEM file to verify client certificates with, where they are asked for")
-    with _told("cert_file", "a PEM certificate that fits the unencrypted key_file", wrong):
+    with _wrapping_errors("cert_file", "a PEM certificate that fits the unencrypted key_file", wrong):
         context.load_cert_chain(paths["cert_file"], paths["key_file"], password=_no_password)
     if "client_ca_file" in paths:
-        with _told("client_ca_file", "a PEM file", wrong):
+        with _wrapping_errors("client_ca_file", "a PEM file", wrong):
             context.load_verify_locations(paths["client_ca_file"])
     return context
 
 
 @contextmanager
-def _told(key: str, expected: str, wrong: Callable[[str, str], SettingError]) -> Iterator[None]:
+def _wrapping_errors(key: str, expected: str, wrong: Callable[[str, str], SettingError]) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name, an encrypted key
@@ -189,7 +189,7 @@ def _no_password() -> str:
     raise ValueError("the key is encrypted")
 
 
-def _only(content: object, known: set[str], file: Path, prefix: str) -> None:
+def _check_keys(content: object, known: set[str], file: Path, prefix: str) -> None:
     if not isinstance(content, dict):
         raise SettingError(f"{_SETTING}: '{file}': {prefix.rstrip('.') or 'the file'}: expected keys with values")
     for key in content:

@@ -10,7 +10,7 @@ from exporter.errors import LedgerError
 from exporter.ledger.committer import Committer
 from exporter.metrics.telemetry import Telemetry
 from exporter.refusals import Refusal
-from exporter.signature.verifier import Call, Verifier
+from exporter.signature.verifier import Request, Verifier
 from exporter.webhook.parsing import MAX_BODY, parse
 
 log = logging.getLogger(__name__)
@@ -33,7 +33,7 @@ class Failures:
         began = perf_counter()
         body = read_body(req)
         if self._verifier:
-            self._verifier.verify(Call(req.method, req.env["REQUEST_URI"], req.get_header, body))
+            self._verifier.verify(Request(req.method, req.env["REQUEST_URI"], req.get_header, body))
             self._telemetry.signed()
         report = parse(req.content_type or "", body)
         failure = self._classifier.failure_of(report)

@@ -22,7 +22,7 @@ from granian.http import HTTP1Settings
 
 from exporter.net import address_of, bind
 from exporter.webhook.parsing import MAX_BODY
-from exporter.webhook.waitress_listener import DRAIN, MAX_HEADER, REQUEST_TIME
+from exporter.webhook.waitress_listener import DRAIN_TIMEOUT, MAX_HEADER, REQUEST_TIMEOUT
 
 log = logging.getLogger(__name__)
 
@@ -81,19 +81,19 @@ class GranianListener:
             py_threads_idle_timeout=600,
             backpressure=self._connections,
             http_mode="1",
-            http1_opts=HTTP1Settings(header_read_timeout=int(REQUEST_TIME * 1_000), max_buffer_size=MAX_HEADER),
+            http1_opts=HTTP1Settings(header_read_timeout=int(REQUEST_TIMEOUT * 1_000), max_buffer_size=MAX_HEADER),
             metrics=(None, None),
         )
         worker.serve_mtr(_new_cbscheduler(self._loop, self._serve, impl_asyncio=True), self._loop, self._signal)
 
     def stop(self) -> None:
-        """Accept no more, answer what is in flight; returns when done, after some DRAIN seconds at most.
+        """Accept no more, answer what is in flight; returns when done, after some DRAIN_TIMEOUT seconds at most.
 
         Granian would wait for as long as a client does not send the rest of its body.
         """
         self._stopping.set()
         self._signal.set()
-        self._stopped.wait(DRAIN)
+        self._stopped.wait(DRAIN_TIMEOUT)
         self._loop.close()
 
     def _ended(self) -> None:

@@ -25,7 +25,7 @@ class Found(NamedTuple):
     """How many files are there to be served, and why one more, or the folder, can't be; None when nothing is wrong."""
 
     files: int
-    trouble: str | None
+    problem: str | None
 
 
 class VerificationFiles:
@@ -55,14 +55,14 @@ class VerificationFiles:
             names = [file.name for file in self._folder.iterdir() if _NAME.fullmatch(file.name)]
         except OSError as error:
             return Found(0, f"{self._folder}: {error.strerror}")
-        files, trouble = 0, None
+        files, problem = 0, None
         for name in names:
             try:
                 self._read(name)
                 files += 1
             except Refusal as error:
-                trouble = str(error)
-        return Found(files, trouble)
+                problem = str(error)
+        return Found(files, problem)
 
     def _read(self, name: str) -> bytes:
         if not _NAME.fullmatch(name):

@@ -28,11 +28,11 @@ log = logging.getLogger(__name__)
 
 MAX_HEADER: Final = 16_384
 """The most bytes that all headers of a request may have together."""
-DRAIN: Final = 3.0
+DRAIN_TIMEOUT: Final = 3.0
 """Seconds that requests in flight have to be finished in after the order to stop."""
-REQUEST_TIME: Final = 30.0
+REQUEST_TIMEOUT: Final = 30.0
 """Seconds within which a connection must bring a whole request, its first or its next; bytes that drip don't help."""
-MAX_AHEAD: Final = 8
+MAX_PIPELINED: Final = 8
 """Requests that a connection may bring before the answer to its first; clients and proxies that are well send one."""
 
 
@@ -40,9 +40,9 @@ class Listener:
     """Serve ``app`` on ``host``:``port`` (0: a free one) with so many threads and at most so many connections.
 
     ``refused`` is called with the status when the server itself turns a request away before the application sees it
-    (garbage, too large; 408 when it did not come to an end, 429 when more than MAX_AHEAD were sent ahead); ``failed``
-    when the serving thread dies. When nearly all connections are in use, those that have waited for longest go.
-    Raises ListenError when the address can't be bound.
+    (garbage, too large; 408 when it did not come to an end, 429 when more than MAX_PIPELINED were sent ahead);
+    ``failed`` when the serving thread dies. When nearly all connections are in use, those that have waited for
+    longest go. Raises ListenError when the address can't be bound.
     """
 
     def __init__(  # noqa: PLR0913 -- keyword-only, and all of one concern
@@ -64,7 +64,7 @@ class Listener:
             _dispatcher=self._workers,
             sockets=[bind(host, port)],
             connection_limit=connections,
-            channel_timeout=int(2 * REQUEST_TIME),  # a client that does not read its answer; for others see _sweep
+            channel_timeout=int(2 * REQUEST_TIMEOUT),  # a client that does not read its answer; for others see _sweep
             log_socket_errors=False,  # clients that hang up are no event
             max_request_header_size=MAX_HEADER,
             max_request_body_size=2 * MAX_BODY,  # the application has the exact limit; this one counts chunk frames too
@@ -72,7 +72,7 @@ class Listener:
             ident=None,
         )
         self._server.channel_class = _channel_class(refused)
-        _never_block(self._server.trigger)
+        make_nonblocking(self._server.trigger)
         self._refused = refused
         self._most = connections * 9 // 10
         self._swept = 0.0
@@ -87,7 +87,7 @@ class Listener:
         self._thread.start()
 
     def stop(self) -> None:
-        """Accept no more, answer what is in flight, close all; returns when done, after some DRAIN seconds at most."""
+        """Accept no more, answer what is in flight, close all; return after DRAIN_TIMEOUT seconds at most."""
         self._stopping.set()
         self._server.pull_trigger()
         self._thread.join()
@@ -113,7 +113,7 @@ class Listener:
             return
         self._swept = now
         waiting = [channel for channel in self._server.active_channels.values() if not channel.requests]
-        late = [channel for channel in waiting if channel.since < now - REQUEST_TIME]
+        late = [channel for channel in waiting if channel.since < now - REQUEST_TIMEOUT]
         if full and not late:
             late = heapq.nsmallest(self._most // 20 + 1, waiting, key=lambda channel: channel.since)
         for channel in late:
@@ -123,7 +123,7 @@ class Listener:
 
     def _drain(self) -> None:
         wasyncore.dispatcher.close(self._server)  # the listening socket only; the server's close takes the trigger too
-        deadline = time.monotonic() + DRAIN
+        deadline = time.monotonic() + DRAIN_TIMEOUT
         while self._server.active_channels and time.monotonic() < deadline:
             for channel in list(self._server.active_channels.values()):
                 if not (channel.requests or channel.request or channel.total_outbufs_len):
@@ -168,7 +168,7 @@ class _Workers:
                 log.exception("fault while serving; please report it")
 
 
-def _never_block(trigger: Any) -> None:  # noqa: ANN401 -- waitress has no types
+def make_nonblocking(trigger: Any) -> None:  # noqa: ANN401 -- waitress has no types
     """Let the pipe that wakes the event loop be full: then the loop is about to wake anyway.
 
     A thread that waits here for room may hold the lock of a connection that the loop wants, and then both stand still.
@@ -200,7 +200,7 @@ class _Requests(list[HTTPRequestParser]):
     def append(self, request: HTTPRequestParser) -> None:
         if self and self[-1].error:
             raise _NoMore(too_many=False)
-        if len(self) >= MAX_AHEAD:
+        if len(self) >= MAX_PIPELINED:
             raise _NoMore(too_many=True)
         super().append(request)
 
