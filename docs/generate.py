@@ -162,7 +162,7 @@ def refusals() -> Iterator[str]:
     """Tell of each reason for a refusal."""
     yield "## Reasons in `smtpeter_exporter_refused_total`"
     rows = ["| reason | what was refused | what to do |", "|---|---|---|"]
-    rows += [f"| `{reason}` | {what} | {todo} |" for reason, (what, todo) in REFUSAL_REASONS.items()]
+    rows += [f"| `{reason}` | {what} | {todo} |" for reason, (_, what, todo) in REFUSAL_REASONS.items()]
     yield "\n".join(rows)
 
 

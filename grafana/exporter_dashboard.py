@@ -8,22 +8,22 @@ from grafana_foundation_sdk.models import dashboard
 from panels import Board, Query, Text, bars, fixed, lines, stat, steps
 from queries import counted, only, own, quantile, seen_counted
 
+from exporter.refusals import reasons_of
+
 NOTHING: Final = "No data: is the exporter down?"
 MANY_SETS: Final = 500
+SHADES: Final = (
+    *("orange", "light-orange", "dark-orange", "semi-dark-orange", "dark-red"),
+    *("super-light-orange", "yellow", "light-yellow", "dark-yellow"),
+)
+"""A colour for each reason to reject a request that SMTPeter signed; a new reason needs a new one."""
 REFUSALS: Final = {
-    **dict.fromkeys(("not_found", "method", "unsigned"), "#8e8e8e"),
-    **dict.fromkeys(("unavailable", "internal"), "red"),
-    # Of calls that are signed, or claim to be.
-    "date": "light-orange",
-    "account": "orange",
-    "digest": "dark-orange",
-    "url": "dark-yellow",
-    "signature": "yellow",
-    "uncovered": "light-yellow",
-    "key_unavailable": "light-red",
-    "key_unknown": "dark-red",
+    **dict.fromkeys(sorted(reasons_of("noise", "unsigned")), "#8e8e8e"),
+    **dict.fromkeys(sorted(reasons_of("outage")), "red"),
+    **dict.fromkeys(sorted(reasons_of("dns")), "light-red"),
+    **dict(zip(sorted(reasons_of("signed")), SHADES, strict=True)),
 }
-"""What strangers do, faults of this side, and what needs a look, in colours of their own."""
+"""Grey for noise, red for outages, orange and yellow for what the operator can most likely fix."""
 DASHED: Final = {"custom.lineStyle": {"fill": "dash", "dash": [6, 4]}, "custom.lineWidth": 1, "custom.fillOpacity": 0}
 
 

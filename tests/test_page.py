@@ -575,7 +575,7 @@ def test_each_refusal_is_told_in_words() -> None:
     plain = {reason: [text.replace("`", "") for text in texts] for reason, texts in REFUSAL_REASONS.items()}
     assert told == {
         reason: [f"{1_234_567 - number:,} times", f"{what[0].upper()}{what[1:]}.", f"To do: {todo}"]
-        for number, (reason, (what, todo)) in enumerate(plain.items())
+        for number, (reason, (_, what, todo)) in enumerate(plain.items())
     }
 
 

@@ -9,7 +9,7 @@ import pytest
 from exporter.ledger.contract import Total
 from exporter.metrics.collector import Snapshot
 from exporter.refusals import REFUSAL_REASONS
-from exporter.web.checks import SIGNED, Facts, Line, State, held, parts, steps, verdict
+from exporter.web.checks import Facts, Line, State, held, parts, steps, verdict
 
 NOW: Final = 1_795_000_000.0
 START: Final = NOW - 3 * 3_600
@@ -429,14 +429,19 @@ def test_sizes_are_round(size: int, words: str) -> None:
     assert ledger.text == f"SQLite, writable; {words} when it was last looked at"
 
 
-def test_reasons_of_signed_calls_are_reasons() -> None:
-    """Those that only a call with a signature is refused for are of the closed set."""
-    assert set(REFUSAL_REASONS) >= SIGNED
-    assert len(SIGNED) == 13
+@pytest.mark.parametrize("reason", REFUSAL_REASONS)
+def test_a_refused_signature_is_a_problem(reason: str) -> None:
+    """A reason that only a request with a signature can have is a problem of signed calls, any other is not."""
+    signed = (
+        *("signature_malformed", "algorithm", "uncovered", "date", "account", "key_domain", "digest"),
+        *("key_unknown", "key_revoked", "key_unusable", "key_unavailable", "url", "signature"),
+    )
+    line = next(line for line in steps(facts(refusals={reason: 1})) if line.title == "Signed calls")
+    assert (line.state == State.TROUBLE) == (reason in signed)
 
 
 def test_each_reason_says_what_to_do() -> None:
     """Of each there is a phrase of what was refused, and a sentence of advice."""
-    for what, todo in REFUSAL_REASONS.values():
+    for _, what, todo in REFUSAL_REASONS.values():
         assert re.fullmatch(r"[a-z].*[^.]", what)
         assert re.fullmatch(r"[A-Z].*\.", todo)

@@ -14,6 +14,8 @@ try:
     import recording
     import thresholds
     import yaml
+
+    from exporter.refusals import reasons_of
 except ModuleNotFoundError as error:
     python = "the Python of the exporter, such as /opt/smtpeter-exporter/bin/python"
     sys.exit(f"make_rules.py: {error}: run it with {python}")
@@ -21,9 +23,9 @@ except ModuleNotFoundError as error:
 HERE: Final = Path(__file__).parent
 HEADER: Final = "# Made by make_rules.py: change thresholds.toml, then run make rules.\n"
 WORDS: Final = {
-    # Refusals of calls that are signed in SMTPeter's manner, so that the fault is likely on this side; and of others.
-    "signed": "account|date|digest|key_revoked|key_unknown|key_unusable|signature|uncovered|url",
-    "unlike": "algorithm|key_domain|signature_malformed|unsigned",
+    # Reasons to reject requests that SMTPeter signed, most likely; and requests that somebody else sent.
+    "signed": "|".join(sorted(reasons_of("signed"))),
+    "unlike": "|".join(sorted(reasons_of("foreign", "unsigned"))),
     # For queries in a text: a selector of the alert's own job, by whatever labels its target has.
     "where": (
         '{{ $where := "" }}{{ range $name, $value := $labels }}{{ if and (ne $name "__name__") (ne $name "reason") }}'

@@ -11,14 +11,11 @@ from typing import Final, NamedTuple
 
 from exporter.metrics.activity import Event
 from exporter.metrics.collector import Snapshot
+from exporter.refusals import reasons_of
 
 FORGOTTEN: Final = 300
 """Seconds after which Prometheus takes a series that is no longer scraped for gone."""
-SIGNED: Final = frozenset(
-    "signature_malformed algorithm uncovered date account key_domain digest key_unknown key_revoked key_unusable "
-    "key_unavailable url signature".split()
-)
-"""Reasons for which only a call that bears a signature is refused."""
+_SIGNED: Final = reasons_of("signed", "foreign", "dns")
 
 
 class State(StrEnum):
@@ -186,7 +183,7 @@ def _signed(facts: Facts) -> Line:
             todo="Leave it out and set `signature.account`, unless this is a trial on a machine of your own.",
         )
     at = facts.at("signed")
-    refused = sum(count for reason, count in facts.refusals.items() if reason in SIGNED)
+    refused = sum(count for reason, count in facts.refusals.items() if reason in _SIGNED)
     were = f"{refused:,} {'was' if refused == 1 else 'were'} refused"
     if refused and facts.now - at >= 3_600:  # the hour of which refusals are known
         text = f"In the last hour no signed call was accepted, and {were}"

@@ -178,7 +178,7 @@ def _refused(facts: Facts) -> str:
         return "<p>No request was refused.</p>"
     rows = []
     for reason, count in facts.refusals.items():
-        what, todo = REFUSAL_REASONS[reason]
+        _, what, todo = REFUSAL_REASONS[reason]
         times = "once" if count == 1 else f"{count:,} times"
         rows += [
             f'<li>\n<div class="head"><h3><code>{reason}</code></h3> <span class="state">{times}</span></div>',
