@@ -4,12 +4,14 @@ import ipaddress
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 from exporter.classification.labels import OTHER
 from exporter.classification.providers import Providers
 from exporter.net import Address, address
+
+T = TypeVar("T")
 
 
 def duration(text: str) -> float:
@@ -55,7 +57,7 @@ def path(text: str) -> Path | None:
     return Path(text) if text else None
 
 
-def many(read: Callable[[str], Any]) -> Callable[[str], tuple[Any, ...]]:
+def many(read: Callable[[str], T]) -> Callable[[str], tuple[T, ...]]:
     """A reader of several values with commas between them."""
     return lambda text: tuple(read(part.strip()) for part in text.split(",")) if text else ()
 
