@@ -23,7 +23,8 @@ from exporter.metrics.collector import LedgerCollector, Snapshot, closed_series
 from exporter.metrics.telemetry import Telemetry
 from exporter.refusals import reason_for
 from exporter.settings.table import Settings
-from exporter.signature.keys import Keys, resolver
+from exporter.signature.key_records import resolver
+from exporter.signature.keys import Keys
 from exporter.signature.verifier import Policy, Verifier
 from exporter.web.app import private_app
 from exporter.web.checks import Facts

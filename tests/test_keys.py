@@ -17,7 +17,8 @@ from exporter.net import Address
 from exporter.refusals import Refusal
 from exporter.serve import PUBLIC_THREADS
 from exporter.signature import keys as module
-from exporter.signature.keys import MAX_WAITING, DnsDown, Keys, TxtRecords, read_records, resolver
+from exporter.signature.key_records import DnsDown, TxtRecords, read_records, resolver
+from exporter.signature.keys import MAX_WAITING, Keys
 from tests.running import until
 from tests.signing import KEY_ID, NameServer, key, record, short_record
 
