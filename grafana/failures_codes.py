@@ -4,15 +4,15 @@ from typing import Any
 
 import meanings
 from grafana_foundation_sdk.models import dashboard
-from panels import ALL_REASONS, NO_FAILURES, Board, Query, Text, link, table
+from panels import ALL_REASONS, NO_FAILURES, Board, Query, Text, docs_link, table
 from queries import BY_REASON, BY_STATUS, JOB, in_range, only, with_meaning
 
 
-def add(board: Board) -> None:
-    """Put it on the board."""
+def add(board: Board, docs: str) -> None:
+    """Put it on the board; ``docs`` is the URL of the documentation, or empty."""
     board.row("Status codes")
     board.line(10, (15, _statuses()), (9, _new_statuses()))
-    board.line(10, (24, _combinations()))
+    board.line(10, (24, _combinations(docs)))
 
 
 def _meaning() -> dict[str, Any]:
@@ -62,12 +62,12 @@ def _new_statuses() -> dashboard.Panel:
     )
 
 
-def _combinations() -> dashboard.Panel:
+def _combinations(docs: str) -> dashboard.Panel:
+    click = "; a click on a status tells how reasons are found" if docs else ""
     text = Text(
         "Top combinations",
         "The fifty most frequent combinations of state, class of the SMTP code and enhanced status code in this "
-        "range, and how many there were a week ago. The columns can be filtered; a click on a status tells how "
-        "reasons are found. " + ALL_REASONS,
+        f"range, and how many there were a week ago. The columns can be filtered{click}. {ALL_REASONS}",
         NO_FAILURES,
     )
     by = "state, code_class, extended"
@@ -88,7 +88,7 @@ def _combinations() -> dashboard.Panel:
         overrides={
             "state": {"custom.width": 110},
             "code": {"custom.width": 65},
-            "status": {"custom.width": 80, "links": [link("How a reason is found", "${docs}/reasons/README.md")]},
+            "status": {"custom.width": 80, **docs_link(docs, "How a reason is found", "reasons/README.md")},
             "meaning": _meaning(),
             "failures": {"custom.width": 85},
             "week ago": {"custom.width": 85},

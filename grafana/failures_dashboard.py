@@ -16,15 +16,16 @@ from queries import only
 def build(limits: Mapping[str, Any]) -> dashboard.Dashboard:
     """The dashboard; ``limits`` are those of deploy/prometheus/thresholds.toml."""
     board = Board()
-    stats.add(board)
+    docs = limits["links"]["docs"]
+    stats.add(board, docs)
     reasons.add(board, limits)
     where.add(board)
-    codes.add(board)
+    codes.add(board, docs)
     where.add_tags(board)
     return frame.framed(
         "Failures",
         "What fails of the mail that SMTPeter sends for you, where, and since when.",
         board,
-        docs=limits["links"]["docs"],
+        docs=docs,
         variables=[frame.choice("reason", "Reason", only("smtpeter_failures_by_reason_total"), "Why it failed.")],
     )

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from grafana_foundation_sdk.models import dashboard
-from panels import NO_FAILURES, Board, Query, Text, bars, fixed, lines, link, table
+from panels import NO_FAILURES, Board, Query, Text, bars, docs_link, fixed, lines, link, table
 from queries import BY_REASON, REASON, REASON_15M, in_range, only, per_bar, seen_per_bar
 
 # One colour for a reason everywhere, and shades of one for those that call for the same action: what hurts the sender's
@@ -64,8 +64,9 @@ WIDTHS: Final[dict[str, Mapping[str, Any]]] = {
 
 def add(board: Board, limits: Mapping[str, Any]) -> None:
     """Put it on the board; ``limits`` are those of deploy/prometheus/thresholds.toml."""
-    board.line(9, (12, _last_week()), (12, _by_reason()))
-    board.line(9, (12, _reasons()), (12, _against_usual(limits)))
+    docs = limits["links"]["docs"]
+    board.line(9, (12, _last_week()), (12, _by_reason(docs)))
+    board.line(9, (12, _reasons(docs)), (12, _against_usual(limits)))
 
 
 def _last_week() -> dashboard.Panel:
@@ -94,7 +95,7 @@ def _last_week() -> dashboard.Panel:
     )
 
 
-def _by_reason() -> dashboard.Panel:
+def _by_reason(docs: str) -> dashboard.Panel:
     text = Text(
         "Failures by reason",
         "What went wrong, over time. Red and orange: it costs the sender's reputation. Blue: recipients that can't be "
@@ -102,8 +103,8 @@ def _by_reason() -> dashboard.Panel:
         NO_FAILURES,
     )
     query = Query(seen_per_bar(BY_REASON, REASON, by="reason"), "{{reason}}")
-    page = link("What it means, and what to do", "${docs}/reasons/${__field.labels.reason}.md")
-    return bars(text, query, totals=False, overrides=_colors("{}") | {"/./": {"links": [page]}})
+    page = docs_link(docs, "What it means, and what to do", "reasons/${__field.labels.reason}.md")
+    return bars(text, query, totals=False, overrides=_colors("{}") | {"/./": page})
 
 
 def _colors(name: str) -> dict[str, Mapping[str, Any]]:
@@ -111,14 +112,16 @@ def _colors(name: str) -> dict[str, Mapping[str, Any]]:
     return {name.format(reason): {"color": fixed(color)} for reason, color in COLORS.items()}
 
 
-def _reasons() -> dashboard.Panel:
+def _reasons(docs: str) -> dashboard.Panel:
+    click = "tells what it means and what to do, or shows" if docs else "shows"
     text = Text(
         "Reasons",
         "Each reason: failures of the last 15 minutes, how many are usual in such a time, how many times that is "
-        "(usual counts as at least 1), in this range, and in the same range a week ago. A click on a reason tells "
-        "what it means and what to do, or shows that reason alone.",
+        f"(usual counts as at least 1), in this range, and in the same range a week ago. A click on a reason {click} "
+        "that reason alone.",
         "No data",
     )
+    page = docs_link(docs, "What it means, and what to do", "reasons/${__value.text}.md")
     now, usual = (f"sum by (reason) ({only(series, REASON)})" for series in (REASON_15M, f"{REASON_15M}_expected"))
     return table(
         text,
@@ -133,7 +136,7 @@ def _reasons() -> dashboard.Panel:
             "reason": {
                 "custom.minWidth": 150,
                 "links": [
-                    link("What it means, and what to do", "${docs}/reasons/${__value.text}.md"),
+                    *page.get("links", []),
                     link(
                         "This reason alone",
                         "/d/smtpeter-failures?${__url_time_range}&${datasource:queryparam}&${job:queryparam}"

@@ -1,20 +1,21 @@
 """The numbers at the top: whether something is wrong now."""
 
 from grafana_foundation_sdk.models import dashboard
-from panels import ALL_REASONS, Board, Query, Text, fixed, link, stat, steps
+from panels import ALL_REASONS, Board, Query, Text, docs_link, fixed, stat, steps
 from queries import BY_REASON, JOB, LAST_FAILURE, REASON, REASON_15M, in_range, only, own
 
 
-def add(board: Board) -> None:
-    """Put them on the board."""
-    board.line(4, (6, _firing()), (4, _now()), (4, _total()), (4, _ratio()), (3, _last()), (3, _up()))
+def add(board: Board, docs: str) -> None:
+    """Put them on the board; ``docs`` is the URL of the documentation, or empty."""
+    board.line(4, (6, _firing(docs)), (4, _now()), (4, _total()), (4, _ratio()), (3, _last()), (3, _up()))
 
 
-def _firing() -> dashboard.Panel:
+def _firing(docs: str) -> dashboard.Panel:
+    click = "A click opens the runbook. " if docs else ""
     text = Text(
         "Alerts firing",
-        "Alerts about the chosen jobs: red is critical, orange a warning, blue for information. A click opens the "
-        "runbook. Without the rules of deploy/prometheus nothing can fire, and this panel says so.",
+        f"Alerts about the chosen jobs: red is critical, orange a warning, blue for information. {click}"
+        "Without the rules of deploy/prometheus nothing can fire, and this panel says so.",
         "The rules are not loaded",
     )
     severities = " or ".join(
@@ -33,7 +34,7 @@ def _firing() -> dashboard.Panel:
         mode="name",
         background=True,
         stacked=True,
-        overrides={"/./": {"links": [link("Runbook", "${docs}/runbooks/${__field.labels.alertname}.md")]}},
+        overrides={"/./": docs_link(docs, "Runbook", "runbooks/${__field.labels.alertname}.md")},
     )
 
 

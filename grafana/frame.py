@@ -16,7 +16,8 @@ Variable = builders.QueryVariable | builders.DatasourceVariable | builders.Const
 def framed(
     name: str, description: str, board: Board, *, docs: str, variables: Sequence[Variable] = ()
 ) -> dashboard.Dashboard:
-    """The whole dashboard. ``docs`` is where the folder docs/ is read; further variables stand after the job."""
+    """The whole dashboard. ``docs`` is the URL of the folder docs/, or empty; further variables stand after the job."""
+    pages = {"Reasons": "reasons/README.md", "Runbooks": "runbooks/README.md"} if docs else {}
     builder = (
         builders.Dashboard(f"SMTPeter / {name}")
         .uid(f"smtpeter-{name.lower()}")
@@ -27,9 +28,9 @@ def framed(
         .time("now-6h", "now")
         .refresh("1m")
         .tooltip(dashboard.DashboardCursorSync.CROSSHAIR)
-        .variables([_datasource(), _job(), *variables, _docs(docs)])
+        .variables([_datasource(), _job(), *variables, *([_docs(docs)] if docs else [])])
         .annotations([_alerts(), _restarts()])
-        .links([_link_to_dashboards(), _link("Reasons", "reasons/README.md"), _link("Runbooks", "runbooks/README.md")])
+        .links([_link_to_dashboards(), *(_link(title, page) for title, page in pages.items())])
     )
     built = builder.build()
     built.panels = board.panels

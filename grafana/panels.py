@@ -50,6 +50,11 @@ def link(title: str, url: str) -> dict[str, Any]:
     return {"title": title, "url": url, "targetBlank": True}
 
 
+def docs_link(docs: str, title: str, page: str) -> dict[str, Any]:
+    """Properties with a link to a page of the documentation, or none when ``docs``, its URL, is empty."""
+    return {"links": [link(title, f"${{docs}}/{page}")]} if docs else {}
+
+
 def override(name: str, properties: Properties) -> dashboard.DashboardFieldConfigSourceOverrides:
     """Properties of the series or column of that name; ``/…/`` is a regular expression."""
     kind = "byRegexp" if name.startswith("/") else "byName"
@@ -228,7 +233,9 @@ def _panel(  # noqa: PLR0913 -- by name
     defaults = _defaults(panel)
     defaults.unit, defaults.no_value = unit, text.nothing
     assert panel.field_config is not None
-    panel.field_config.overrides = [override(name, properties) for name, properties in (overrides or {}).items()]
+    panel.field_config.overrides = [
+        override(name, properties) for name, properties in (overrides or {}).items() if properties
+    ]
     return panel
 
 

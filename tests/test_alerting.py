@@ -21,7 +21,6 @@ from tests.signing import ACCOUNT, KEY_ID, NameServer, key, record
 SIZES: Final = (10, 1_000, 100_000)
 END: Final = int(time.time()) // 60 * 60
 BEGIN: Final = END - 26 * 3_600
-DOCS: Final = "https://example.com/smtpeter-exporter/docs"
 GRAFANA: Final = "http://127.0.0.1:3000/d"
 
 
@@ -127,15 +126,15 @@ def test_a_spike_is_told_with_all_that_the_operator_needs(monitoring: Monitoring
         "reason": "blocked",
         "severity": "warning",
     }
-    assert told["annotations"].keys() == {"summary", "description", "runbook_url", "dashboard_url"}
+    assert told["annotations"].keys() == {"summary", "description", "runbook", "dashboard_url"}
     assert re.fullmatch(rf"{job}: \d+ failures in 15 minutes: blocked", told["annotations"]["summary"])
     assert re.fullmatch(
         r"\d+ deliveries failed in the last 15 minutes with the reason blocked; \d+ are usual\. "
         r"\d+ % of the rise is at the provider microsoft\. "
-        rf"What the reason means: {re.escape(DOCS)}/reasons/blocked\.md",
+        r"What the reason means: docs/reasons/blocked\.md",
         told["annotations"]["description"],
     )
-    assert told["annotations"]["runbook_url"] == f"{DOCS}/runbooks/SMTPeterReputationSpike.md"
+    assert told["annotations"]["runbook"] == "docs/runbooks/SMTPeterReputationSpike.md"
     assert told["annotations"]["dashboard_url"] == (
         f"{GRAFANA}/smtpeter-failures?from=now-6h&to=now&var-job={job}&var-reason=blocked"
     )
@@ -158,6 +157,6 @@ def test_a_broken_signature_set_up_is_told(monitoring: Monitoring, tmp_path: Pat
     )
     assert told["annotations"] == {
         "summary": "broken: every signed call is refused",
-        "runbook_url": f"{DOCS}/runbooks/SMTPeterSignatureRefusals.md",
+        "runbook": "docs/runbooks/SMTPeterSignatureRefusals.md",
         "dashboard_url": f"{GRAFANA}/smtpeter-exporter?from=now-6h&to=now&var-job=broken",
     }

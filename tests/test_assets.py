@@ -153,9 +153,9 @@ def test_rules_are_made_anew_from_what_was_written(tmp_path: Path) -> None:
     command = [sys.executable, str(generator), "--thresholds", str(thresholds), "--out", str(made)]
     subprocess.run(command, check=True, cwd=tmp_path)
     assert contents(made) == {name: generator.with_name(name).read_bytes() for name in MADE}
-    thresholds.write_text(shipped.replace('"https://example.com', '"https://example.org'))
+    thresholds.write_text(shipped.replace('docs = ""', 'docs = "https://git.example.org"'))
     subprocess.run(command, check=True, cwd=tmp_path)
-    assert b"https://example.org/" in (made / "alerts.yaml").read_bytes()
+    assert b"https://git.example.org/" in (made / "alerts.yaml").read_bytes()
 
 
 def test_another_python_is_told_which_one_can_make_rules(tmp_path: Path) -> None:

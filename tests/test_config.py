@@ -30,7 +30,7 @@ def test_defaults_are_those_of_the_design() -> None:
         "webhook_verification_dir": None,
         "webhook_server": "waitress",
         "web_config_file": None,
-        "web_docs_url": "https://example.com/smtpeter-exporter/docs",
+        "web_docs_url": "",
         "signature_mode": "off",
         "signature_account": (),
         "signature_key_domain": "copernica.com",
@@ -88,6 +88,7 @@ GOOD = [
     ("webhook.public-url", "https://mail.example.com:8443/a/b/", "https://mail.example.com:8443/a/b/"),
     ("web.docs-url", "https://git.example.com:8443/a%20b/docs//", "https://git.example.com:8443/a%20b/docs"),
     ("web.docs-url", "http://[::1]/@docs", "http://[::1]/@docs"),
+    ("web.docs-url", "", ""),
 ]
 
 
@@ -115,7 +116,7 @@ BAD = [
     (
         "web.docs-url",
         [
-            *("", "docs", "/docs", "https://", "https:///docs", "ftp://x/docs", "javascript:alert(1)", "https://x/a b"),
+            *("docs", "/docs", "https://", "https:///docs", "ftp://x/docs", "javascript:alert(1)", "https://x/a b"),
             *("https://user@x/docs", "https://x/?", "https://x/#", 'https://x/"', "https://x/<b>", "https://x/é"),
         ],
     ),

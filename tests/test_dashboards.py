@@ -50,12 +50,10 @@ def test_the_files_are_what_the_code_makes(tmp_path: Path) -> None:
     """The committed files are up to date, ``--check`` says which is not, and limits come from thresholds.toml."""
     assert make("--check").returncode == 0
     thresholds = (ROOT / "deploy/prometheus/thresholds.toml").read_text()
-    changed = thresholds.replace("https://example.com/smtpeter-exporter/docs", "https://wiki.example.net/smtpeter")
-    (tmp_path / "thresholds.toml").write_text(changed)
+    (tmp_path / "thresholds.toml").write_text(thresholds.replace("floor = 15\n", "floor = 321\n", 1))
     flags = ["--thresholds", str(tmp_path / "thresholds.toml"), "--out", str(tmp_path)]
     assert make(*flags).returncode == 0
-    docs = {one["name"]: one for one in json.loads((tmp_path / "exporter.json").read_text())["templating"]["list"]}
-    assert docs["docs"]["query"] == "https://wiki.example.net/smtpeter"
+    assert ", 321))" in (tmp_path / "failures.json").read_text()
     (tmp_path / "failures.json").write_text("{}")
     checked = make(*flags, "--check")
     assert (checked.returncode, checked.stderr) == (
@@ -266,10 +264,85 @@ def _mapped(value: str, mappings: list[Part]) -> str:
     return value
 
 
-def test_links_lead_to_pages() -> None:
+def links(part: Part | list[Part]) -> Iterator[tuple[str, str]]:
+    """The title and URL of each link: of the dashboard, of its panels, and of their values."""
+    for inner in part.values() if isinstance(part, dict) else part:
+        if isinstance(inner, dict | list):
+            yield from links(inner)
+    if isinstance(part, dict) and "url" in part and part.get("type", "link") == "link":
+        yield part["title"], part["url"]
+
+
+ALONE: Final = (
+    "This reason alone",
+    "/d/smtpeter-failures?${__url_time_range}&${datasource:queryparam}&${job:queryparam}&var-reason=${__value.text}",
+)
+
+
+@pytest.fixture(scope="module")
+def linked(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Part]:
+    """The dashboards as they are made when ``links.docs`` is set."""
+    folder = tmp_path_factory.mktemp("linked")
+    thresholds = (ROOT / "deploy/prometheus/thresholds.toml").read_text()
+    (folder / "mine.toml").write_text(thresholds.replace('docs = ""', 'docs = "https://git.example.com/docs"'))
+    assert make("--thresholds", str(folder / "mine.toml"), "--out", str(folder)).returncode == 0
+    return {name: json.loads((folder / f"{name}.json").read_text()) for name in NAMES}
+
+
+def test_without_documentation_nothing_links_to_it() -> None:
+    """As shipped, the dashboards have no link to the documentation, no variable for it, and no text about one."""
+    shipped = {name: load(name) for name in NAMES}
+    assert {name: list(links(board)) for name, board in shipped.items()} == {"failures": [ALONE], "exporter": []}
+    variables = {name: [one["name"] for one in board["templating"]["list"]] for name, board in shipped.items()}
+    assert variables == {"failures": ["datasource", "job", "reason"], "exporter": ["datasource", "job"]}
+    assert clicks(shipped["failures"]) == {"Reasons": "A click on a reason shows that reason alone."}
+
+
+def clicks(dashboard: Part) -> dict[str, str]:
+    """What the descriptions of panels say that a click does."""
+    said = {panel["title"]: re.findall(r"[^.]*\bclick\b[^.]*\.", panel["description"]) for panel in panels(dashboard)}
+    return {title: sentence.strip() for title, sentences in said.items() for sentence in sentences}
+
+
+def test_with_documentation_there_are_links_to_it(linked: dict[str, Part]) -> None:
+    """With its URL set there are links on the dashboards and in their panels, and texts tell of them."""
+    pages = [("Reasons", "${docs}/reasons/README.md"), ("Runbooks", "${docs}/runbooks/README.md")]
+    assert {name: sorted(links(board)) for name, board in linked.items()} == {
+        "failures": sorted(
+            [
+                *pages,
+                ("Runbook", "${docs}/runbooks/${__field.labels.alertname}.md"),
+                ("What it means, and what to do", "${docs}/reasons/${__field.labels.reason}.md"),
+                ("What it means, and what to do", "${docs}/reasons/${__value.text}.md"),
+                ("How a reason is found", "${docs}/reasons/README.md"),
+                ALONE,
+            ]
+        ),
+        "exporter": pages,
+    }
+    for board in linked.values():
+        assert board["templating"]["list"][-1] == {
+            "name": "docs",
+            "type": "constant",
+            "label": "Documentation",
+            "description": "Where the folder docs/ of the project is read; links lead there.",
+            "query": "https://git.example.com/docs",
+            "hide": 2,
+            "allowCustomValue": True,
+            "includeAll": False,
+            "multi": False,
+            "skipUrlSync": False,
+        }
+    assert clicks(linked["failures"]) == {
+        "Alerts firing": "A click opens the runbook.",
+        "Reasons": "A click on a reason tells what it means and what to do, or shows that reason alone.",
+        "Top combinations": "The columns can be filtered; a click on a status tells how reasons are found.",
+    }
+
+
+def test_links_lead_to_pages(linked: dict[str, Part]) -> None:
     """Links into the documentation lead to files that exist, whichever reason or alert they are for."""
-    text = json.dumps([load(name) for name in NAMES])
-    found = set(re.findall(r"\$\{docs\}/([^\"]+)", text))
+    found = {url.removeprefix("${docs}/") for _, url in links([*linked.values()]) if url.startswith("${docs}/")}
     alerts = {path.stem for path in (ROOT / "docs/runbooks").glob("SMTPeter*.md")}
     values = {
         "${__field.labels.reason}": REASONS,

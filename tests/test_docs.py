@@ -295,3 +295,38 @@ def test_answers_on_a_page_have_its_reason(reason: str) -> None:
         decisions[line] = reason_of(Report("1", "s@example.com", state, code, extended, description)).reason
     assert set(decisions.values()) == {reason}, decisions
     assert f'smtpeter_failures_by_reason_total{{reason="{reason}"}}' in PAGES[page]
+
+
+SHIPPED: Final = (
+    *("README.md", "SECURITY.md", "CONTRIBUTING.md", "CHANGELOG.md", "pyproject.toml", "Makefile"),
+    *(".github", "docs", "deploy", "grafana", "exporter"),
+)
+USERS_HOSTS: Final = {
+    "mail.example.com": "that SMTPeter calls",
+    "db.example.com": "of PostgreSQL",
+    "a.example.com": "of PostgreSQL, one of two",
+    "b.example.com": "of PostgreSQL, the other one",
+    "postgresql.example.com": "of PostgreSQL, in Kubernetes",
+    "registry.example.com": "of container images",
+    "grafana.example.com": "of Grafana",
+    "pager.example.com": "of the service that pages people",
+    "git.example.com": "with a copy of the documentation",
+    "trial._domainkey.example.com": "name of a key in DNS",
+    "_domainkey.example.com": "name of a key in DNS",
+    "_dmarc.example.com": "name of a policy in DNS",
+    "mx.example.com": "of a recipient, in a server's answer",
+    "bl.example.com": "of a blocklist, in a server's answer",
+    "*.example.com": "the form of a provider's domain",
+}
+"""The hosts below example.com that what ships may name: each stands for one of the user's own, or of others."""
+
+
+def test_no_example_is_taken_for_the_home_of_the_project() -> None:
+    """What ships names hosts below example.com only for those of users; example.com itself is in no link."""
+    files = [file for name in SHIPPED for file in (ROOT / name, *(ROOT / name).rglob("*")) if file.is_file()]
+    texts = {file: file.read_bytes().decode(errors="replace") for file in files if "__pycache__" not in file.parts}
+    assert len(texts) > 100
+    named = {host for text in texts.values() for host in re.findall(r"(?:[\w*-]+\.)+example\.com\b", text)}
+    assert named == USERS_HOSTS.keys()
+    link = re.compile(r"//(?:[^\s/@]*@)?example\.com\b|(?<![\w.@-])example\.com[/:]|git@example\.com")
+    assert {file: found for file, text in texts.items() if (found := link.findall(text))} == {}

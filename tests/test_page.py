@@ -10,8 +10,8 @@ import re
 import signal
 import threading
 import time
-import tomllib
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime
 from html.parser import HTMLParser
 from itertools import pairwise
@@ -24,7 +24,6 @@ import pytest
 from exporter import __version__
 from exporter.metrics.collector import Snapshot
 from exporter.refusals import REFUSAL_REASONS
-from exporter.settings.table import SETTINGS
 from exporter.web.checks import Facts
 from exporter.web.page import ago, page
 from tests.postgres import postgres
@@ -37,7 +36,7 @@ ROOT: Final = Path(__file__).parent.parent
 GOLDEN: Final = Path(__file__).with_name("page.html")
 HOST: Final = "mail.example.com"
 SCRAPER: Final = {"X_Prometheus_Scrape_Timeout_Seconds": "10"}
-WEB: Final = "https://example.com/smtpeter-exporter/docs"
+WEB: Final = "https://git.example.com/docs"
 
 SETTING_UP: Final = facts(
     since=NOW - 1_500,
@@ -183,7 +182,7 @@ def running(tmp_path: Path) -> Iterator[Running]:
     folder.mkdir()
     flags = (
         *("--signature.mode", "required", "--signature.account", ACCOUNT, "--metrics.birth-hold", "60s"),
-        *("--webhook.public-url", URL, "--webhook.verification-dir", str(folder)),
+        *("--webhook.public-url", URL, "--webhook.verification-dir", str(folder), "--web.docs-url", f"{WEB}/"),
     )
     with NameServer() as name_server:
         name_server.records = {KEY_ID: [record(key())]}
@@ -506,13 +505,16 @@ def test_its_links_lead_somewhere(running: Running) -> None:
         assert (ROOT / f"docs{file}").exists(), link
 
 
-def test_where_links_lead_can_be_set(tmp_path: Path) -> None:
-    """By default they lead where those of alerts do."""
-    with (ROOT / "deploy/prometheus/thresholds.toml").open("rb") as file:
-        alerts = tomllib.load(file)["links"]["docs"]
-    assert {setting.name: setting.default for setting in SETTINGS}["web.docs-url"] == alerts == WEB
-    with exporter(tmp_path, "--web.docs-url", "https://git.example.com/docs/") as running:
-        assert "https://git.example.com/docs/page.md#failures" in read(running).links
+def test_by_default_it_links_to_no_documentation(tmp_path: Path) -> None:
+    """Without ``web.docs-url`` the page links to this exporter alone; what to do stays."""
+    with exporter(tmp_path) as running:
+        reading = read(running)
+    assert reading.links == ["metrics", "-/healthy", "-/ready"]
+    assert reading.items["Scrapes"] == [
+        "not yet",
+        "Nobody has read /metrics since the start AGO.",
+        f"To do: A{ADD[1:]}",
+    ]
 
 
 def test_its_headers(running: Running) -> None:
@@ -538,9 +540,37 @@ def test_the_golden_page() -> None:
     assert page(SETTING_UP) == GOLDEN.read_text("utf-8")
 
 
+def linked(given: Facts) -> Facts:
+    """The same, with a URL of the documentation."""
+    return replace(given, docs_url=WEB)
+
+
+def test_each_link_to_the_documentation_can_be_left_out() -> None:
+    """The links of the worst page, with a URL of the documentation and without; nothing else changes."""
+    own = ["metrics", "-/healthy", "-/ready"]
+    with_, without = page(linked(WORST)), page(WORST)
+    assert Reading(without).links == own
+    assert Reading(with_).links == [
+        *(f"{WEB}/page.md#public-url", f"{WEB}/page.md#verification-file"),
+        f"{WEB}/runbooks/SMTPeterSignatureRefusals.md",
+        f"{WEB}/runbooks/SMTPeterLedgerNotWritable.md",
+        f"{WEB}/page.md#scrapes",
+        f"{WEB}/page.md#new-series",
+        f"{WEB}/page.md#refused-in-the-last-hour",
+        f"{WEB}/runbooks/SMTPeterLedgerNotWritable.md",
+        f"{WEB}/runbooks/SMTPeterKeysUnavailable.md",
+        *own,
+        f"{WEB}/page.md",
+    ]
+    unlinked = re.sub(r'<li><a href="[^"]+">Documentation</a>.*\n', "", with_)
+    unlinked = re.sub(r'<p class="(todo|notice)"><a [^>]+>More( about refusals)?</a></p>\n', "", unlinked)
+    assert re.sub(r" <a [^>]+>More</a>", "", unlinked) == without
+
+
 def all_facts() -> list[Facts]:
-    """Those of all cases of lines, and the extremes."""
-    return [SETTING_UP, WORST, *(given for cases in CASES.values() for given, _ in cases.values())]
+    """Those of all cases of lines, and the extremes, without and with a URL of the documentation."""
+    found = [SETTING_UP, WORST, *(given for cases in CASES.values() for given, _ in cases.values())]
+    return [*found, *map(linked, found)]
 
 
 def test_it_is_good_html_in_each_case() -> None:

@@ -77,7 +77,7 @@ def test_each_alert_is_shown_quiet_and_firing() -> None:
                 for alert in expected["exp_alerts"]:
                     firing.add((name, alert["exp_labels"]["severity"], *sorted(alert["exp_annotations"])))
                     quiet |= {(name, alert["exp_labels"]["severity"])} if name in calm else set()
-    words = ("dashboard_url", "description", "runbook_url", "summary")
+    words = ("dashboard_url", "description", "runbook", "summary")
     assert firing == {(alert["alert"], alert["labels"]["severity"], *words) for alert in ALERTS}
     assert quiet == {(alert["alert"], alert["labels"]["severity"]) for alert in ALERTS}
 
@@ -93,6 +93,47 @@ def test_changed_thresholds_change_the_rules(tmp_path: Path) -> None:
     before, after = (PROMETHEUS / "alerts.yaml").read_text(), (tmp_path / "alerts.yaml").read_text()
     assert after == before.replace("> 50\n", "> 321\n").replace("http://127.0.0.1:3000", "https://grafana.example.org")
     assert (tmp_path / "rules.yaml").read_text() == (PROMETHEUS / "rules.yaml").read_text()
+
+
+@pytest.mark.parametrize(
+    ("grafana", "docs", "expected"),
+    [
+        ("", "", {"runbook": "docs/runbooks/{}.md"}),
+        ("", "https://git.example.com/docs", {"runbook_url": "https://git.example.com/docs/runbooks/{}.md"}),
+        (
+            "https://grafana.example.com",
+            "https://git.example.com/docs",
+            {
+                "runbook_url": "https://git.example.com/docs/runbooks/{}.md",
+                "dashboard_url": "https://grafana.example.com/d/",
+            },
+        ),
+    ],
+)
+def test_an_alert_links_only_to_what_is_set(grafana: str, docs: str, expected: dict[str, str], tmp_path: Path) -> None:
+    """Each alert links to its runbook or names the file, and has a link to the dashboard only if there is a Grafana."""
+    shipped = (PROMETHEUS / "thresholds.toml").read_text()
+    mine = tmp_path / "mine.toml"
+    mine.write_text(
+        shipped.replace('grafana = "http://127.0.0.1:3000"', f'grafana = "{grafana}"').replace(
+            'docs = ""', f'docs = "{docs}"'
+        )
+    )
+    assert make_rules("--thresholds", str(mine), "--out", str(tmp_path)).returncode == 0
+    made = yaml.safe_load((tmp_path / "alerts.yaml").read_text())
+    alerts = [rule for group in made["groups"] for rule in group["rules"]]
+    assert len(alerts) == len(ALERTS)
+    for alert in alerts:
+        annotations = alert["annotations"]
+        where = {name: text for name, text in annotations.items() if name not in {"summary", "description"}}
+        if "dashboard_url" in where:
+            where["dashboard_url"] = where["dashboard_url"].partition("smtpeter-")[0]
+        assert where == {name: text.format(alert["alert"]) for name, text in expected.items()}
+    meanings = [alert for alert in alerts if "What the reason means:" in alert["annotations"]["description"]]
+    assert [alert["alert"] for alert in meanings] == ["SMTPeterFailuresSpike"] * 2 + ["SMTPeterReputationSpike"] * 2
+    for alert in meanings:
+        page = f"{docs or 'docs'}/reasons/{{{{ $labels.reason }}}}.md"
+        assert alert["annotations"]["description"].endswith(f" What the reason means: {page}")
 
 
 @pytest.mark.parametrize(
@@ -114,7 +155,7 @@ def test_changed_thresholds_change_the_rules(tmp_path: Path) -> None:
             'grafana = "127.0.0.1:3000/"',
             (
                 "links.grafana = '127.0.0.1:3000/': "
-                "expected a URL such as https://grafana.example.com, without / at its end"
+                'expected a URL such as https://grafana.example.com, without / at its end, or "" for none'
             ),
         ),
         (
@@ -127,7 +168,7 @@ def test_changed_thresholds_change_the_rules(tmp_path: Path) -> None:
             'replica_labels = ["in-stance", ',
             "'in-stance', 'pod', 'node', 'pod_template_hash']: expected a list of names of labels",
         ),
-        ("[down]", "[down", "Expected ']' at the end of a table declaration (at line 80, column 6): expected TOML"),
+        ("[down]", "[down", "Expected ']' at the end of a table declaration (at line 82, column 6): expected TOML"),
     ],
 )
 def test_mistakes_in_the_thresholds_are_told(line: str, instead: str, message: str, tmp_path: Path) -> None:

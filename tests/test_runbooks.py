@@ -78,10 +78,10 @@ def test_pages_are_of_one_form(name: str) -> None:
 
 @pytest.mark.parametrize("rule", ALERTS, ids=lambda rule: f"{rule['alert']}-{rule['labels']['severity']}")
 def test_links_of_alerts_lead_somewhere(rule: Mapping[str, Any]) -> None:
-    """runbook_url is the alert's page, dashboard_url one of the dashboards, with a value for variables that it has."""
+    """The runbook is the alert's page, dashboard_url one of the dashboards, with a value for variables that it has."""
     links, annotations = THRESHOLDS["links"], rule["annotations"]
-    assert annotations["runbook_url"] == f"{links['docs']}/runbooks/{rule['alert']}.md"
-    assert rule["alert"] in RUNBOOKS
+    assert "runbook_url" not in annotations
+    assert annotations["runbook"] == RUNBOOKS[rule["alert"]]
     base, _, query = annotations["dashboard_url"].partition("?")
     dashboards = {board["uid"]: board for board in dashboard_files()}
     assert base.removeprefix(f"{links['grafana']}/d/") in dashboards
@@ -188,13 +188,22 @@ def test_inhibitions_name_alerts_that_exist() -> None:
             assert values["severity"].strip('"') in {level for name in names for level in SEVERITIES[name]}
 
 
-def test_mails_show_the_annotations(amtool: str, tmp_path: Path) -> None:
-    """A mail has summary, description and both links of each alert, and says what is over; its subject how many."""
+@pytest.mark.parametrize(
+    ("links", "shown"),
+    [
+        ({"runbook": "docs/runbooks/X.md"}, "What to do: docs/runbooks/X.md"),
+        (
+            {"runbook_url": "https://git.example.com/X.md", "dashboard_url": "https://grafana.example.com/d/x"},
+            "What to do: https://git.example.com/X.md\nDashboard: https://grafana.example.com/d/x",
+        ),
+    ],
+)
+def test_mails_show_the_annotations(amtool: str, tmp_path: Path, links: dict[str, str], shown: str) -> None:
+    """A mail has summary, description, runbook and dashboard of each alert, and what is over; its subject how many."""
     annotations = {
         "summary": "smtpeter: 312 failures in 15 minutes: blocked",
         "description": "312 deliveries failed.",
-        "runbook_url": "https://example.com/runbook",
-        "dashboard_url": "https://example.com/dashboard",
+        **links,
     }
     alert = {
         "status": "firing",
@@ -218,9 +227,7 @@ def test_mails_show_the_annotations(amtool: str, tmp_path: Path) -> None:
     part = (
         "smtpeter: 312 failures in 15 minutes: blocked\n"
         "SMTPeterReputationSpike, critical, since 2026-11-23 07:10 UTC{}\n\n"
-        "312 deliveries failed.\n\n"
-        "What to do: https://example.com/runbook\n"
-        "Dashboard: https://example.com/dashboard"
+        f"312 deliveries failed.\n\n{shown}"
     )
     assert re.split(r"\n\n\n+", rendered("smtpeter.text").strip()) == [
         part.format(""),

@@ -22,7 +22,7 @@ NEW: Final[dict[str, Any]] = {
     "since": START,
     "version": "1.2.3",
     "machine": "exporter-1",
-    "docs_url": "https://example.com/smtpeter-exporter/docs",
+    "docs_url": "",
     "public_url": URL,
     "signature_required": True,
     "verification_files": 0,

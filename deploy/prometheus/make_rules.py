@@ -53,7 +53,7 @@ _Dumper.add_representer(str, _text)
 def files(limits: thresholds.Thresholds) -> dict[str, str]:
     """Name and text of each file of rules. Raises ValueError when alerts and thresholds don't go together."""
     replica = ", ".join(limits["exporters"]["replica_labels"])
-    words = WORDS | dict(_flat(limits)) | {"replica": replica}
+    words = WORDS | dict(_flat(limits)) | {"replica": replica, "links.docs": limits["links"]["docs"] or "docs"}
     used = {"exporters.replica_labels"}
 
     def fill(part: Any) -> Any:  # noqa: ANN401 -- whatever YAML holds
@@ -72,6 +72,9 @@ def files(limits: thresholds.Thresholds) -> dict[str, str]:
     alerts = fill(yaml.safe_load((HERE / "alerts.in.yaml").read_text()))
     if idle := words.keys() - used:
         raise ValueError(f"alerts.in.yaml does not use {', '.join(sorted(idle))}")
+    for group in alerts["groups"]:
+        for rule in group["rules"]:
+            rule["annotations"] = _linked(rule["annotations"], limits["links"])
     rules = {"groups": recording.groups(replica)}
     return {
         "rules.yaml": _yaml(rules),
@@ -85,6 +88,13 @@ def files(limits: thresholds.Thresholds) -> dict[str, str]:
             }
         ),
     }
+
+
+def _linked(annotations: Mapping[str, str], links: Mapping[str, str]) -> dict[str, str]:
+    """Return the annotations without dead links: many programs make a link of whatever is called ``…_url``."""
+    names = {} if links["docs"] else {"runbook_url": "runbook"}
+    left_out = set() if links["grafana"] else {"dashboard_url"}
+    return {names.get(name, name): text for name, text in annotations.items() if name not in left_out}
 
 
 def _flat(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:

@@ -24,8 +24,8 @@ def _duration(value: object) -> None:
 
 
 def _url(value: object) -> None:
-    if not isinstance(value, str) or not re.fullmatch(r"https?://[^\s\"{}<>]+[^\s\"{}<>/]", value):
-        raise ValueError("a URL such as https://grafana.example.com, without / at its end")
+    if not isinstance(value, str) or not re.fullmatch(r"(https?://[^\s\"{}<>]+[^\s\"{}<>/])?", value):
+        raise ValueError('a URL such as https://grafana.example.com, without / at its end, or "" for none')
 
 
 def _pattern(value: object) -> None:

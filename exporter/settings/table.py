@@ -108,9 +108,9 @@ class Settings:
     )
     web_docs_url: str = _setting(
         "web.docs-url",
-        "https://example.com/smtpeter-exporter/docs",
+        "",
         "a URL such as https://git.example.com/smtpeter-exporter/docs, without user, query and fragment",
-        "Where people read the folder docs/ of this project (your git server, say): links on the page lead there.",
+        "URL of a copy of the folder docs/. The status page links to it; if not set, the page has no such links.",
         read_as.docs_url,
     )
     storage_url: Path | PostgresUrl = _setting(

@@ -41,8 +41,10 @@ def public_url(text: str) -> str:
 
 
 def docs_url(text: str) -> str:
-    """A URL of http or https to which paths are added, without a slash at its end."""
+    """A URL of http or https to which paths are added, without a slash at its end; empty for none."""
     parts = urlsplit(text)  # raises ValueError
+    if not text:
+        return text
     if parts.scheme not in {"http", "https"} or not parts.hostname or "@" in parts.netloc:
         raise ValueError
     if not re.fullmatch(r"[!$-;=@-~]+", text):  # what is seen of ASCII, but for "#<>?

@@ -140,8 +140,9 @@ def _line(line: Line, facts: Facts) -> str:
     when = "" if line.at is None else f" {_time(line.at, facts.now)}"
     rows.append(f"<p>{_marked(line.text)}{when}.</p>")
     if line.docs:
-        todo = f"To do: {_marked(line.todo)} " if line.todo else ""
-        rows.append(f'<p class="todo">{todo}{_docs(line.docs, line.title, facts)}</p>')
+        todo = f"To do: {_marked(line.todo)}" if line.todo else ""
+        if hint := f"{todo}{_docs(line.docs, line.title, facts)}".lstrip():
+            rows.append(f'<p class="todo">{hint}</p>')
     return "\n".join(["<li>", *rows, "</li>"])
 
 
@@ -154,7 +155,10 @@ def _sign(state: State) -> str:
 
 
 def _docs(place: str, about: str, facts: Facts) -> str:
-    return f'<a href="{escape(facts.docs_url)}/{place}" aria-label="More about {escape(about)}">More</a>'
+    """Return a link to a place in the documentation, after a space; nothing when its URL is not set."""
+    if not facts.docs_url:
+        return ""
+    return f' <a href="{escape(facts.docs_url)}/{place}" aria-label="More about {escape(about)}">More</a>'
 
 
 def _notices(facts: Facts) -> str:
@@ -163,7 +167,7 @@ def _notices(facts: Facts) -> str:
         more = _docs("page.md#new-series", "new series", facts)
         notices.append(
             f"{count} series {'is' if count == 1 else 'are'} new, and shown as 0 for the first {facts.birth_hold:g} "
-            f"seconds, so that Prometheus sees them rise. {more}"
+            f"seconds, so that Prometheus sees them rise.{more}"
         )
     if facts.shared:
         notices.append(
@@ -184,11 +188,15 @@ def _refused(facts: Facts) -> str:
             f'<li>\n<div class="head"><h3><code>{reason}</code></h3> <span class="state">{times}</span></div>',
             f'<p>{_marked(what[0].upper() + what[1:])}.</p>\n<p class="todo">To do: {_marked(todo)}</p>\n</li>',
         ]
-    more = f'<a href="{escape(facts.docs_url)}/page.md#refused-in-the-last-hour">More about refusals</a>'
-    return "\n".join(['<ul class="lines">', *rows, f'</ul>\n<p class="notice">{more}</p>'])
+    rows = ['<ul class="lines">', *rows, "</ul>"]
+    if facts.docs_url:
+        more = f'<a href="{escape(facts.docs_url)}/page.md#refused-in-the-last-hour">More about refusals</a>'
+        rows.append(f'<p class="notice">{more}</p>')
+    return "\n".join(rows)
 
 
 def _more(facts: Facts) -> str:
     links = {f"/{path}": (path, what) for path, what in _LINKS.items()}
-    links["Documentation"] = (f"{facts.docs_url}/page.md", "what this page says, and all else")
+    if facts.docs_url:
+        links["Documentation"] = (f"{facts.docs_url}/page.md", "what this page says, and all else")
     return "\n".join(f'<li><a href="{escape(to)}">{name}</a>: {what}</li>' for name, (to, what) in links.items())
