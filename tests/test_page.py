@@ -403,11 +403,11 @@ def test_a_trial_without_signatures(tmp_path: Path) -> None:
         assert reading.items["Signed calls"] == [
             "cannot tell",
             "Signatures are not checked, for signature.mode is off: whoever reaches the URL can invent failures.",
-            "To do: Leave it out and set signature.account, unless this is a trial on a machine of your own. More",
+            "To do: Leave it out and set signature.account, unless this is a trial on a machine of your own.",
         ]
 
 
-def test_a_ledger_in_problem(tmp_path: Path) -> None:
+def test_a_ledger_in_trouble(tmp_path: Path) -> None:
     """The page comes up with the reason, the last failure, and how large the ledger was; and it heals."""
     with exporter(tmp_path) as running:
         assert running.post(failure(1)).status == 200
@@ -419,10 +419,10 @@ def test_a_ledger_in_problem(tmp_path: Path) -> None:
             assert reading.items["Failures"] == [
                 "trouble",
                 "They are answered 503, for the ledger can't be written; the last one was counted AGO.",
-                "To do: Mend the ledger, see below; it goes on by itself. More",
+                "To do: Mend the ledger, see below; it goes on by itself.",
             ]
             why = running.get("/-/ready").text.removeprefix("not ready: ").strip()
-            assert reading.items["Ledger"] == ["trouble", f"SQLite, can't be written: {why}.", "More"]
+            assert reading.items["Ledger"] == ["trouble", f"SQLite, can't be written: {why}."]
             assert reading.items["unavailable"][0] == "once"
         until(lambda: read(running).items["Ledger"][0] == "well")
 
@@ -593,7 +593,7 @@ def test_what_comes_from_elsewhere_is_escaped() -> None:
     """Whatever stands in a version, a path, the name of the machine or an error is shown as it is."""
     reading = Reading(page(WORST))
     assert f"Version {HOSTILE}, started AGO" in reading.paragraphs[0]
-    assert f"the exporter on {HOSTILE} only" in reading.paragraphs[-2]
+    assert f"the exporter on {HOSTILE} only" in reading.paragraphs[-1]
     assert reading.items["Verification file"][1].endswith(f": {HOSTILE}.")
     assert reading.items["Ledger"][1].endswith(f": {HOSTILE}.")
 
