@@ -12,9 +12,9 @@ from typing import Any, Final, NamedTuple
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from deploy.demo.alertmanager import Alertmanager, Webhook, example
+from deploy.demo.past import RULES, alerts, before, fill, firings, load, over
 from exporter.simulator.traffic import Event, Traffic
-from tests.alertmanager import Alertmanager, Webhook, example
-from tests.past import RULES, alerts, before, fill, firings, load, over
 from tests.running import Exporter, Prometheus, environment, exporter, server, until
 from tests.signing import ACCOUNT, KEY_ID, NameServer, key, record
 

@@ -8,10 +8,10 @@ from typing import Final, NamedTuple
 
 import pytest
 
+from deploy.demo.past import RULES, before
+from deploy.demo.past import load as load_past
 from exporter.simulator.traffic import Spike, Traffic
 from tests.grafana import NAMES, Question, filled, load, questions
-from tests.past import RULES, before
-from tests.past import load as load_past
 from tests.running import Exporter, Prometheus, exporter, server, until
 
 WEEK: Final = 7 * 24 * 3_600

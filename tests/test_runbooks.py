@@ -12,8 +12,8 @@ from typing import Any, Final
 import pytest
 import yaml
 
+from deploy.demo.alertmanager import EXAMPLE, Alertmanager, example
 from exporter.refusals import REFUSAL_REASONS
-from tests.alertmanager import EXAMPLE, Alertmanager, example
 from tests.documentation import PAGES, ROOT, blocks, quoted
 from tests.names import ALERTS, THRESHOLDS, threshold
 from tests.running import server, until

@@ -23,13 +23,13 @@ from typing import Final, NamedTuple
 import pytest
 import yaml
 
+from deploy.demo.alertmanager import Alertmanager, example
+from deploy.demo.past import RULES, before, fill, load
 from exporter.classification.reason import REASONS
 from exporter.simulator.traffic import Traffic
-from tests.alertmanager import Alertmanager, example
-from tests.past import RULES, before, fill, load
 from tests.running import Prometheus, environment, exporter
 
-ROOT: Final = Path(__file__).parent.parent
+ROOT: Final = Path(__file__).parents[2]
 JOB: Final = "smtpeter"
 
 

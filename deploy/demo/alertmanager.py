@@ -13,7 +13,7 @@ import yaml
 
 from tests.running import Client, as_installed, free_port, until
 
-EXAMPLE: Final = Path(__file__).parent.parent / "deploy/alertmanager/alertmanager.yml"
+EXAMPLE: Final = Path(__file__).parents[1] / "alertmanager/alertmanager.yml"
 
 
 def example(webhook: str | None = None) -> dict[str, Any]:

@@ -28,7 +28,7 @@ from exporter.simulator.answers import ANSWERS
 from exporter.simulator.traffic import Event
 from tests.running import Client, free_port, server, until
 
-RULES: Final = Path(__file__).parent.parent / "deploy/prometheus"
+RULES: Final = Path(__file__).parents[1] / "prometheus"
 STRANGERS: Final = 20  # unsigned calls a day
 MINUTE: Final = 60
 QUIET: Final = 4  # minutes after which an unchanged series is written again: Prometheus forgets it after five
