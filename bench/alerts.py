@@ -10,8 +10,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+from deploy.demo.past import Firing, alerts, before, firings, load, over
 from exporter.simulator.traffic import SimulatedRequest, Spike, Traffic
-from tests.past import Firing, alerts, before, firings, load, over
 
 HOUR: Final = 3_600
 DAY: Final = 24 * HOUR

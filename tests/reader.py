@@ -76,7 +76,7 @@ class Reader:
         for name, module in (("python", ""), ("smtpeter-exporter", "-m exporter")):
             (programs / name).write_text(f'#!/bin/sh\nexec {sys.executable} {module} "$@"\n')
             (programs / name).chmod(0o755)
-        for installed in ("run", "dev"):  # what make would install is there
+        for installed in ("run", "demo"):  # what make would install is there
             (self._folder / ".venv" / installed).touch()
 
     def type(self, command: str) -> tuple[int, str]:

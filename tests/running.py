@@ -1,46 +1,64 @@
-"""Run the real exporter and real servers as processes, talk to them, read what they expose: for end-to-end tests."""
+"""What end-to-end tests run and talk to: the parts of deploy.demo.running, and what only tests need beside them."""
 
-import json
-import os
 import re
-import resource
-import secrets
-import shutil
-import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from http.client import HTTPConnection, HTTPResponse
+from http.client import HTTPResponse
 from pathlib import Path
-from typing import Any, Final, NamedTuple, Self, TypeVar
-from urllib.parse import urlencode, urlsplit
+from typing import Final
 
 import click
 import pytest
-from prometheus_client import Metric
-from prometheus_client.parser import text_string_to_metric_families
 
-FORM: Final = "application/x-www-form-urlencoded"
-PATIENCE: Final = 30.0
-"""Seconds to wait for what should be there in one; the machine may be busy with other things."""
+from deploy.demo.running import (
+    FORM,
+    PATIENCE,
+    Answer,
+    Client,
+    Exporter,
+    MissingProgramError,
+    Prometheus,
+    Samples,
+    answer_of,
+    command,
+    environment,
+    exporter,
+    failures_of,
+    free_port,
+    program,
+    samples_of,
+    until,
+)
 
-T = TypeVar("T")
-Samples = dict[str, float]
-"""What an exporter exposes: the series as written in the text format, and its value."""
-
-
-def until(condition: Callable[[], T | None], seconds: float = PATIENCE) -> T:
-    """The first true value of ``condition``, which is asked again and again; fails when there is none in time."""
-    never = threading.Event()
-    deadline = time.monotonic() + seconds
-    while not (value := condition()):
-        assert time.monotonic() < deadline, f"not true within {seconds:.0f} s"
-        never.wait(0.02)
-    return value
+__all__ = [
+    "COUNTED",
+    "COUNTED_AGAIN",
+    "FORM",
+    "PATIENCE",
+    "Answer",
+    "Client",
+    "Exporter",
+    "Prometheus",
+    "Samples",
+    "brought",
+    "changes",
+    "command",
+    "connect",
+    "environment",
+    "exchange",
+    "exporter",
+    "failure",
+    "failures_of",
+    "free_port",
+    "samples_of",
+    "server",
+    "skipping",
+    "throughout",
+    "until",
+]
 
 
 def throughout(condition: Callable[[], bool], seconds: float) -> None:
@@ -84,50 +102,6 @@ COUNTED_AGAIN: Final = {
 """What it raises when it comes again."""
 
 
-class Answer(NamedTuple):
-    """What an HTTP server answered."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-
-    @property
-    def text(self) -> str:
-        """The body as text."""
-        return self.body.decode()
-
-
-def _read(response: HTTPResponse) -> Answer:
-    with response:
-        return Answer(response.status, {name.title(): value for name, value in response.getheaders()}, response.read())
-
-
-class Client:
-    """One connection to ``address`` (``host:port``) that is kept open from request to request."""
-
-    def __init__(self, address: str, *, patience: float = PATIENCE) -> None:
-        self._connection = HTTPConnection(address, timeout=patience)
-
-    def __enter__(self) -> Self:
-        """Nothing is done before the first request."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Close the connection."""
-        self._connection.close()
-
-    def request(
-        self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
-    ) -> Answer:
-        """Send one request and read the answer. Raises OSError or HTTPException when none comes."""
-        self._connection.request(method, path, body, dict(headers or {}))
-        return _read(self._connection.getresponse())
-
-    def post(self, fields: Mapping[str, str], path: str = "/failures") -> Answer:
-        """Post the fields as a form."""
-        return self.request("POST", path, urlencode(fields).encode(), {"Content-Type": FORM})
-
-
 def connect(address: str) -> socket.socket:
     """A plain connection to ``address``."""
     host, _, port = address.rpartition(":")
@@ -141,24 +115,7 @@ def exchange(address: str, raw: bytes) -> Answer:
             sock.sendall(raw)
         response = HTTPResponse(sock, method=raw.partition(b" ")[0].decode("latin-1"))
         response.begin()
-        return _read(response)
-
-
-def samples_of(exposition: str, parse: Callable[[str], Iterable[Metric]] = text_string_to_metric_families) -> Samples:
-    """All samples of an exposition, in the text format or what ``parse`` reads."""
-    samples = {}
-    for family in parse(exposition):
-        for sample in family.samples:
-            labels = ",".join(f'{name}="{value}"' for name, value in sample.labels.items())
-            samples[f"{sample.name}{{{labels}}}" if labels else sample.name] = sample.value
-    return samples
-
-
-def failures_of(samples: Samples) -> Samples:
-    """The series of the main counter, without its name: ``state/code_class/extended``."""
-    pattern = r'smtpeter_failures_total\{code_class="(.*)",extended="(.*)",state="(.*)"\}'
-    found = {re.fullmatch(pattern, key): value for key, value in samples.items()}
-    return {f"{match[3]}/{match[1]}/{match[2]}": value for match, value in found.items() if match}
+        return answer_of(response)
 
 
 def changes(before: Samples, after: Samples) -> Samples:
@@ -168,148 +125,19 @@ def changes(before: Samples, after: Samples) -> Samples:
     return {key: difference for key, difference in differences.items() if difference}
 
 
-PROGRAM: Final = (sys.executable, "-m", "exporter")
-
-
-def command(folder: Path, *flags: str, program: Sequence[str] = PROGRAM) -> list[str]:
-    """The command line of an exporter with its ledger in ``folder``; later flags go before earlier ones."""
-    # fmt: off
-    return [
-        *program, "serve", "--signature.mode", "off", "--metrics.birth-hold", "0s",
-        "--webhook.listen-address", "127.0.0.1:0", "--web.listen-address", "127.0.0.1:0",
-        "--storage.url", f"sqlite:///{folder / 'ledger.db'}", *flags,
-    ]
-    # fmt: on
-
-
-def environment(*, measured: bool = True) -> dict[str, str]:
-    """The environment for an exporter, without settings in it; unless ``measured``, its coverage is not written."""
-    foreign = ("SMTPETER_EXPORTER_", "STATE_DIRECTORY", "NOTIFY_SOCKET", *(() if measured else ("COV",)))
-    return {name: text for name, text in os.environ.items() if not name.startswith(foreign)}
-
-
-class Exporter:
-    """A running exporter: ``public`` and ``private`` are the addresses of its listeners, ``lines`` its log so far."""
-
-    def __init__(self, folder: Path, *flags: str, measured: bool = True, program: Sequence[str] = PROGRAM) -> None:
-        self.ledger = folder / "ledger.db"
-        self.lines: list[str] = []
-        self._process = subprocess.Popen(
-            command(folder, *flags, program=program),
-            stderr=subprocess.PIPE,
-            text=True,
-            env=environment(measured=measured),
-            start_new_session=True,  # Ctrl-C is for whoever started it, who then stops it in good order
-        )
-        self._reader = threading.Thread(target=self._read_log, daemon=True)
-        self._reader.start()
-        try:
-            ready = until(self._ready)
-        except BaseException:
-            self.end()
-            raise
-        self.public, self.private = urlsplit(ready["failures"]).netloc, urlsplit(ready["metrics"]).netloc
-
-    @property
-    def pid(self) -> int:
-        """Id of the process."""
-        return self._process.pid
-
-    def log(self) -> list[dict[str, str]]:
-        """The log lines so far, read."""
-        return [_logfmt(line) for line in list(self.lines)]
-
-    def client(self) -> Client:
-        """A connection to the public listener."""
-        return Client(self.public)
-
-    def post(self, fields: Mapping[str, str], path: str = "/failures") -> Answer:
-        """Post one failure as a form, on a connection of its own."""
-        with self.client() as client:
-            return client.post(fields, path)
-
-    def get(self, path: str, **headers: str) -> Answer:
-        """Get what lies at the path of the private listener."""
-        with Client(self.private) as client:
-            return client.request("GET", path, headers={name.replace("_", "-"): text for name, text in headers.items()})
-
-    def samples(self) -> Samples:
-        """What a scrape shows."""
-        answer = self.get("/metrics")
-        assert answer.status == 200
-        return samples_of(answer.text)
-
-    def failures(self) -> Samples:
-        """What a scrape shows of the main counter, by ``state/code_class/extended``."""
-        return failures_of(self.samples())
-
-    def send_signal(self, number: signal.Signals) -> None:
-        """Send the process a signal."""
-        self._process.send_signal(number)
-
-    def wait(self, seconds: float = PATIENCE) -> int:
-        """Wait for the process to end by itself; its exit code. All of its log is in ``lines`` then."""
-        code = self._process.wait(seconds)
-        self._reader.join(seconds)
-        return code
-
-    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
-        """Send the process a signal and wait for its end; the exit code."""
-        self.send_signal(number)
-        return self.wait()
-
-    def limit_files(self, size: int) -> None:
-        """From now on the process, if it lives, may write files only up to so many bytes: as if the disk were full."""
-        with suppress(ProcessLookupError):
-            resource.prlimit(self.pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
-
-    def logged(self, message: str) -> bool:
-        """Whether there is a log line with the message already."""
-        return any(line.get("msg") == message for line in self.log())
-
-    def end(self) -> None:
-        """Make sure that the process is gone and its pipe closed."""
-        if self._process.poll() is None:
-            self._process.kill()
-        self.wait()
-        assert self._process.stderr is not None
-        self._process.stderr.close()
-
-    def _ready(self) -> dict[str, str] | None:
-        code = self._process.poll()
-        if code is not None:
-            self.wait()
-        assert code is None, f"the exporter ended with {code}: {self.lines}"
-        return next((line for line in self.log() if line.get("msg") == "ready"), None)
-
-    def _read_log(self) -> None:
-        assert self._process.stderr is not None
-        self.lines.extend(line.rstrip("\n") for line in self._process.stderr)
-
-
 @contextmanager
-def exporter(folder: Path, *flags: str, measured: bool = True, program: Sequence[str] = PROGRAM) -> Iterator[Exporter]:
-    """Run an exporter on the ledger in ``folder``; unless it ended before, it must end in good order afterwards."""
-    running = Exporter(folder, *flags, measured=measured, program=program)
+def skipping() -> Iterator[None]:
+    """Skip the test when it needs a program that is missing ("make test" brings what it can)."""
     try:
-        yield running
-        if running._process.poll() is None:
-            assert running.stop() == 0
-    finally:
-        running.end()
-
-
-def _logfmt(line: str) -> dict[str, str]:
-    pairs = re.findall(r'([\w.]+)=("(?:[^"\\]|\\.)*"|\S*)', line)
-    return {key: json.loads(text) if text.startswith('"') else text for key, text in pairs}
+        yield
+    except MissingProgramError as missing:
+        pytest.skip(str(missing))
 
 
 def server(name: str) -> str:
-    """Where the program of a real server is; skips the test when it is not on PATH ("make test" brings it there)."""
-    found = shutil.which(name)
-    if found is None:
-        pytest.skip(f"needs {name}, which is not on PATH")
-    return found
+    """Return the path of a real server; skip the test when it is not on PATH."""
+    with skipping():
+        return program(name)
 
 
 def brought(name: str) -> str:
@@ -319,105 +147,3 @@ def brought(name: str) -> str:
     """
     beside = Path(click.__file__).parents[4] / "bin" / name
     return str(beside) if beside.exists() else server(name)
-
-
-def as_installed(program: str) -> list[str]:
-    """How to start a program of Debian's that may only be unpacked: it looks for its files in /usr/share.
-
-    So it gets what lies beside it in the place of that folder, if the system allows that.
-    """
-    share = Path(program).resolve().parents[1] / "share"
-    own = ["unshare", "--user", "--map-root-user", "--mount"]
-    if share == Path("/usr/share") or not share.exists() or not shutil.which("unshare"):
-        return [program]
-    if subprocess.run([*own, "true"], check=False, capture_output=True).returncode:
-        return [program]
-    return [*own, "sh", "-c", 'mount --bind "$0" /usr/share && exec "$@"', str(share), program]
-
-
-class Prometheus:
-    """A real Prometheus; tests hand it targets to scrape, each under a ``job`` of its own."""
-
-    INTERVAL: Final = 0.5
-    """Seconds between two scrapes of a target."""
-
-    def __init__(  # noqa: PLR0913 -- by name
-        self,
-        program: str,
-        folder: Path,
-        *,
-        address: str | None = None,
-        interval: float = INTERVAL,
-        rules: Sequence[Path] = (),
-        alertmanager: str | None = None,
-    ) -> None:
-        """Evaluate ``rules`` as often and send alerts to ``alertmanager``; ``folder/data`` may hold a past."""
-        self._targets = folder / "targets"
-        self._targets.mkdir()
-        every = f"{interval * 1000:.0f}ms"
-        config = {
-            "global": {"scrape_interval": every, "scrape_timeout": every, "evaluation_interval": every},
-            "rule_files": [str(file) for file in rules],
-            "scrape_configs": [{"job_name": "tests", "file_sd_configs": [{"files": [f"{self._targets}/*.json"]}]}],
-            "alerting": {"alertmanagers": [{"static_configs": [{"targets": [alertmanager]}]}] if alertmanager else []},
-        }
-        (folder / "prometheus.yml").write_text(json.dumps(config))
-        self.address = address or f"127.0.0.1:{free_port()}"
-        self._log = folder / "prometheus.log"
-        with self._log.open("wb") as log:
-            self._process = subprocess.Popen(
-                [
-                    *as_installed(program),
-                    f"--config.file={folder / 'prometheus.yml'}",
-                    f"--storage.tsdb.path={folder / 'data'}",
-                    f"--web.listen-address={self.address}",
-                ],
-                stdout=log,
-                stderr=log,
-            )
-        until(self._ready)
-
-    def add(self, job: str, *addresses: str, **labels: str) -> None:
-        """Scrape the addresses, under the job and labels, from some 5 s on; an address given before goes."""
-        group = [{"targets": addresses, "labels": {"job": job, **labels}}]
-        written = self._targets / f"{job}.new"
-        written.write_text(json.dumps(group))
-        written.rename(self._targets / f"{job}.json")
-
-    def query(self, expression: str, at: float | None = None) -> list[tuple[dict[str, str], float]]:
-        """What an instant query answers (now, or at a time): labels and value of each sample."""
-        parameters = {"query": expression} | ({} if at is None else {"time": f"{at:.3f}"})
-        with Client(self.address) as client:
-            answer = client.request("GET", f"/api/v1/query?{urlencode(parameters)}")
-        assert answer.status == 200, answer.text
-        result: Sequence[Any] = json.loads(answer.body)["data"]["result"]
-        return [(sample["metric"], float(sample["value"][1])) for sample in result]
-
-    def value(self, expression: str, at: float | None = None) -> float | None:
-        """The value of an expression that gives one sample; None when it gives none."""
-        found = self.query(expression, at)
-        assert len(found) < 2, found
-        return found[0][1] if found else None
-
-    def stop(self) -> None:
-        """End the process."""
-        self._process.terminate()
-        self._process.wait(PATIENCE)
-
-    def _ready(self) -> bool:
-        code = self._process.poll()
-        assert code is None, f"Prometheus ended with {code}: {self._log.read_text()}"
-        try:
-            with Client(self.address) as client:
-                return client.request("GET", "/-/ready").status == 200
-        except OSError:
-            return False
-
-
-def free_port() -> int:
-    """A port on loopback that nothing listens on, nor will: not one of those that systems hand out by themselves."""
-    while True:
-        port = 10_240 + secrets.randbelow(22_528)
-        with socket.socket() as sock, suppress(OSError):
-            sock.bind(("127.0.0.1", port))
-            return port

@@ -12,11 +12,12 @@ from typing import Any, Final, NamedTuple
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from deploy.demo.alertmanager import Alertmanager, example
+from deploy.demo.past import RULES, alerts, before, fill, firings, load, over
 from exporter.simulator.traffic import SimulatedRequest, Traffic
-from tests.alertmanager import Alertmanager, Webhook, example
-from tests.past import RULES, alerts, before, fill, firings, load, over
-from tests.running import Exporter, Prometheus, environment, exporter, server, until
+from tests.running import Exporter, Prometheus, environment, exporter, server, skipping, until
 from tests.signing import ACCOUNT, KEY_ID, NameServer, key, record
+from tests.webhook import Webhook
 
 SIZES: Final = (10, 1_000, 100_000)
 END: Final = int(time.time()) // 60 * 60
@@ -34,9 +35,9 @@ class Monitoring(NamedTuple):
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder whose ``data`` holds a calm day of three senders, which ends now."""
-    server("prometheus")
     folder = tmp_path_factory.mktemp("monitoring")
-    load(folder / "data", {f"smtpeter-{size}": calm(size) for size in SIZES}, BEGIN, END)
+    with skipping():
+        load(folder / "data", {f"smtpeter-{size}": calm(size) for size in SIZES}, BEGIN, END)
     return folder
 
 
@@ -59,7 +60,9 @@ def monitoring(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         webhook = stack.enter_context(Webhook())
         shipped = example(webhook.url)
         config = {**shipped, "route": _hurried(shipped["route"])}
-        alertmanager = Alertmanager(server("prometheus-alertmanager"), tmp_path_factory.mktemp("alertmanager"), config)
+        with skipping():
+            program = server("prometheus-alertmanager")
+            alertmanager = Alertmanager(program, tmp_path_factory.mktemp("alertmanager"), config)
         stack.callback(alertmanager.stop)
         prometheus = Prometheus(
             server("prometheus"),

@@ -8,11 +8,11 @@ from typing import Final, NamedTuple
 
 import pytest
 
+from deploy.demo.past import RULES, before
+from deploy.demo.past import load as load_past
 from exporter.simulator.traffic import Spike, Traffic
 from tests.grafana import NAMES, Question, filled, load, questions
-from tests.past import RULES, before
-from tests.past import load as load_past
-from tests.running import Exporter, Prometheus, exporter, server, until
+from tests.running import Exporter, Prometheus, exporter, server, skipping, until
 
 WEEK: Final = 7 * 24 * 3_600
 NEW: Final = "5.7.606"
@@ -62,7 +62,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         begin = end - 2 * 3_600
         traffic = before(end, Traffic(2_000, seed=1, spike=spike).events(begin))
         events = (one for one in traffic if one.at >= spike.begin or one.answer.extended != NEW)
-        load_past(folder / "data", {"past": events}, begin, end)
+        with skipping():
+            load_past(folder / "data", {"past": events}, begin, end)
     prometheus = Prometheus(program, folder, rules=[RULES / "rules.yaml", RULES / "alerts.yaml"])
     try:
         with exporter(tmp_path_factory.mktemp("exporter")) as running:

@@ -96,3 +96,19 @@ def test_a_port_that_is_taken_is_told(tmp_path: Path) -> None:
         "demo: 127.0.0.1:29093: [Errno 98] Address already in use: stop what listens there, "
         "or make demo ARGS='--offset 10000'\n"
     )
+
+
+def test_it_needs_no_test_code_and_no_tools() -> None:
+    """Importing the demo loads nothing of the tests, of pytest or of Sphinx; ``make demo`` installs none of these."""
+    code = "import sys, deploy.demo.__main__; print(*sorted({name.partition('.')[0] for name in sys.modules}))"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env=environment(measured=False),
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    loaded = set(done.stdout.split())
+    assert {"deploy", "exporter"} <= loaded
+    assert loaded & {"_pytest", "bench", "pytest", "sphinx", "tests"} == set()

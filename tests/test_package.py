@@ -92,7 +92,7 @@ def test_what_is_not_committed_is_not_released(tmp_path: Path) -> None:
     """``make dist`` does not begin while there is a file that git does not know."""
     subprocess.run([server("git"), "init", "--quiet", tmp_path], check=True)
     shutil.copy(ROOT / "Makefile", tmp_path)
-    command = [server("make"), "dist", "--assume-old=.venv/dev", "PYTHON=false"]
+    command = [server("make"), "dist", "--assume-old=.venv/dist", "PYTHON=false"]
     env = {name: text for name, text in environment().items() if name not in {"MAKEFLAGS", "MAKELEVEL", "MFLAGS"}}
     done = subprocess.run(command, check=False, capture_output=True, text=True, cwd=tmp_path, env=env)
     told = "What git status shows would get into the packages, secrets included: commit it, or put it elsewhere.\n"

@@ -8,6 +8,7 @@ from urllib.parse import urlencode
 
 import pytest
 
+from deploy.demo.past import before
 from exporter.classification.labels import STATES
 from exporter.classification.providers import Providers
 from exporter.classification.reason import REASONS, reason_of
@@ -15,7 +16,6 @@ from exporter.classification.report import Report
 from exporter.simulator.answers import JUDGES, SAMPLE_REPLIES
 from exporter.simulator.traffic import DAY, HOUR, WEEK, SimulatedRequest, Spike, Traffic
 from exporter.webhook.parsing import parse
-from tests.past import before
 
 MONDAY: Final = datetime(2026, 11, 23, tzinfo=UTC).timestamp()
 

@@ -1,19 +1,16 @@
-"""Run a real Alertmanager, and receive what it tells."""
+"""Run a real Alertmanager."""
 
 import json
 import subprocess
-import threading
 from collections.abc import Mapping
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Final
 
-import pytest
 import yaml
 
-from tests.running import Client, as_installed, free_port, until
+from deploy.demo.running import Client, MissingProgramError, as_installed, free_port, until
 
-EXAMPLE: Final = Path(__file__).parent.parent / "deploy/alertmanager/alertmanager.yml"
+EXAMPLE: Final = Path(__file__).parents[1] / "alertmanager/alertmanager.yml"
 
 
 def example(webhook: str | None = None) -> dict[str, Any]:
@@ -63,51 +60,10 @@ class Alertmanager:
     def _ready(self) -> bool:
         code = self._process.poll()
         if code is not None and "default.tmpl" in self._log.read_text():
-            pytest.skip("needs an installed Alertmanager, or a mount namespace for an unpacked one")
+            raise MissingProgramError("needs an installed Alertmanager, or a mount namespace for an unpacked one")
         assert code is None, f"Alertmanager ended with {code}: {self._log.read_text()}"
         try:
             with Client(self.address) as client:
                 return client.request("GET", "/-/ready").status == 200
         except OSError:
             return False
-
-
-class Webhook:
-    """A receiver of Alertmanager's webhooks on loopback; ``alerts`` are those that it was told of, in order."""
-
-    def __init__(self) -> None:
-        self.alerts: list[dict[str, Any]] = []
-        told = self.alerts
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                """Keep the alerts."""
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                told.extend(json.loads(body)["alerts"])
-                self.send_response(200)
-                self.end_headers()
-
-            def log_message(self, format: str, *_: object) -> None:  # noqa: A002 -- its name there
-                """Say nothing."""
-
-        self._server = HTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_port}/"
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
-
-    def __enter__(self) -> Self:
-        """Start to receive."""
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Stop."""
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
-
-    def told_of(self, **labels: str) -> dict[str, Any] | None:
-        """The first alert with these labels that was said to fire."""
-        for alert in list(self.alerts):
-            if alert["status"] == "firing" and labels.items() <= alert["labels"].items():
-                return alert
-        return None

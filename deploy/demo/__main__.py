@@ -20,16 +20,15 @@ from pathlib import Path
 from types import FrameType
 from typing import Final, NamedTuple
 
-import pytest
 import yaml
 
+from deploy.demo.alertmanager import Alertmanager, example
+from deploy.demo.past import RULES, before, fill, load
+from deploy.demo.running import MissingProgramError, Prometheus, environment, exporter
 from exporter.classification.reason import REASONS
 from exporter.simulator.traffic import Traffic
-from tests.alertmanager import Alertmanager, example
-from tests.past import RULES, before, fill, load
-from tests.running import Prometheus, environment, exporter
 
-ROOT: Final = Path(__file__).parent.parent
+ROOT: Final = Path(__file__).parents[2]
 JOB: Final = "smtpeter"
 
 
@@ -222,5 +221,5 @@ def main() -> None:
 if __name__ == "__main__":
     try:
         main()
-    except pytest.skip.Exception as missing:  # of the servers' own
+    except MissingProgramError as missing:
         sys.exit(f"demo: {missing}")

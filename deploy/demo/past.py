@@ -17,6 +17,7 @@ from urllib.parse import urlencode
 
 import yaml
 
+from deploy.demo.running import Client, free_port, program, until
 from exporter.classification.classifier import Classifier
 from exporter.classification.labels import LabelSets, labels_of
 from exporter.classification.providers import Providers
@@ -26,9 +27,8 @@ from exporter.ledger.sqlite import SqliteLedger
 from exporter.metrics.collector import USUAL_CLASSES
 from exporter.simulator.answers import SAMPLE_REPLIES
 from exporter.simulator.traffic import SimulatedRequest
-from tests.running import Client, free_port, server, until
 
-RULES: Final = Path(__file__).parent.parent / "deploy/prometheus"
+RULES: Final = Path(__file__).parents[1] / "prometheus"
 STRANGERS: Final = 20  # unsigned calls a day
 MINUTE: Final = 60
 QUIET: Final = 4  # minutes after which an unchanged series is written again: Prometheus forgets it after five
@@ -101,7 +101,7 @@ def fill(ledger: Path, traffic: Iterator[SimulatedRequest]) -> None:
 
 
 def _promtool(words: str, *files: Path) -> None:
-    subprocess.run([server("promtool"), "tsdb", *words.split(), *map(str, files)], check=True, capture_output=True)
+    subprocess.run([program("promtool"), "tsdb", *words.split(), *map(str, files)], check=True, capture_output=True)
 
 
 def _write(file: TextIO, target: str, traffic: Iterator[SimulatedRequest], begin: int, end: int) -> None:
@@ -178,7 +178,7 @@ def over(data: Path) -> Iterator[str]:
     flags = [f"--config.file={config}", f"--storage.tsdb.path={data}", f"--web.listen-address={address}"]
     flags += ["--storage.tsdb.retention.time=10y", "--query.max-samples=500000000", "--query.timeout=30m"]
     with data.with_name("past.log").open("wb") as log:
-        process = subprocess.Popen([server("prometheus"), *flags], stdout=log, stderr=log, start_new_session=True)
+        process = subprocess.Popen([program("prometheus"), *flags], stdout=log, stderr=log, start_new_session=True)
 
     def ready() -> bool:
         assert process.poll() is None, data.with_name("past.log").read_text()

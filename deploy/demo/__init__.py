@@ -1,0 +1,1 @@
+"""``make demo``, and what it runs processes with; tests and benchmarks run theirs with the same."""
