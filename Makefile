@@ -28,10 +28,11 @@ demo: .venv/demo servers ## Watch dashboards and alerts at work: simulated traff
 test: .venv/test servers ## Run all tests on the built wheel, with real servers where they can be had.
 	$(BIN)/python -m tests.wheel -n 4 --dist worksteal --cov --cov-report=term
 
-lint: .venv/lint ## Check style, types, the workflow, and that generated files are up to date.
+lint: .venv/lint ## Check style, types, imports, the workflow, and that generated files are up to date.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 	$(BIN)/zizmor --offline --quiet .github
 	$(BIN)/python docs/generate.py --check
 	$(BIN)/python deploy/prometheus/make_rules.py --check
