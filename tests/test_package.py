@@ -137,17 +137,28 @@ def test_metadata_say_what_it_is(built: Built) -> None:
 
 
 def test_the_version_stands_in_one_place() -> None:
-    """The version is in exporter/__init__.py, and nothing names it but CHANGELOG.md, which begins with it."""
-    heading = re.search(r"^## ([\w.]+)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
-    assert heading
-    assert heading[1] == __version__
+    """The version is in exporter/__init__.py, and nothing names it but CHANGELOG.md, once it is released."""
     naming = {
         str(file.relative_to(ROOT))
         for pattern in ("*", "exporter/**/*", "deploy/**/*", "docs/**/*.md", "grafana/**/*", ".github/**/*")
         for file in ROOT.glob(pattern)
         if file.is_file() and re.search(rf"(?<![\d.]){re.escape(__version__)}(?![\d.])".encode(), file.read_bytes())
     }
-    assert {name for name in naming if "__pycache__" not in name} == {"CHANGELOG.md", "exporter/__init__.py"}
+    released = re.search(rf"^## \[{re.escape(__version__)}\]", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    expected = {"exporter/__init__.py", *(["CHANGELOG.md"] if released else [])}
+    assert {name for name in naming if "__pycache__" not in name} == expected
+
+
+def test_the_changelog_keeps_its_form() -> None:
+    """It begins with [Unreleased]; released versions have a date, newest first; changes stand below known headings."""
+    text = (ROOT / "CHANGELOG.md").read_text()
+    first, *released = re.findall(r"^## (.+)", text, re.MULTILINE)
+    assert first == "[Unreleased]"
+    assert [heading for heading in released if not re.fullmatch(r"\[\d+\.\d+\.\d+\] - \d{4}-\d\d-\d\d", heading)] == []
+    versions = [tuple(map(int, re.findall(r"\d+", heading)[:3])) for heading in released]
+    assert versions == sorted(versions, reverse=True)
+    kinds = {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
+    assert set(re.findall(r"^### (.+)", text, re.MULTILINE)) <= kinds
 
 
 def test_what_runs_is_what_was_installed(run: Run, programs: Path) -> None:
