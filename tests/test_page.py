@@ -47,7 +47,7 @@ SETTING_UP: Final = facts(
     ledger=Snapshot([], 12_288, NOW - 1_500),
     keys=[(250.0, False)],
 )
-"""Half-way: SMTPeter has verified the URL and checked it; what the golden file and docs/page.png show."""
+"""Half-way: SMTPeter has verified the URL and checked it; what the golden file shows, and docs/page.png with links."""
 
 HOSTILE: Final = "</style></p><script>alert('&')</script>\"&lt;"
 WORST: Final = facts(
