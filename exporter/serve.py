@@ -4,11 +4,11 @@ import logging
 import resource
 import signal
 import socket
-import threading
 import time
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from types import FrameType
 from typing import TYPE_CHECKING, Final
 
@@ -48,12 +48,12 @@ PUBLIC_CONNECTIONS: Final = 1_000
 
 
 class Exporter:
-    """Everything that runs in one process; sets ``stopping`` when a part of it fails.
+    """Everything that runs in one process; asks for a stop in ``stopping`` when a part of it fails.
 
     Raises LedgerError or ListenError when it can't come to life.
     """
 
-    def __init__(self, settings: Settings, stopping: threading.Event) -> None:
+    def __init__(self, settings: Settings, stopping: SimpleQueue[str]) -> None:
         self._settings = settings
         self._stopping = stopping
         self.failed = False
@@ -180,20 +180,13 @@ class Exporter:
 
     def _fail(self) -> None:
         self.failed = True
-        self._stopping.set()
+        self._stopping.put("")
 
 
 def serve(settings: Settings, manager: str = "") -> int:
     """Run until SIGTERM or SIGINT; the exit code. ``manager`` is the socket on which systemd waits, if any."""
-    stopping = threading.Event()
-
-    def stop(number: int, _frame: FrameType | None) -> None:
-        log.info("stopping", extra={"signal": signal.Signals(number).name})
-        stopping.set()
-
     raise_file_limit()
-    signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, stop)
+    stopping = stop_requests()
     exporter = Exporter(settings, stopping)
     _warn(settings)
     exporter.start()
@@ -207,13 +200,35 @@ def serve(settings: Settings, manager: str = "") -> int:
         },
     )
     sd_notify(manager, "READY=1")
-    # Not one wait without end: a signal that comes just before it begins would be seen only when it ends.
-    while not stopping.wait(1):
-        pass
+    log.info("stopping", extra={"signal": wait_for(stopping)})
     sd_notify(manager, "STOPPING=1")
     exporter.stop()
     log.info("stopped")
     return 1 if exporter.failed else 0
+
+
+def stop_requests() -> SimpleQueue[str]:
+    """Return a queue into which SIGTERM and SIGINT put their names.
+
+    Unlike an Event, a SimpleQueue may be used in a signal handler, whatever the main thread is doing: a signal that
+    arrives while the main thread is inside ``Event.wait`` would wait forever for the lock of that Event.
+    """
+    stopping: SimpleQueue[str] = SimpleQueue()
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        stopping.put(signal.Signals(number).name)
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    return stopping
+
+
+def wait_for(stopping: SimpleQueue[str]) -> str:
+    """Wait for a request to stop; the name of the signal, or empty when a part has failed."""
+    while True:
+        # Not one wait without end: a signal that comes just before it begins would be seen only when it ends.
+        with suppress(Empty):
+            return stopping.get(timeout=1)
 
 
 def sd_notify(manager: str, state: str) -> None:

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from fnmatch import fnmatch
@@ -154,7 +155,7 @@ def test_commands_of_the_image_need_no_shell() -> None:
         ["python", "-m", "exporter.healthcheck"],
     ]
     assert tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"] == {
-        "smtpeter-exporter": "exporter.cli:main"
+        "smtpeter-exporter": "exporter.cli.main:main"
     }
 
 
@@ -177,7 +178,7 @@ def test_user_of_the_image_is_a_number_and_owns_the_volume() -> None:
 def test_labels_say_what_the_project_says() -> None:
     """Name, description and licence in the image's labels are the package's."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    base = next(rest for word, rest in instructions() if word == "ARG").removeprefix("PYTHON=")
+    base = next(rest for word, rest in instructions() if word == "ARG").removeprefix("PYTHON=").partition("@")[0]
     assert {name.removeprefix("org.opencontainers.image."): text for name, text in assigned("LABEL").items()} == {
         "title": project["name"],
         "description": project["description"],
@@ -208,7 +209,11 @@ def test_wheel_can_be_built_of_what_the_image_copies(tmp_path: Path) -> None:
         check=True,
     )
     (wheel,) = (tmp_path / "wheels").iterdir()
-    files = {path.relative_to(ROOT).as_posix() for path in (ROOT / "exporter").iterdir() if path.is_file()}
+    files = {
+        path.relative_to(ROOT).as_posix()
+        for path in (ROOT / "exporter").rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
     files |= {f"exporter/bundled/{path}" for path in assets()}
     assert {name for name in ZipFile(wheel).namelist() if ".dist-info/" not in name} == files
 
@@ -221,21 +226,29 @@ def locked(name: str) -> dict[str, str]:
 
 
 def test_image_has_the_locked_versions() -> None:
-    """The image's lock has what the package and its extras for granian and PostgreSQL ask for, as the other locks."""
+    """The image's lock has what the package and its extras for granian and PostgreSQL ask for."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
     wanted = {
         re.split("[<>=~ ]", text)[0] for text in [*project["dependencies"], *extras["granian"], *extras["postgres"]]
     }
-    image, development = locked("image.txt"), locked("dev.txt")
-    assert wanted <= set(image)
-    assert {name: text for name, text in locked("run.txt").items() if name in image} == {
-        name: text for name, text in image.items() if name in locked("run.txt")
+    assert wanted <= set(locked("image.txt"))
+
+
+def test_locks_agree() -> None:
+    """A package has one version in all locks, so that all can be installed beside each other; each has its hashes."""
+    locks = {file.name: locked(file.name) for file in (ROOT / "requirements").glob("*.txt")}
+    groups = tomllib.loads((ROOT / "pyproject.toml").read_text())["dependency-groups"]
+    assert locks.keys() - {"image.txt", "run.txt"} == {f"{group}.txt" for group in groups} - {
+        "build.txt",
+        "imported.txt",
     }
-    assert {name: pin.split()[0] for name, pin in image.items()} == {
-        name: pin.split()[0] for name, pin in development.items() if name in image
-    }
-    assert all("--hash=sha256:" in pin for pin in image.values())
+    versions: dict[str, set[str]] = defaultdict(set)
+    for pins in locks.values():
+        for name, pin in pins.items():
+            versions[name].add(pin.split()[0])
+            assert "--hash=sha256:" in pin, name
+    assert {name: found for name, found in versions.items() if len(found) > 1} == {}
 
 
 @pytest.mark.parametrize("name", PUBLISHED)

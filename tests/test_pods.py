@@ -48,7 +48,7 @@ def command(objects: Objects) -> list[str]:
     words: list[str] = objects.container["command"] + objects.container.get("args", [])
     name, *arguments = words
     scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
-    assert scripts[name] == "exporter.cli:main"
+    assert scripts[name] == "exporter.cli.main:main"
     return [sys.executable, "-m", "exporter", *arguments]
 
 

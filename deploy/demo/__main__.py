@@ -12,11 +12,11 @@ import socket
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from types import FrameType
 from typing import Final, NamedTuple
 
@@ -117,10 +117,13 @@ def simulate(url: str, per_day: int, reason: str, after: str) -> Iterator[None]:
         process.wait()
 
 
-def watch(alertmanager: Alertmanager, until: float, stopping: threading.Event) -> None:
+def watch(alertmanager: Alertmanager, until: float, stopping: SimpleQueue[None]) -> None:
     """Print each alert when it begins and ends, until told to stop."""
     firing: set[tuple[str, str, str]] = set()
-    while not stopping.wait(1) and time.monotonic() < until:
+    while time.monotonic() < until:
+        with suppress(Empty):
+            stopping.get(timeout=1)
+            return
         now = {
             (labels["alertname"], labels.get("severity", ""), labels.get("reason", labels.get("extended", "")))
             for labels, _ in alertmanager.statuses(JOB)
@@ -163,7 +166,7 @@ def main() -> None:
     wanted = parser.parse_args()
     prometheus, alertmanager = programs()
     at = addresses(wanted.offset)
-    stopping = threading.Event()
+    stopping: SimpleQueue[None] = SimpleQueue()  # a signal handler may use it at any moment, unlike an Event
 
     past_is_made = False
 
@@ -171,7 +174,7 @@ def main() -> None:
         if not past_is_made:
             print("Stopping ...", flush=True)
             sys.exit(0)
-        stopping.set()
+        stopping.put(None)
 
     signal.signal(signal.SIGINT, stop)
     signal.signal(signal.SIGTERM, stop)
