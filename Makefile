@@ -86,15 +86,14 @@ site: .venv/docs ## Build the documentation as a site, into build/site; whatever
 
 lock: .venv/run ## Lock the newest versions of all dependencies, with hashes; "make lock UPGRADE=" keeps those that are locked.
 	$(BIN)/pip install --quiet --disable-pip-version-check uv
-	mkdir -p build
-	cat requirements/*.txt > build/lock.txt
+	cat requirements/*.txt > .venv/locks.txt
 	$(LOCK) $(UPGRADE) --group build -o requirements/run.txt
 	$(LOCK) $(UPGRADE) $(EXTRAS) -c requirements/run.txt -o requirements/image.txt
-	$(LOCK) $(UPGRADE) $(EXTRAS) $(GROUPS:%=--group %) -c requirements/run.txt -c requirements/image.txt -o build/lock.txt
+	$(LOCK) $(UPGRADE) $(EXTRAS) $(GROUPS:%=--group %) -c requirements/run.txt -c requirements/image.txt -o .venv/locks.txt
 # What is in the file prefers its versions: so all locks agree, and can be installed beside each other.
 	for group in $(GROUPS); do \
 	  case $$group in lint|test|bench) extras='$(EXTRAS)';; *) extras=;; esac; \
-	  cp build/lock.txt requirements/$$group.txt; \
+	  cp .venv/locks.txt requirements/$$group.txt; \
 	  $(LOCK) $$extras --group $$group -o requirements/$$group.txt || exit; \
 	done
 UPGRADE := --upgrade

@@ -235,6 +235,15 @@ def test_image_has_the_locked_versions() -> None:
     assert wanted <= set(locked("image.txt"))
 
 
+def test_images_are_pinned_by_digest() -> None:
+    """Each image that is not built here has its tag, for people, and its digest, which nobody can move."""
+    images = [rest.removeprefix("PYTHON=") for word, rest in instructions() if word == "ARG"]
+    images += re.findall(r"^ +image: (\S+)$", (DOCKER / "compose.yaml").read_text(), re.MULTILINE)
+    others = [image for image in images if image != "smtpeter-exporter"]
+    assert len(others) == 5
+    assert [image for image in others if not re.fullmatch(r"[a-z/]+:[\w.-]+@sha256:[0-9a-f]{64}", image)] == []
+
+
 def test_locks_agree() -> None:
     """A package has one version in all locks, so that all can be installed beside each other; each has its hashes."""
     locks = {file.name: locked(file.name) for file in (ROOT / "requirements").glob("*.txt")}
