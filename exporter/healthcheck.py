@@ -1,4 +1,4 @@
-"""``python -m exporter.healthcheck``: whether the exporter with these settings is alive, for a health check.
+"""``python -m exporter.healthcheck``: whether the exporter with these settings is alive, for containers.
 
 Asks ``/-/healthy`` of the private listener that environment and configuration file name, from beside it, and knows no
 more of ``serve`` than that. Exits with 0, or with 1 and a line that says why not.

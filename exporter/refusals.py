@@ -10,18 +10,18 @@ from exporter.errors import ExporterError
 Kind = Literal["noise", "unsigned", "foreign", "signed", "dns", "report", "outage"]
 """What a refusal says about the sender and about us:
 
-- ``noise``: HTTP that SMTPeter never sends, such as a scanner's;
+- ``noise``: not a report at all, such as a scanner's request, or one that never came to an end;
 - ``unsigned``: no signature;
 - ``foreign``: a signature, but not of the kind that SMTPeter makes;
 - ``signed``: signed the way SMTPeter signs, so the cause is most likely a setting of ours, a proxy, or a clock;
 - ``dns``: signed the way SMTPeter signs, and DNS does not answer;
-- ``report``: a body that can't be read as a report;
+- ``report``: a request whose content type or content is rejected;
 - ``outage``: a readable report that can't be recorded now.
 """
 
 
 class RefusalReason(NamedTuple):
-    """One reason: its kind, what was refused, and what to do; both texts in Markdown, in which only code is marked."""
+    """One reason: its kind, what was refused, and what to do; both texts are Markdown with code spans only."""
 
     kind: Kind
     what: str
@@ -180,7 +180,7 @@ def reason_for(status: int) -> str:
 
 
 def answer(resp: falcon.Response, status: int, word: str) -> None:
-    """Answer with the status and one word, the same for all who are refused for that reason."""
+    """Answer with the status and one word, the same for every client rejected for this reason."""
     resp.status = falcon.code_to_http_status(status)
     resp.content_type = falcon.MEDIA_TEXT
     resp.text = f"{word}\n"

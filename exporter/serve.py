@@ -48,7 +48,7 @@ PUBLIC_CONNECTIONS: Final = 1_000
 
 
 class Exporter:
-    """Everything that runs in one process; asks for a stop in ``stopping`` when a part of it fails.
+    """Everything that runs in one process; puts a stop request into ``stopping`` when a part fails.
 
     Raises LedgerError or ListenError when it can't come to life.
     """
@@ -200,7 +200,8 @@ def serve(settings: Settings, manager: str = "") -> int:
         },
     )
     sd_notify(manager, "READY=1")
-    log.info("stopping", extra={"signal": wait_for(stopping)})
+    name = wait_for(stopping)
+    log.info("stopping", extra={"signal": name} if name else {"why": "a part has failed"})
     sd_notify(manager, "STOPPING=1")
     exporter.stop()
     log.info("stopped")
@@ -208,10 +209,10 @@ def serve(settings: Settings, manager: str = "") -> int:
 
 
 def stop_requests() -> SimpleQueue[str]:
-    """Return a queue into which SIGTERM and SIGINT put their names.
+    """Return a queue that receives the name of each SIGTERM or SIGINT.
 
-    Unlike an Event, a SimpleQueue may be used in a signal handler, whatever the main thread is doing: a signal that
-    arrives while the main thread is inside ``Event.wait`` would wait forever for the lock of that Event.
+    An Event can deadlock in a signal handler: if the signal arrives while the main thread holds the Event's internal
+    lock, ``set`` waits for it forever. ``SimpleQueue.put`` is safe there.
     """
     stopping: SimpleQueue[str] = SimpleQueue()
 
@@ -226,13 +227,13 @@ def stop_requests() -> SimpleQueue[str]:
 def wait_for(stopping: SimpleQueue[str]) -> str:
     """Wait for a request to stop; the name of the signal, or empty when a part has failed."""
     while True:
-        # Not one wait without end: a signal that comes just before it begins would be seen only when it ends.
+        # In slices: a signal that arrives just before the wait would otherwise be noticed only when the wait ends.
         with suppress(Empty):
             return stopping.get(timeout=1)
 
 
 def sd_notify(manager: str, state: str) -> None:
-    """Tell systemd the state on its socket ``manager``, if there is one: its protocol of the same name."""
+    """Send a state to systemd's notification socket ``manager``, if there is one; the protocol is that of systemd."""
     if not manager:
         return
     address = f"\0{manager[1:]}" if manager.startswith("@") else manager  # @ for a name that is in no file system

@@ -12,18 +12,26 @@ from exporter.refusals import reasons_of
 
 NOTHING: Final = "No data: is the exporter down?"
 MANY_SETS: Final = 500
-SHADES: Final = (
-    *("orange", "light-orange", "dark-orange", "semi-dark-orange", "dark-red"),
-    *("super-light-orange", "yellow", "light-yellow", "dark-yellow"),
-)
-"""A colour for each reason to reject a request that SMTPeter signed; a new reason needs a new one."""
+SIGNED: Final = {
+    "account": "orange",
+    "date": "light-orange",
+    "digest": "dark-orange",
+    "key_revoked": "semi-dark-orange",
+    "key_unknown": "dark-red",
+    "key_unusable": "super-light-orange",
+    "signature": "yellow",
+    "uncovered": "light-yellow",
+    "url": "dark-yellow",
+}
+"""A colour for each reason to reject a request that SMTPeter signed."""
+assert SIGNED.keys() == reasons_of("signed"), "each reason of the kind signed needs a colour, and no other"
 REFUSALS: Final = {
     **dict.fromkeys(sorted(reasons_of("noise", "unsigned")), "#8e8e8e"),
     **dict.fromkeys(sorted(reasons_of("outage")), "red"),
     **dict.fromkeys(sorted(reasons_of("dns")), "light-red"),
-    **dict(zip(sorted(reasons_of("signed")), SHADES, strict=True)),
+    **SIGNED,
 }
-"""Grey for noise, red for outages, orange and yellow for what the operator can most likely fix."""
+"""Grey for noise, red for outages and DNS, colours of their own for what the operator can most likely fix."""
 DASHED: Final = {"custom.lineStyle": {"fill": "dash", "dash": [6, 4]}, "custom.lineWidth": 1, "custom.fillOpacity": 0}
 
 

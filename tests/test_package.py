@@ -137,7 +137,7 @@ def test_metadata_say_what_it_is(built: Built) -> None:
 
 
 def test_the_version_stands_in_one_place() -> None:
-    """The version is in exporter/__init__.py, and nothing names it but CHANGELOG.md, once it is released."""
+    """Only exporter/__init__.py names the version, and CHANGELOG.md once it is released."""
     naming = {
         str(file.relative_to(ROOT))
         for pattern in ("*", "exporter/**/*", "deploy/**/*", "docs/**/*.md", "grafana/**/*", ".github/**/*")

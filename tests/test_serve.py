@@ -1,4 +1,4 @@
-"""The process: it stops when it is told to, whatever it is doing."""
+"""The wait for a signal to stop."""
 
 import signal
 import subprocess
@@ -7,7 +7,7 @@ from typing import Final
 
 from tests.running import environment
 
-# Sends SIGTERM in the N-th line of Python that the main thread executes while it waits; each N is tried.
+# Sends SIGTERM at the N-th event (line, call or return) that Python traces while the main thread waits, for each N.
 SIGNALLED_IN_EACH_LINE: Final = """
 import os, signal, sys
 from exporter.serve import stop_requests, wait_for
@@ -32,7 +32,7 @@ for line in range(1, 16):
 
 
 def test_a_signal_stops_the_wait_wherever_it_arrives() -> None:
-    """SIGTERM ends the wait in whichever line it arrives: the main thread never waits for its own signal handler."""
+    """SIGTERM ends the wait at whichever step it arrives: the main thread never waits for its own signal handler."""
     done = subprocess.run(
         [sys.executable, "-c", SIGNALLED_IN_EACH_LINE],
         env=environment(measured=False),

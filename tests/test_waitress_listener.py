@@ -159,7 +159,6 @@ def test_the_trigger_writes_to_its_pipe(served: Served) -> None:
     del trigger._physical_pull
     served.server.pull_trigger()
     assert os.read(trigger._fds[0], 10) == b"x", CHANGED.format("_physical_pull writes something else")
-    os.set_blocking(trigger.trigger, False)
 
 
 def test_closing_the_dispatcher_closes_the_listening_socket_only(served: Served) -> None:

@@ -91,7 +91,7 @@ def files(limits: thresholds.Thresholds) -> dict[str, str]:
 
 
 def _linked(annotations: Mapping[str, str], links: Mapping[str, str]) -> dict[str, str]:
-    """Return the annotations without dead links: many programs make a link of whatever is called ``…_url``."""
+    """Drop links that are not set: many programs render any annotation named ``…_url`` as a link."""
     names = {} if links["docs"] else {"runbook_url": "runbook"}
     left_out = set() if links["grafana"] else {"dashboard_url"}
     return {names.get(name, name): text for name, text in annotations.items() if name not in left_out}

@@ -16,8 +16,15 @@ MAX_FIELDS: Final = 100
 """The most variables that a body may have; SMTPeter sends at most eleven, and one more for each tag."""
 
 # Longer than any real one: RFC 5321 4.5.3.1 allows 64 + 1 + 255 octets in an address, a message id of SMTPeter's has
-# some 20 characters, and the others are words and numbers.
-_LONGEST: Final = {"id": 256, "recipient": 512, "state": 64, "code": 64, "extended": 64, "description": 65_536}
+# some 20 characters, and the others are words and numbers. A description may be as long as a body.
+_LONGEST: Final = {
+    "id": 256,
+    "recipient": 512,
+    "state": 64,
+    "code": 64,
+    "extended": 64,
+    "description": 65_536,
+}  # a description may be as long as a body
 _TEXTS: Final = tuple(_LONGEST)
 USED: Final = frozenset({*_TEXTS, "tags", "tags[]"})
 # What SMTPeter's other loops send as "type", and none of them has a state: whoever mixes the URLs of two loops up must

@@ -1,1 +1,1 @@
-"""The command line: one module per command, and the options they share."""
+"""The command line: commands grouped by what they share, and their options."""

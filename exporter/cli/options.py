@@ -1,4 +1,4 @@
-"""The options that commands share: one for each setting, and the file that has them; and how a command ends."""
+"""The options that commands share, and how a command exits."""
 
 import os
 import sys

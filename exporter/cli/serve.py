@@ -3,7 +3,6 @@
 import os
 import sys
 from collections.abc import Mapping
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +42,7 @@ def _read(values: Mapping[str, sources.Value]) -> Settings:
     settings = sources.read(values)
     if settings.webhook_server == "granian":
         try:
-            import_module("exporter.webhook.granian_listener")
+            import exporter.webhook.granian_listener  # noqa: F401, PLC0415 -- of an extra, which need not be installed
         except ImportError:
             raise SettingError(
                 f"webhook.server: 'granian' (from {values['webhook.server'].origin}), but it is not installed in a "

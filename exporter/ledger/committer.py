@@ -6,13 +6,14 @@ out whether a ledger that failed works again.
 
 Which thread owns what:
 
-====================  ==================================================================================================
-the committing thread every call of ``record``, ``release``, ``prune`` and ``check`` on the ledger; the callback
-                      ``committed``; a ticket from the moment it leaves the queue until its lock is released
-a request thread      its own ticket, which it uses again for its next request; after COMMIT_TIMEOUT it gives the ticket
-                      up to the committing thread and makes a new one
-any thread            ``problem``, which both kinds of threads set under the lock ``_noting``
-====================  ==================================================================================================
+the committing thread
+    Every call of ``record``, ``release``, ``prune`` and ``check`` on the ledger; the callback ``committed``; a ticket
+    from the moment it leaves the queue until its lock is released.
+a request thread
+    Its own ticket, which it uses again for its next request. After COMMIT_TIMEOUT it gives the ticket up to the
+    committing thread and makes a new one.
+any thread
+    ``problem``, which both kinds of threads set under the lock ``_noting``.
 """
 
 import logging

@@ -1,4 +1,4 @@
-"""The ledger in a PostgreSQL database that several exporters share: the contract of ``contract.py`` kept by statements.
+"""The ledger in a PostgreSQL database that several exporters share: ``contract.py`` implemented in SQL.
 
 Each series has a sum for each of some slots, and each exporter raises those of its own slot, so that they don't wait
 for each other; the total is the sum over slots. Two with the same slot are right all the same, only slower.

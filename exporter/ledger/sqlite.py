@@ -1,4 +1,4 @@
-"""The ledger in one SQLite file: the contract kept by statements; the file itself is ``sqlite_file.py``'s."""
+"""The ledger in one SQLite file: this module implements the contract in SQL, ``sqlite_file.py`` handles the file."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The settings of ``serve``, each with its row: flag, default, expected value, help, and how its text is read.
+"""The settings of ``serve``, each with its row: flag, default, expected value, help, and the parser of its value.
 
 Flags, environment, file, ``check-config`` and the reference of the documentation are made from these rows.
 """

@@ -1,24 +1,30 @@
 """Public keys that SMTPeter signs with: DKIM-style TXT records (RFC 6376 section 3.6.1) in DNS, cached.
 
-Keys rotate monthly, so they are looked up, never pinned. A name in the cache moves between these states::
+Keys rotate monthly, so they are looked up, never pinned. A name in the cache is in one of these states::
 
-                   a key                  TTL over             DNS fails
-    unverified ─────────────▶ fresh ────────────────▶ expired ─────────────▶ stale
-      │    ▲                  ▲ ▲ ▲                    │   │                  │ │
-      └────┘                  │ │ └────── a key ───────┘   │                  │ │
-   no key, DNS fails          │ └──────── a key ───────────┼──────────────────┘ │
-                              │                            │ no key             │ no key, or STALE over
-                              └── a key ──── keyless ◀─────┴────────────────────┘
+                  a key             TTL over             DNS fails
+    unverified ─────────▶ fresh ──────────────▶ expired ───────────▶ stale
+                          ▲ ▲ ▲                  │   │                │ │
+                          │ │ └───── a key ──────┘   │                │ │
+                          │ └─────── a key ──────────┼────────────────┘ │
+                          │                          │ no key           │ no key, or STALE over
+                          └─ a key ── keyless ◀──────┴──────────────────┘
 
-==========  ============================================================================================
-unverified  never had a key. Requests wait for a look-up; then 403 if there is no key, 503 if DNS fails.
-fresh       Requests get the key. Near the end of the TTL a look-up starts in the background.
-expired     Requests wait for a look-up.
-stale       Requests get the last good key. A look-up starts in the background every RETRY seconds.
-keyless     had a key once. Requests wait as for an unverified name, but in places of their own.
-==========  ============================================================================================
+unverified
+    Never had a key. Requests wait for a look-up; then 403 if there is no key, 503 if DNS fails.
+fresh
+    Requests get the key. Near the end of the TTL a look-up starts in the background. If it finds no key, the name is
+    keyless at once; if DNS fails, the name is stale as soon as the TTL is over.
+expired
+    Requests wait for a look-up.
+stale
+    Requests get the last good key. A look-up starts in the background every RETRY seconds.
+keyless
+    Had a key once. As unverified, but with places of its own to wait in.
 
-All but unverified are *trusted*. What forged requests can cause is bounded: names, look-ups, and threads that wait.
+A name without a key does not always make requests wait: for NEGATIVE_TTL after DNS said that there is no key they get
+403 at once, for RETRY after DNS failed 503. All states but unverified are *trusted*. What forged requests can cause is
+bounded: names, look-ups, and threads that wait.
 """
 
 import logging
@@ -51,7 +57,7 @@ MAX_NAMES: Final = 64
 MAX_UNVERIFIED_LOOKUPS: Final = 10
 """Look-ups a second of unverified names; as many may be under way."""
 MAX_WAITING: Final = {"unverified": 44, "trusted": 12}
-"""Requests, of 64 threads, that may wait for DNS at once, for unverified and for trusted names."""
+"""Maximum number of requests, of 64 threads, that may wait for DNS at once, for unverified and for trusted names."""
 LOOKUP_TIMEOUT: Final = 4.0
 """Seconds that a request waits for a look-up; a little more than a look-up takes at most."""
 
@@ -78,7 +84,7 @@ class _Entry:
 
 
 class Keys:
-    """The cache. ``resolve`` answers a name or raises DnsDown; each look-up ends with a call of ``on_result``."""
+    """The cache. ``resolve`` answers a name or raises DnsDown; ``on_result`` gets each look-up's result."""
 
     def __init__(
         self,
@@ -95,7 +101,7 @@ class Keys:
         self._unverified: list[float] = []
         self._waiting = {kind: threading.Semaphore(most) for kind, most in MAX_WAITING.items()}
         self._pools = {
-            kind: ThreadPoolExecutor(most, thread_name_prefix=f"look-up of a {kind} key")
+            kind: ThreadPoolExecutor(most, thread_name_prefix=f"{kind} key look-up")
             for kind, most in {"unverified": MAX_UNVERIFIED_LOOKUPS, "trusted": 4}.items()
         }
 

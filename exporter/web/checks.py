@@ -58,7 +58,7 @@ class Facts:
     verification_files: int | None
     """How many verification files can be served; None when no folder is set."""
     verification_problem: str | None
-    """Why one more verification file, or the folder, can't be served."""
+    """Why the folder, or one of its files, can't be served; None if all can."""
     last: Mapping[Event, float]
     """When each kind of event last was seen here."""
     refusals: Mapping[str, int]
