@@ -1,7 +1,7 @@
 # Everything sets itself up, in .venv and .servers here; "make clean" takes it all away again.
 PYTHON ?= python3
 BIN := .venv/bin
-# The servers that the tests start: the system's if it has them, else those that tests/servers.sh brings.
+# The servers that the tests start: the system's if it has them, else those that tests/support/servers.sh brings.
 export PATH := $(CURDIR)/.servers/usr/bin:$(CURDIR)/.servers/usr/sbin:$(PATH)
 
 .PHONY: help run demo test lint lint-bench dist bench history soak fuzz hostile rules dashboards docs site lock clean
@@ -26,7 +26,7 @@ demo: .venv/demo servers ## Watch dashboards and alerts at work: simulated traff
 	@$(BIN)/python -m deploy.demo $(ARGS)
 
 test: .venv/test servers ## Run all tests on the built wheel, with real servers where they can be had.
-	$(BIN)/python -m tests.wheel -n 4 --dist worksteal --cov --cov-report=term
+	$(BIN)/python -m tests.support.wheel -n 4 --dist worksteal --cov --cov-report=term
 
 lint: .venv/lint ## Check style, types, imports, the workflow, and that generated files are up to date.
 	$(BIN)/ruff check .
@@ -111,7 +111,7 @@ clean: ## Remove what was set up here; the ledger stays.
 
 .PHONY: servers
 servers:
-	@sh tests/servers.sh
+	@sh tests/support/servers.sh
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed; try make PYTHON=python3.11")'

@@ -10,8 +10,8 @@ from typing import Final
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
 
-from tests.running import FORM
-from tests.signing import headers_for, key
+from tests.support.running import FORM
+from tests.support.signing import headers_for, key
 
 FORMS: Final = "post.lua"
 SIGNED: Final = "signed.lua"

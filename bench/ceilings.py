@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from exporter.classification.series import Record, Series
 from exporter.ledger.factory import open_ledger
 from exporter.ledger.url import storage
-from tests.signing import key
+from tests.support.signing import key
 
 BATCH: Final = 64
 """As many as can wait at the same time: the threads of the listener, and the connections of the load."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from bench.calls import FORMS, PUSHES, SIGNED
-from tests.signing import ACCOUNT
+from tests.support.signing import ACCOUNT
 
 
 @dataclass(frozen=True)

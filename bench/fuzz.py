@@ -1,7 +1,7 @@
 """Mutated requests against the real exporter: statuses, faults, memory, and whether what was answered 200 was counted.
 
 Exits 1 when there was an answer that must not be, a traceback or error in the log, a count that is not the number of
-answers 200, or memory that grew. What is sent is told in tests/mutations.py.
+answers 200, or memory that grew. What is sent is told in tests/support/mutations.py.
 """
 
 import argparse
@@ -11,9 +11,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.mutations import Outcome, fuzz, name_server
-from tests.running import Exporter, exporter
-from tests.signing import ACCOUNT
+from tests.support.mutations import Outcome, fuzz, name_server
+from tests.support.running import Exporter, exporter
+from tests.support.signing import ACCOUNT
 
 WARM_UP = 5_000
 CONNECTIONS = 8

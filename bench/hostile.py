@@ -18,9 +18,9 @@ from http.client import HTTPException
 from multiprocessing.synchronize import Event
 from pathlib import Path
 
-from tests.hostility import hostile, signed
-from tests.running import Exporter, exchange, exporter
-from tests.signing import ACCOUNT, KEY_ID, NameServer, key, record
+from tests.support.hostility import hostile, signed
+from tests.support.running import Exporter, exchange, exporter
+from tests.support.signing import ACCOUNT, KEY_ID, NameServer, key, record
 
 CLIENTS = 8
 HOSTILE = {0: 500, 200: 500, 1_500: 50}

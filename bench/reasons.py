@@ -1,6 +1,6 @@
 """What a reason costs: deciding on it beside reading the report it is of, and worst cases.
 
-In one process, medians of rounds; the answers are those of tests/answers.jsonl, as SMTPeter would post them.
+In one process, medians of rounds; tests/unit/classification/answers.jsonl holds the answers, as SMTPeter posts them.
 """
 
 import json
@@ -17,7 +17,7 @@ from exporter.classification.providers import Providers
 from exporter.classification.reason import reason_of
 from exporter.classification.report import Report
 from exporter.webhook.parsing import MAX_BODY, parse
-from tests.running import FORM
+from tests.support.running import FORM
 
 ROUNDS = int(os.environ.get("ROUNDS", "15"))
 HOSTILE = {
@@ -33,7 +33,7 @@ HOSTILE = {
 
 def reports() -> list[bytes]:
     """Bodies with the answers of the tests."""
-    lines = (Path(__file__).parent.parent / "tests/answers.jsonl").read_text().splitlines()
+    lines = (Path(__file__).parent.parent / "tests/unit/classification/answers.jsonl").read_text().splitlines()
     answers = [json.loads(line) for line in lines]
     names = ("state", "code", "extended", "description")
     return [

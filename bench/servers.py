@@ -29,8 +29,8 @@ from bench.measure import (
     tree,
 )
 from bench.paced import Plan
-from tests.postgres import Postgres
-from tests.running import free_port, until
+from tests.support.postgres import Postgres
+from tests.support.running import free_port, until
 
 FASTIFY: Final = ROOT / "bench/fastify"
 

@@ -27,7 +27,7 @@ from bench.measure import (
     start_pacing,
 )
 from bench.paced import Paced, Plan
-from tests.running import Exporter, exporter
+from tests.support.running import Exporter, exporter
 
 MINUTES: Final = float(os.environ.get("MINUTES", "60"))
 HOSTILE: Final = 200

@@ -27,7 +27,7 @@ from bench.contestants import CONTESTANTS, OURS, TARGETS, Contestant
 from bench.measure import DATABASE_CORE, LOAD_CORE, ROOT, SERVER_CORE, Sample, columns, hold, pace
 from bench.paced import CONNECTIONS, Paced
 from bench.servers import Server, database_here, missing
-from tests.signing import KEY_ID, NameServer, key, record
+from tests.support.signing import KEY_ID, NameServer, key, record
 
 ROUNDS: Final = int(os.environ.get("ROUNDS", "9"))
 SECONDS: Final = int(os.environ.get("SECONDS_EACH", "2"))

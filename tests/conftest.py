@@ -6,7 +6,7 @@ import pytest
 from hypothesis import settings
 
 import exporter
-from tests.running import Prometheus, server
+from tests.support.running import Prometheus, server
 
 # How long an example takes says something of the machine, not of the code.
 settings.register_profile("here", deadline=None)

@@ -1,0 +1,198 @@
+"""The rules for Prometheus: made from the thresholds, valid, and firing when they should, by a real promtool."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.support.tree import ROOT
+
+PROMETHEUS = ROOT / "deploy/prometheus"
+CASES = sorted((ROOT / "tests/deploy/rules").glob("*.yaml"))
+ALERTS: list[dict[str, Any]] = [
+    rule for group in yaml.safe_load((PROMETHEUS / "alerts.yaml").read_text())["groups"] for rule in group["rules"]
+]
+
+
+def make_rules(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the generator."""
+    return subprocess.run(
+        [sys.executable, PROMETHEUS / "make_rules.py", *arguments], check=False, capture_output=True, text=True
+    )
+
+
+def test_committed_rules_are_what_the_thresholds_say() -> None:
+    """rules.yaml and alerts.yaml are as their generator would write them now."""
+    done = make_rules("--check")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_rules_pass_promtools_lint(promtool: str) -> None:
+    """Promtool finds nothing to say against the rules, duplicates included."""
+    files = [PROMETHEUS / "rules.yaml", PROMETHEUS / "alerts.yaml"]
+    done = subprocess.run(
+        [promtool, "check", "rules", "--lint=all", "--lint-fatal", *files], check=False, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def with_its_rules(case: Path, folder: Path) -> Path:
+    """A copy of the case with only the rules that it names, and what these are made of: promtool evaluates them all."""
+    files = {name: yaml.safe_load((PROMETHEUS / name).read_text()) for name in ("rules.yaml", "alerts.yaml")}
+    left = [rule for file in files.values() for group in file["groups"] for rule in group["rules"]]
+    text = case.read_text()
+    while named := [rule for rule in left if (rule.get("alert") or rule["record"]) in text]:
+        text += yaml.safe_dump(named)
+        left = [rule for rule in left if rule not in named]
+    for name, file in files.items():
+        for group in file["groups"]:
+            group["rules"] = [rule for rule in group["rules"] if rule not in left]
+        (folder / name).write_text(yaml.safe_dump(file))
+    copy = folder / case.name
+    copy.write_text(case.read_text().replace("../../deploy/prometheus/", ""))
+    return copy
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.stem)
+def test_rules_do_what_the_cases_say(case: Path, promtool: str, tmp_path: Path) -> None:
+    """Promtool's unit tests of the rules pass."""
+    command = [promtool, "test", "rules", str(with_its_rules(case, tmp_path))]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_each_alert_is_shown_quiet_and_firing() -> None:
+    """For each alert and severity some case shows it quiet before it fires, and fires it with all annotations."""
+    quiet, firing = set(), set()
+    for case in CASES:
+        for test in yaml.safe_load(case.read_text())["tests"]:
+            calm: set[str] = set()
+            for expected in test["alert_rule_test"]:
+                name = expected["alertname"]
+                if not expected["exp_alerts"]:
+                    calm.add(name)
+                for alert in expected["exp_alerts"]:
+                    firing.add((name, alert["exp_labels"]["severity"], *sorted(alert["exp_annotations"])))
+                    quiet |= {(name, alert["exp_labels"]["severity"])} if name in calm else set()
+    words = ("dashboard_url", "description", "runbook", "summary")
+    assert firing == {(alert["alert"], alert["labels"]["severity"], *words) for alert in ALERTS}
+    assert quiet == {(alert["alert"], alert["labels"]["severity"]) for alert in ALERTS}
+
+
+def test_changed_thresholds_change_the_rules(tmp_path: Path) -> None:
+    """Another floor and another Grafana come out in the alerts, and nothing else changes."""
+    text = (PROMETHEUS / "thresholds.toml").read_text()
+    changed = tmp_path / "mine.toml"
+    changed.write_text(
+        text.replace("floor = 50", "floor = 321").replace("http://127.0.0.1:3000", "https://grafana.example.org")
+    )
+    assert make_rules("--thresholds", str(changed), "--out", str(tmp_path)).returncode == 0
+    before, after = (PROMETHEUS / "alerts.yaml").read_text(), (tmp_path / "alerts.yaml").read_text()
+    assert after == before.replace("> 50\n", "> 321\n").replace("http://127.0.0.1:3000", "https://grafana.example.org")
+    assert (tmp_path / "rules.yaml").read_text() == (PROMETHEUS / "rules.yaml").read_text()
+
+
+@pytest.mark.parametrize(
+    ("grafana", "docs", "expected"),
+    [
+        ("", "", {"runbook": "docs/runbooks/{}.md"}),
+        ("", "https://git.example.com/docs", {"runbook_url": "https://git.example.com/docs/runbooks/{}.md"}),
+        (
+            "https://grafana.example.com",
+            "https://git.example.com/docs",
+            {
+                "runbook_url": "https://git.example.com/docs/runbooks/{}.md",
+                "dashboard_url": "https://grafana.example.com/d/",
+            },
+        ),
+    ],
+)
+def test_an_alert_links_only_to_what_is_set(grafana: str, docs: str, expected: dict[str, str], tmp_path: Path) -> None:
+    """Each alert links to its runbook or names the file, and has a link to the dashboard only if there is a Grafana."""
+    shipped = (PROMETHEUS / "thresholds.toml").read_text()
+    mine = tmp_path / "mine.toml"
+    mine.write_text(
+        shipped.replace('grafana = "http://127.0.0.1:3000"', f'grafana = "{grafana}"').replace(
+            'docs = ""', f'docs = "{docs}"'
+        )
+    )
+    assert make_rules("--thresholds", str(mine), "--out", str(tmp_path)).returncode == 0
+    made = yaml.safe_load((tmp_path / "alerts.yaml").read_text())
+    alerts = [rule for group in made["groups"] for rule in group["rules"]]
+    assert len(alerts) == len(ALERTS)
+    for alert in alerts:
+        annotations = alert["annotations"]
+        where = {name: text for name, text in annotations.items() if name not in {"summary", "description"}}
+        if "dashboard_url" in where:
+            where["dashboard_url"] = where["dashboard_url"].partition("smtpeter-")[0]
+        assert where == {name: text.format(alert["alert"]) for name, text in expected.items()}
+    meanings = [alert for alert in alerts if "What the reason means:" in alert["annotations"]["description"]]
+    assert [alert["alert"] for alert in meanings] == ["SMTPeterFailuresSpike"] * 2 + ["SMTPeterReputationSpike"] * 2
+    for alert in meanings:
+        page = f"{docs or 'docs'}/reasons/{{{{ $labels.reason }}}}.md"
+        assert alert["annotations"]["description"].endswith(f" What the reason means: {page}")
+
+
+@pytest.mark.parametrize(
+    ("line", "instead", "message"),
+    [
+        ("floor = 15", "floor = '15'", "spike.warning.floor = '15': expected a number, not negative"),
+        ("floor = 15", "floor = -1", "spike.warning.floor = -1: expected a number, not negative"),
+        ("floor = 15", "floor = true", "spike.warning.floor = True: expected a number, not negative"),
+        ("floor = 15", "flour = 15", "spike.warning.floor: missing"),
+        (
+            "floor = 15",
+            "floor = 15\nfoo = 1",
+            "spike.warning.foo: unknown; expected one of floor, factor, deviations, for",
+        ),
+        ("[silence]\nfailures", "[[silence]]\nfailures", "silence = [{'failures': 20}]: expected a table"),
+        ('replica = "10m"', 'replica = "10 minutes"', "down.replica = '10 minutes': expected a duration such as 5m"),
+        (
+            'grafana = "http://127.0.0.1:3000"',
+            'grafana = "127.0.0.1:3000/"',
+            (
+                "links.grafana = '127.0.0.1:3000/': "
+                'expected a URL such as https://grafana.example.com, without / at its end, or "" for none'
+            ),
+        ),
+        (
+            'job = ".*smtpeter.*"',
+            "job = '\"x'",
+            "exporters.job = '\"x': expected a regular expression without quotes and backslashes",
+        ),
+        (
+            'replica_labels = ["instance", ',
+            'replica_labels = ["in-stance", ',
+            "'in-stance', 'pod', 'node', 'pod_template_hash']: expected a list of names of labels",
+        ),
+        ("[down]", "[down", "Expected ']' at the end of a table declaration (at line 82, column 6): expected TOML"),
+    ],
+)
+def test_mistakes_in_the_thresholds_are_told(line: str, instead: str, message: str, tmp_path: Path) -> None:
+    """A wrong threshold ends the generator with one line that says which, what it is, and what was expected."""
+    text = (PROMETHEUS / "thresholds.toml").read_text()
+    assert line in text
+    wrong = tmp_path / "wrong.toml"
+    wrong.write_text(text.replace(line, instead, 1))
+    done = make_rules("--thresholds", str(wrong), "--out", str(tmp_path))
+    assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (1, "", 1)
+    assert done.stderr.startswith("make_rules.py: ")
+    assert done.stderr.endswith(f"{message}\n")
+
+
+def test_each_threshold_is_explained() -> None:
+    """Above each table of thresholds, or the first of its parts, stands a comment."""
+    text = (PROMETHEUS / "thresholds.toml").read_text()
+    tables = dict.fromkeys(re.findall(r"^\[(\w+)", text, re.MULTILINE))
+    explained = set(re.findall(r"^#.*\n\[(\w+)", text, re.MULTILINE))
+    assert tables.keys() - {"links", "exporters"} == explained  # in these two, each key has its own
+
+
+def test_no_placeholder_is_left() -> None:
+    """Nothing in angle brackets is left in what was made."""
+    made = (PROMETHEUS / "alerts.yaml").read_text() + (PROMETHEUS / "rules.yaml").read_text()
+    assert re.findall(r"<[a-z_.0-9]+>", made) == []

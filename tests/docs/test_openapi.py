@@ -1,0 +1,153 @@
+"""docs/openapi.yaml and the public listener agree: what it says is answered is answered, and nothing else."""
+
+from collections.abc import Callable, Iterator
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any, Final
+
+import falcon.inspect
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+from schemathesis import Case, GenerationMode
+from schemathesis.checks import not_a_server_error
+from schemathesis.core.result import Err
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    positive_data_acceptance,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from exporter.classification.classifier import Classifier
+from exporter.classification.labels import LabelSets
+from exporter.classification.providers import Providers
+from exporter.metrics.telemetry import Telemetry
+from exporter.refusals import REFUSAL_REASONS
+from exporter.webhook.app import public_app
+from exporter.webhook.endpoint import Failures
+from exporter.webhook.verification_files import VerificationFiles
+from tests.support.running import Exporter, exporter
+from tests.support.signing import ACCOUNT, NameServer
+from tests.support.tree import ROOT
+
+SCHEMA: Final = schemathesis.openapi.from_path(ROOT / "docs/openapi.yaml")
+OPERATIONS: Final[dict[str, Any]] = {
+    found.ok().label: found.ok() for found in SCHEMA.get_all_operations() if not isinstance(found, Err)
+}
+CHECKS: Final = [
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+]
+MODES: Final = {"as documented": GenerationMode.POSITIVE, "otherwise": GenerationMode.NEGATIVE}
+FILE: Final = b"abcde\r\n\n"
+
+Asked = list[tuple[str | None, int]]
+"""For each request its content type and the status that it was answered."""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with one verification file."""
+    path = tmp_path_factory.mktemp("verification")
+    (path / "smtpeter-abcde.txt").write_bytes(FILE)
+    return path
+
+
+@pytest.fixture(scope="module")
+def trusting(tmp_path_factory: pytest.TempPathFactory, folder: Path) -> Iterator[Exporter]:
+    """An exporter that reads all reports."""
+    flags = ("--webhook.verification-dir", str(folder))
+    with exporter(tmp_path_factory.mktemp("trusting"), *flags) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory: pytest.TempPathFactory, folder: Path) -> Iterator[Exporter]:
+    """An exporter that wants signatures."""
+    flags = ("--signature.mode", "required", "--signature.account", ACCOUNT, "--webhook.verification-dir", str(folder))
+    with (
+        NameServer() as name_server,
+        exporter(tmp_path_factory.mktemp("guarded"), *flags, "--signature.nameserver", name_server.address) as running,
+    ):
+        yield running
+
+
+def ask(running: Exporter, label: str, mode: GenerationMode, checks: list[Callable[..., Any]], examples: int) -> Asked:
+    """Send requests that hypothesis makes of an operation, the same ones each time, and check each answer."""
+    asked: Asked = []
+
+    @settings(
+        derandomize=True,
+        database=None,
+        deadline=None,
+        max_examples=examples,
+        phases=[Phase.explicit, Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(case=OPERATIONS[label].as_strategy(generation_mode=mode))
+    def run(case: Case[Any]) -> None:
+        answer = case.call_and_validate(base_url=f"http://{running.public}", checks=checks)
+        asked.append((case.media_type, answer.status_code))
+
+    run()
+    return asked
+
+
+def test_the_document_is_valid() -> None:
+    """It is what OpenAPI 3.1 says that a document is."""
+    SCHEMA.validate()
+
+
+def test_paths_are_the_routes(folder: Path) -> None:
+    """All routes of the application are described, method by method, and no others."""
+    # Routes are made of the classes; what these would call is not needed.
+    classifier = Classifier(LabelSets(), Providers({}), ())
+    failures = Failures(None, classifier, None, Telemetry())  # type: ignore[arg-type]  # see above
+    app = public_app(failures, Telemetry(), prefix="", files=VerificationFiles(folder))
+    routes = {
+        f"{method.method} {route.path}"
+        for route in falcon.inspect.inspect_routes(app)
+        for method in route.methods
+        if not method.internal and method.method != "OPTIONS"  # which refuses what falcon would answer
+    }
+    assert routes == {label.replace("smtpeter-{token}.txt", "{name}") for label in OPERATIONS}
+
+
+def test_reasons_are_documented() -> None:
+    """The words that a body may hold are those of the counter, in the same order."""
+    documented = SCHEMA.raw_schema["components"]["schemas"]["Reason"]["enum"]
+    assert documented == [f"{reason}\n" for reason in REFUSAL_REASONS]
+
+
+@pytest.mark.parametrize("label", OPERATIONS)
+@pytest.mark.parametrize("mode", MODES.values(), ids=MODES)
+def test_without_signatures(trusting: Exporter, label: str, mode: GenerationMode) -> None:
+    """Each answer is one that is documented; a report as documented is counted."""
+    wanted = label.startswith("POST") and mode is GenerationMode.POSITIVE
+    asked = ask(trusting, label, mode, [*CHECKS, positive_data_acceptance] if wanted else CHECKS, 60)
+    assert len(asked) >= 20
+    if wanted:
+        kinds = SCHEMA.raw_schema["paths"]["/failures"]["post"]["requestBody"]["content"]
+        assert set(asked) == {(kind, HTTPStatus.OK) for kind in kinds}
+
+
+@pytest.mark.parametrize("mode", MODES.values(), ids=MODES)
+def test_with_signatures(guarded: Exporter, mode: GenerationMode) -> None:
+    """Whatever is reported without a signature is answered 403, and nothing is counted."""
+    asked = ask(guarded, "POST /failures", mode, CHECKS, 60)
+    assert len(asked) >= 20
+    assert {status for _, status in asked} == {HTTPStatus.FORBIDDEN}
+    assert guarded.failures() == {}
+
+
+@pytest.mark.parametrize("label", [label for label in OPERATIONS if "token" in label])
+def test_a_verification_file(guarded: Exporter, label: str) -> None:
+    """The file that is there is answered as documented, without a signature."""
+    case = OPERATIONS[label].Case(path_parameters={"token": "abcde"})
+    answer = case.call_and_validate(base_url=f"http://{guarded.public}", checks=CHECKS)
+    assert (answer.status_code, answer.content) == (200, FILE if label.startswith("GET") else b"")

@@ -1,0 +1,333 @@
+"""What the documentation names exists, and what exists is documented. What its commands do: test_docs_commands.py."""
+
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import bcrypt
+import click
+import pytest
+import trustme
+import yaml
+
+from exporter.classification.reason import DECIDERS, REASONS, reason_of
+from exporter.classification.report import Report
+from exporter.classification.status_codes import REGISTRY
+from exporter.cli.main import cli
+from exporter.settings import sources as config
+from exporter.web.web_config import WebConfig
+from tests.support.documentation import PAGES, Block, anchors, blocks, commands, links, quoted
+from tests.support.names import (
+    ALERTS,
+    EXPOSED,
+    RECORDED,
+    SETTING_NAMES,
+    THRESHOLDS,
+    VARIABLES,
+    known_metrics,
+    metrics_in,
+    threshold,
+)
+from tests.support.running import environment, server
+from tests.support.tree import ROOT
+
+REASON_PAGES = {path.stem: path for path in ROOT.glob("docs/reasons/*.md") if path.stem != "README"}
+LANGUAGES: Final = frozenset("sh console promql yaml toml ini nginx sql text".split())
+"""What a block may be. Commands are typed (test_docs_commands.py), queries and configurations are checked here."""
+TEXT: Final = "\n".join(PAGES.values())
+
+
+def parts(page: str) -> Iterator[str]:
+    """The single commands that a page names, in blocks and in lines."""
+    code = [*(command for block in blocks(page, "sh", "console") for command in commands(block)), *quoted(page)]
+    for command in code:
+        yield from (part.strip() for part in re.split(r"\|\|?|&&|;|\n(?=\S)", command.replace("\\\n", " ")))
+
+
+def words_of(program: str) -> Iterator[tuple[str, list[str]]]:
+    """For each command of a program that a page names: the page, and the words after the program."""
+    for page in PAGES:
+        for part in parts(page):
+            first, _, rest = part.removeprefix("sudo ").partition(" ")
+            if first.rpartition("/")[2] == program:
+                yield page, shlex.split(rest)
+
+
+def test_the_reference_is_what_the_code_says() -> None:
+    """docs/reference.md is as its generator would write it now."""
+    done = subprocess.run(
+        [sys.executable, "docs/generate.py", "--check"],
+        cwd=ROOT,
+        env=environment() | {"PYTHONPATH": str(ROOT)},
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_reference_has_all_that_is_served() -> None:
+    """Each path of the two listeners stands in it."""
+    routes = re.findall(r'add_route\("(/\S*)"', (ROOT / "exporter/web/app.py").read_text())
+    listed = re.findall(r"^\| `[A-Z]+ (/\S*)` \|", PAGES["docs/reference.md"], re.MULTILINE)
+    assert dict.fromkeys(listed).keys() == {"/failures", "/smtpeter-{token}.txt", *routes}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_settings_that_are_named_exist(page: str) -> None:
+    """Each flag, variable and `dotted.name` of a setting or threshold that a page names is one."""
+    flags = {flag for text in quoted(page) for flag in re.findall(r"--([a-z]+(?:\.[a-z-]+)+)", text)}
+    foreign = {"alertmanager.url"}  # amtool's
+    assert flags - foreign <= SETTING_NAMES
+    assert set(re.findall(r"SMTPETER_EXPORTER_[A-Z_]*[A-Z]", PAGES[page])) <= VARIABLES
+    tables = {name.partition(".")[0] for name in SETTING_NAMES}
+    dotted = {text for text in quoted(page) if re.fullmatch(r"[a-z_]+(\.[a-z0-9_-]+)+", text)}
+    dotted = {name for name in dotted if not name.endswith((".py", ".md", ".toml", ".yaml", ".yml", ".crt", ".key"))}
+    assert {name for name in dotted if name.partition(".")[0] in tables} - PROMETHEUS_SETTINGS <= SETTING_NAMES
+    for name in dotted:
+        if name.partition(".")[0] in THRESHOLDS:
+            assert threshold(name) is not None
+
+
+PROMETHEUS_SETTINGS: Final = frozenset({"storage.tsdb.retention.time"})
+
+
+def test_metrics_that_are_named_exist() -> None:
+    """Each smtpeter_… word in the pages is a metric of the exporter, a part of one, or a recorded series."""
+    named = set(re.findall(r"\b(?:\w+:)?smtpeter_[a-z0-9_]*[a-z0-9](?::\w+)*", TEXT))
+    assert named >= EXPOSED.keys() | RECORDED
+    # How files of a release begin, a table in PostgreSQL, a volume of Docker's.
+    others = {"smtpeter_exporter", "smtpeter_total", "smtpeter_data"}
+    assert named - others <= known_metrics() | EXPOSED.keys()
+
+
+def test_alerts_that_are_named_exist() -> None:
+    """Each word in the pages that looks like one of our alerts is one, and each alert is named."""
+    trials = {"SMTPeterTrial"}  # what one sends to see whether it arrives
+    assert set(re.findall(r"\bSMTPeter[A-Z]\w+", TEXT)) - trials == {rule["alert"] for rule in ALERTS}
+
+
+def test_commands_that_are_named_exist() -> None:
+    """Each `smtpeter-exporter …` in the pages is a command with options that it has, and each command is named."""
+    named = set()
+    for page, words in words_of("smtpeter-exporter"):
+        command: click.Command = cli
+        path: list[str] = []
+        left = list(words)
+        while isinstance(command, click.Group) and left and not left[0].startswith("-"):
+            path.append(left.pop(0))
+            found = command.get_command(click.Context(command), path[-1])
+            assert found, f"{page}: {' '.join(path)}"
+            command = found
+        named.add(" ".join(path))
+        options = {name for one in command.params for name in (*one.opts, *one.secondary_opts)} | {"--help"}
+        given = {word.partition("=")[0] for word in left if re.match(r"--?[a-z]", word)}
+        assert given <= options, f"{page}: {' '.join(words)}"
+    assert named - {""} == set(names(cli))
+
+
+def names(group: click.Group) -> Iterator[str]:
+    """The commands of a group, those of groups in it after their group's name."""
+    for name, command in group.commands.items():
+        yield from (f"{name} {one}" for one in names(command)) if isinstance(command, click.Group) else [name]
+
+
+def test_make_targets_that_are_named_exist() -> None:
+    """Each `make WORD` in the pages is a target of the Makefile, and each target is named."""
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    named = {word for _, words in words_of("make") for word in words if "=" not in word}
+    assert named <= targets
+    assert targets - named == {"help", "clean", "servers"}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_files_that_are_named_exist(page: str) -> None:
+    """Each path in the code of a page that begins with a folder of the project is there."""
+    code = [*quoted(page), *(block.text for block in blocks(page))]
+    folders = "|".join(re.escape(path.name) for path in ROOT.iterdir() if path.is_dir())
+    named = {word.rstrip(".,:") for text in code for word in re.findall(rf"(?<![\w./~-])(?:{folders})/[\w./*-]*", text)}
+    assert [word for word in sorted(named) if not list(ROOT.glob(word))] == []
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_somewhere(page: str) -> None:
+    """Each link of a page that is none to the web is a file, and what follows # is a heading of it."""
+    broken = []
+    for link in links(page):
+        path, _, anchor = link.partition("#")
+        if "://" in link:
+            continue
+        target = ((ROOT / page).parent / path).resolve() if path else ROOT / page
+        name = str(target.relative_to(ROOT)) if target.is_relative_to(ROOT) else ""
+        if not target.is_file() or (anchor and (name not in PAGES or anchor not in anchors(name))):
+            broken.append(link)
+    assert broken == []
+
+
+def test_the_index_leads_to_every_page() -> None:
+    """docs/index.md has a link to each page of docs/; runbooks and reasons have an index of their own."""
+    led_to = {
+        str(((ROOT / "docs") / link).resolve().relative_to(ROOT)) for link in links("docs/index.md") if ".md" in link
+    }
+    own = re.compile(r"docs/(index|runbooks/SMTPeter\w+|reasons/[a-z_]+)\.md")
+    assert {page for page in PAGES if page.startswith("docs/") and not own.fullmatch(page)} - led_to == set()
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_blocks_say_what_they_are(page: str) -> None:
+    """Each block of code names its language, by which it is known what is done with it; none is just indented."""
+    assert [str(block) for block in blocks(page) if block.language not in LANGUAGES] == []
+
+
+@pytest.mark.parametrize("block", [block for page in PAGES for block in blocks(page, "promql")], ids=str)
+def test_queries_can_be_asked(block: Block) -> None:
+    """Each query is PromQL, over metrics that the exporter exposes or the rules record."""
+    asked = metrics_in(block.text)
+    assert asked
+    assert asked <= known_metrics()
+
+
+@pytest.fixture(scope="module")
+def etc(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with what configurations in the pages name: rules, certificates, a password, folders."""
+    folder = tmp_path_factory.mktemp("etc")
+    for name in ("prometheus/smtpeter", "smtpeter-exporter/verification"):
+        (folder / name).mkdir(parents=True)
+    for name in ("rules.yaml", "alerts.yaml"):
+        (folder / "prometheus/smtpeter" / name).write_text((ROOT / "deploy/prometheus" / name).read_text())
+    authority = trustme.CA()
+    certificate = authority.issue_cert("exporter.example.com")
+    authority.cert_pem.write_to_path(folder / "prometheus/smtpeter-ca.crt")
+    certificate.cert_chain_pems[0].write_to_path(folder / "smtpeter-exporter/tls.crt")
+    certificate.private_key_pem.write_to_path(folder / "smtpeter-exporter/tls.key")
+    (folder / "prometheus/smtpeter-password").write_text("secret")
+    return folder
+
+
+@pytest.mark.parametrize("block", [block for page in PAGES for block in blocks(page, "yaml")], ids=str)
+def test_yaml_is_a_configuration(block: Block, etc: Path) -> None:
+    """Prometheus, or the exporter's private listener, takes what a page shows as its configuration; all is YAML."""
+    file = etc / "block.yaml"
+    hashed = bcrypt.hashpw(b"secret", bcrypt.gensalt(4)).decode()
+    file.write_text(block.text.replace("/etc/", f"{etc}/").replace("$2y$10$…", hashed))
+    content = yaml.safe_load(file.read_text())
+    keys = content.keys() if isinstance(content, dict) else {"a part of something"}
+    if keys <= {"tls_server_config", "basic_auth_users"}:
+        WebConfig(file)
+    elif keys <= {"global", "rule_files", "scrape_configs", "alerting"}:
+        done = subprocess.run(
+            [server("promtool"), "check", "config", file], check=False, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+    else:  # Kubernetes's or Docker's, of which there are tests elsewhere
+        assert content
+
+
+@pytest.mark.parametrize("block", [block for page in PAGES for block in blocks(page, "toml")], ids=str)
+def test_toml_is_a_configuration(block: Block, etc: Path) -> None:
+    """The exporter takes what a page shows as its configuration."""
+    file = etc / "block.toml"
+    file.write_text(block.text.replace("/etc/", f"{etc}/"))
+    values = config.gather({}, {"SMTPETER_EXPORTER_SIGNATURE_ACCOUNT": "environment-1234"}, file)
+    config.read(values)
+    assert str(file) in {value.origin for value in values.values()}
+
+
+def test_modules_are_the_ones_that_contributors_read_of() -> None:
+    """CONTRIBUTING.md has a row for each package and module at the top of the exporter, and no other."""
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    rooms = re.findall(r"^\| `exporter/(\w+(?:/|\.py))` \|", text, re.MULTILINE)
+    here = {f"{path.name}/" if path.is_dir() else path.name for path in (ROOT / "exporter").iterdir()}
+    assert sorted(rooms) == sorted(here - {"__init__.py", "__pycache__/", "py.typed"})
+
+
+def test_each_package_says_what_it_is_for() -> None:
+    """A package of the exporter has one sentence in its ``__init__.py``, and no code."""
+    for file in (ROOT / "exporter").glob("*/__init__.py"):
+        assert re.fullmatch(r'"""[A-Z][^"]+\."""\n', file.read_text()), file
+
+
+def test_no_module_is_long() -> None:
+    """A module of the package has at most 300 lines."""
+    long = {str(path) for path in (ROOT / "exporter").rglob("*.py") if len(path.read_text().splitlines()) > 300}
+    assert long == set()
+
+
+def test_status_codes_in_the_readme_are_real() -> None:
+    """The sample of metrics in the README shows statuses that the registry knows."""
+    shown = re.findall(r'extended="\d\.(\d+\.\d+)"', (ROOT / "README.md").read_text())
+    assert shown
+    assert set(shown) <= set(REGISTRY)
+
+
+def test_each_reason_has_a_page_and_each_page_a_reason() -> None:
+    """docs/reasons has a page for each reason, under its name, that begins with what the code says of it."""
+    assert set(REASON_PAGES) == set(REASONS)
+    wrong = {
+        reason: page.read_text().splitlines()[:3]
+        for reason, page in REASON_PAGES.items()
+        if page.read_text().splitlines()[:3] != [f"# `{reason}`", "", f"**{REASONS[reason]}**"]
+    }
+    assert wrong == {}
+
+
+def test_the_index_of_reasons_is_what_the_code_says() -> None:
+    """The index lists the reasons and the steps with the code's own words, in the code's order."""
+    index = (ROOT / "docs/reasons/README.md").read_text()
+    assert re.findall(r"^\| \[`(\w+)`\]\((\w+)\.md\) \| (.*) \|$", index, re.MULTILINE) == [
+        (reason, reason, meaning) for reason, meaning in REASONS.items()
+    ]
+    assert re.findall(r"^\d\. `(\w+)`: (.*)$", index, re.MULTILINE) == list(DECIDERS.items())
+
+
+@pytest.mark.parametrize("reason", REASONS)
+def test_answers_on_a_page_have_its_reason(reason: str) -> None:
+    """Each answer that a page shows is given the reason of that page, and its query asks for it."""
+    page = f"docs/reasons/{reason}.md"
+    (block,) = blocks(page, "text")
+    decisions = {}
+    for line in block.text.splitlines():
+        parts = ["" if part == "-" else part for part in line.split(maxsplit=3)]
+        state, code, extended, description = parts
+        decisions[line] = reason_of(Report("1", "s@example.com", state, code, extended, description)).reason
+    assert set(decisions.values()) == {reason}, decisions
+    assert f'smtpeter_failures_by_reason_total{{reason="{reason}"}}' in PAGES[page]
+
+
+SHIPPED: Final = (
+    *("README.md", "SECURITY.md", "CONTRIBUTING.md", "CHANGELOG.md", "pyproject.toml", "Makefile"),
+    *(".github", "docs", "deploy", "grafana", "exporter"),
+)
+USERS_HOSTS: Final = {
+    "mail.example.com": "that SMTPeter calls",
+    "db.example.com": "of PostgreSQL",
+    "a.example.com": "of PostgreSQL, one of two",
+    "b.example.com": "of PostgreSQL, the other one",
+    "postgresql.example.com": "of PostgreSQL, in Kubernetes",
+    "registry.example.com": "of container images",
+    "grafana.example.com": "of Grafana",
+    "pager.example.com": "of the service that pages people",
+    "git.example.com": "with a copy of the documentation",
+    "trial._domainkey.example.com": "name of a key in DNS",
+    "_domainkey.example.com": "name of a key in DNS",
+    "_dmarc.example.com": "name of a policy in DNS",
+    "mx.example.com": "of a recipient, in a server's answer",
+    "bl.example.com": "of a blocklist, in a server's answer",
+    "*.example.com": "the form of a provider's domain",
+}
+"""The hosts below example.com that what ships may name: each stands for one of the user's own, or of others."""
+
+
+def test_no_example_is_taken_for_the_home_of_the_project() -> None:
+    """What ships names hosts below example.com only for those of users; example.com itself is in no link."""
+    files = [file for name in SHIPPED for file in (ROOT / name, *(ROOT / name).rglob("*")) if file.is_file()]
+    texts = {file: file.read_bytes().decode(errors="replace") for file in files if "__pycache__" not in file.parts}
+    assert len(texts) > 100
+    named = {host for text in texts.values() for host in re.findall(r"(?:[\w*-]+\.)+example\.com\b", text)}
+    assert named == USERS_HOSTS.keys()
+    link = re.compile(r"//(?:[^\s/@]*@)?example\.com\b|(?<![\w.@-])example\.com[/:]|git@example\.com")
+    assert {file: found for file, text in texts.items() if (found := link.findall(text))} == {}

@@ -1,0 +1,333 @@
+"""Whoever is woken finds a page whose queries and names are right, and Alertmanager does as the example says."""
+
+import json
+import re
+import shlex
+import subprocess
+from collections.abc import Iterator, Mapping
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+import yaml
+
+from deploy.demo.alertmanager import EXAMPLE, Alertmanager, example
+from exporter.refusals import REFUSAL_REASONS
+from tests.support.documentation import PAGES, blocks, quoted
+from tests.support.names import ALERTS, THRESHOLDS, threshold
+from tests.support.running import server, skipping, until
+from tests.support.tree import ROOT
+
+RUNBOOKS: Final = {Path(page).stem: page for page in PAGES if page.startswith("docs/runbooks/SMTPeter")}
+"""The page of each alert."""
+INDEX: Final = "docs/runbooks/README.md"
+TABLE: Final = "docs/alerts.md"
+SEVERITIES: Final = {
+    name: [rule["labels"]["severity"] for rule in ALERTS if rule["alert"] == name]
+    for name in dict.fromkeys(rule["alert"] for rule in ALERTS)
+}
+"""The alerts, each with its levels in the order of the file."""
+LABELS: Final[Mapping[str, Mapping[str, str]]] = {
+    "SMTPeterFailuresSpike": {"reason": "REASON"},
+    "SMTPeterReputationSpike": {"reason": "REASON"},
+    "SMTPeterSignatureRefusals": {"reason": "REASON"},
+    "SMTPeterNewStatus": {"extended": "EXTENDED"},
+    "SMTPeterReplicaDown": {"instance": "INSTANCE"},
+    "SMTPeterLedgerNotWritable": {"instance": "INSTANCE"},
+}
+"""What an alert has besides alertname, severity and job."""
+HEADINGS: Final = ["What it means", "First look", "Causes", "What to do", "To silence it"]
+
+
+def silences(name: str) -> list[list[str]]:
+    """The arguments of the lines on a page that silence, those after ``amtool silence add``."""
+    commands = [shlex.split(block.text.replace("\\\n", " ")) for block in blocks(RUNBOOKS[name], "sh")]
+    return [command[3:] for command in commands if command[:3] == ["amtool", "silence", "add"]]
+
+
+def test_each_alert_has_a_page_and_each_page_an_alert() -> None:
+    """docs/runbooks has a page for each alert under its name, and the index lists them with their levels."""
+    assert list(SEVERITIES) == list(dict.fromkeys(rule["alert"] for rule in ALERTS))
+    assert set(RUNBOOKS) == set(SEVERITIES)
+    rows = re.findall(r"^\| \[(\w+)\]\((\w+)\.md\) \| ([a-z, ]+) \|", PAGES[INDEX], re.MULTILINE)
+    assert rows == [(name, name, ", ".join(levels)) for name, levels in SEVERITIES.items()]
+
+
+def test_the_table_of_alerts_is_the_files() -> None:
+    """docs/alerts.md lists the alerts in the file's order, with levels and runbook, and the reasons of reputation."""
+    rows = re.findall(
+        r"^\| `(\w+)` \| ([a-z, ]+) \| .+ \| \[runbook\]\(runbooks/(\w+)\.md\) \|$", PAGES[TABLE], re.MULTILINE
+    )
+    assert rows == [(name, ", ".join(levels), name) for name, levels in SEVERITIES.items()]
+    for page in (TABLE, RUNBOOKS["SMTPeterReputationSpike"]):
+        assert set(THRESHOLDS["reputation"]["reasons"]) <= set(quoted(page))
+
+
+@pytest.mark.parametrize("name", RUNBOOKS)
+def test_pages_are_of_one_form(name: str) -> None:
+    """A page has its title, the five headings, queries and one silence, says what both levels mean, and is short."""
+    page = PAGES[RUNBOOKS[name]]
+    assert page.startswith(f"# {name}\n")
+    assert [heading.split(" and ")[0] for heading in re.findall(r"^## (.*)$", page, re.MULTILINE)] == HEADINGS
+    assert blocks(RUNBOOKS[name], "promql")
+    assert len(silences(name)) == 1
+    assert len(page.splitlines()) <= 60
+    levels = {level.lower() for level in re.findall(r"\*(Warning|Critical)\*", page)}
+    assert levels == (set(SEVERITIES[name]) if len(SEVERITIES[name]) > 1 else set())
+
+
+@pytest.mark.parametrize("rule", ALERTS, ids=lambda rule: f"{rule['alert']}-{rule['labels']['severity']}")
+def test_links_of_alerts_lead_somewhere(rule: Mapping[str, Any]) -> None:
+    """The runbook is the alert's page, dashboard_url one of the dashboards, with a value for variables that it has."""
+    links, annotations = THRESHOLDS["links"], rule["annotations"]
+    assert "runbook_url" not in annotations
+    assert annotations["runbook"] == RUNBOOKS[rule["alert"]]
+    base, _, query = annotations["dashboard_url"].partition("?")
+    dashboards = {board["uid"]: board for board in dashboard_files()}
+    assert base.removeprefix(f"{links['grafana']}/d/") in dashboards
+    variables = {one["name"] for one in dashboards[base.rpartition("/")[2]]["templating"]["list"]}
+    assert set(re.findall(r"var-(\w+)=", query)) <= variables
+
+
+def dashboard_files() -> list[dict[str, Any]]:
+    """The dashboards."""
+    return [json.loads(path.read_text()) for path in sorted((ROOT / "grafana").glob("*.json"))]
+
+
+def test_panels_that_are_named_exist() -> None:
+    """Each page names a dashboard and a panel that it has."""
+    panels = {
+        board["title"]: {
+            panel["title"] for part in board["panels"] for panel in (part, *part.get("panels", ())) if "title" in panel
+        }
+        for board in dashboard_files()
+    }
+    wrong = {}
+    for name, page in RUNBOOKS.items():
+        named = re.findall(r"Dashboard\s+\*([^*]+)\*,\s+panel\s+\*([^*]+)\*", PAGES[page])
+        if not named or not all(" ".join(panel.split()) in panels.get(board, ()) for board, panel in named):
+            wrong[name] = named
+    assert wrong == {}
+
+
+def test_a_page_names_the_threshold_to_raise() -> None:
+    """Each `table.key` that a page names is a value in thresholds.toml; only one alert has none to raise."""
+    named = {
+        page: [
+            threshold(word)
+            for word in quoted(page)
+            if re.fullmatch(r"[a-z_]+(\.\w+)+", word) and word.partition(".")[0] in THRESHOLDS
+        ]
+        for page in (TABLE, INDEX, *RUNBOOKS.values())
+    }
+    assert not any(isinstance(value, dict) for values in named.values() for value in values)
+    assert {name for name, page in RUNBOOKS.items() if not named[page]} == {"SMTPeterLabelOverflow"}
+
+
+def test_reasons_of_refusal_that_are_named_exist() -> None:
+    """The table of SMTPeterSignatureRefusals explains each reason that the alert watches, and those only."""
+    watched = {
+        reason
+        for rule in ALERTS
+        if rule["alert"] == "SMTPeterSignatureRefusals"
+        for pattern in re.findall(r'reason=~"([^"]+)"', rule["expr"])
+        for reason in pattern.split("|")
+    }
+    cells = re.findall(r"^\| (`.*?) \| ", PAGES[RUNBOOKS["SMTPeterSignatureRefusals"]], re.MULTILINE)
+    assert sorted(reason for cell in cells for reason in re.findall("`(.*?)`", cell)) == sorted(watched)
+    assert watched <= set(REFUSAL_REASONS)
+
+
+def test_what_ready_says_is_what_the_code_says() -> None:
+    """The table of SMTPeterLedgerNotWritable quotes the ledger's own words."""
+    modules = ("sqlite_file.py", "postgres_session.py", "committer.py")
+    code = "".join((ROOT / "exporter/ledger" / name).read_text() for name in modules)
+    said = re.findall(r"^\| `([^`]+)` \|", PAGES[RUNBOOKS["SMTPeterLedgerNotWritable"]], re.MULTILINE)[1:]
+    assert len(said) > 5
+    assert [words for words in said if words not in code] == []
+
+
+def test_a_page_numbers_its_causes_in_order() -> None:
+    """A numbered list of causes has no gap: other pages refer to the numbers."""
+    for name, page in RUNBOOKS.items():
+        numbers = [int(number) for number in re.findall(r"^(\d+)\. ", PAGES[page], re.MULTILINE)]
+        assert all(after == before + 1 for before, after in pairwise([0, *numbers])), name
+
+
+@pytest.fixture(scope="module")
+def amtool() -> str:
+    """Path of a real amtool."""
+    return server("amtool")
+
+
+def test_the_example_is_a_configuration(amtool: str) -> None:
+    """Amtool finds nothing wrong with the example, and its template is there."""
+    done = subprocess.run([amtool, "check-config", EXAMPLE], check=False, capture_output=True, text=True)
+    assert (done.returncode, done.stdout.count("SUCCESS")) == (0, 2), done.stdout  # the file, and its template
+
+
+@pytest.mark.parametrize(
+    ("severity", "receiver"), [("critical", "pager"), ("warning", "mail"), ("info", "daily-mail"), ("", "mail")]
+)
+def test_severity_decides_on_the_receiver(amtool: str, severity: str, receiver: str) -> None:
+    """Critical alerts page, warnings and what is not known go by mail, information goes into the daily mail."""
+    command = [amtool, "config", "routes", "test", f"--config.file={EXAMPLE}", "alertname=A", f"severity={severity}"]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert done.stdout.split() == [receiver]
+
+
+def test_inhibitions_name_alerts_that_exist() -> None:
+    """Each alert name in inhibit_rules is one of ours, each severity one that such an alert has."""
+    rules = yaml.safe_load(EXAMPLE.read_text())["inhibit_rules"]
+    for matchers in (rule[side] for rule in rules for side in ("source_matchers", "target_matchers")):
+        values = dict(re.split("=~?", matcher, maxsplit=1) for matcher in matchers)
+        names = [name for name in SEVERITIES if re.fullmatch(values["alertname"].strip('"'), name)]
+        assert names
+        assert "SMTPeter.+" in values["alertname"] or len(names) == values["alertname"].count("|") + 1
+        if "severity" in values:
+            assert values["severity"].strip('"') in {level for name in names for level in SEVERITIES[name]}
+
+
+@pytest.mark.parametrize(
+    ("links", "shown"),
+    [
+        ({"runbook": "docs/runbooks/X.md"}, "What to do: docs/runbooks/X.md"),
+        (
+            {"runbook_url": "https://git.example.com/X.md", "dashboard_url": "https://grafana.example.com/d/x"},
+            "What to do: https://git.example.com/X.md\nDashboard: https://grafana.example.com/d/x",
+        ),
+    ],
+)
+def test_mails_show_the_annotations(amtool: str, tmp_path: Path, links: dict[str, str], shown: str) -> None:
+    """A mail has summary, description, runbook and dashboard of each alert, and what is over; its subject how many."""
+    annotations = {
+        "summary": "smtpeter: 312 failures in 15 minutes: blocked",
+        "description": "312 deliveries failed.",
+        **links,
+    }
+    alert = {
+        "status": "firing",
+        "labels": {"alertname": "SMTPeterReputationSpike", "severity": "critical"},
+        "annotations": annotations,
+        "startsAt": "2026-11-23T09:10:00+02:00",
+    }
+    over = alert | {"status": "resolved", "endsAt": "2026-11-23T09:40:00Z"}
+    data = tmp_path / "data.json"
+    data.write_text(json.dumps({"status": "firing", "alerts": [alert, over]}))
+
+    def rendered(name: str) -> str:
+        command = [amtool, "template", "render", f"--template.data={data}"]
+        template = [
+            f"--template.glob={EXAMPLE.parent / 'smtpeter.tmpl'}",
+            f'--template.text={{{{ template "{name}" . }}}}',
+        ]
+        return subprocess.run([*command, *template], check=True, capture_output=True, text=True).stdout
+
+    assert rendered("smtpeter.subject") == "[firing] smtpeter: 312 failures in 15 minutes: blocked (2 alerts)"
+    part = (
+        "smtpeter: 312 failures in 15 minutes: blocked\n"
+        "SMTPeterReputationSpike, critical, since 2026-11-23 07:10 UTC{}\n\n"
+        f"312 deliveries failed.\n\n{shown}"
+    )
+    assert re.split(r"\n\n\n+", rendered("smtpeter.text").strip()) == [
+        part.format(""),
+        part.format(", over since 2026-11-23 09:40 UTC"),
+    ]
+
+
+@pytest.fixture(scope="module")
+def alertmanager(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Alertmanager]:
+    """One for all tests here; they use jobs of their own."""
+    program, folder = server("prometheus-alertmanager"), tmp_path_factory.mktemp("alertmanager")
+    with skipping():
+        running = Alertmanager(program, folder, example())
+    yield running
+    running.stop()
+
+
+def labels_of(name: str, severity: str, job: str, **others: str) -> dict[str, str]:
+    """The labels of an alert."""
+    return {"alertname": name, "severity": severity, "job": job, **others}
+
+
+@pytest.mark.parametrize("name", RUNBOOKS)
+def test_the_silence_of_a_page_silences_its_alert(amtool: str, alertmanager: Alertmanager, name: str) -> None:
+    """Pasted with the labels filled in, it silences that alert, and no other one of the job."""
+    (arguments,) = silences(name)
+    job = f"silence-{name}"
+    filled = [argument.replace("job=JOB", f"job={job}") for argument in arguments]
+    address = next(index for index, text in enumerate(filled) if text.startswith("--alertmanager.url="))
+    filled[address] = f"--alertmanager.url=http://{alertmanager.address}"
+    assert any(text.startswith("--duration=") for text in filled)
+    assert any(text.startswith("--comment=") for text in filled)
+    matched = dict(text.split("=", maxsplit=1) for text in filled if not text.startswith("--"))
+    assert matched.keys() <= {"alertname", "severity", "job", *LABELS.get(name, ())}
+    assert matched.get("severity", SEVERITIES[name][0]) in SEVERITIES[name]
+    alertmanager.post(
+        labels_of(name, SEVERITIES[name][0], job, **LABELS.get(name, {})),
+        labels_of("SMTPeterOther", "warning", job, **LABELS.get(name, {})),
+    )
+    subprocess.run([amtool, "silence", "add", *filled], check=True, capture_output=True)
+    until(lambda: any(status["silencedBy"] for _, status in alertmanager.statuses(job)))
+    silenced = {labels["alertname"]: bool(status["silencedBy"]) for labels, status in alertmanager.statuses(job)}
+    assert silenced == {name: True, "SMTPeterOther": False}
+
+
+DOWN: Final = ("SMTPeterExporterDown", "critical")
+REFUSED: Final = ("SMTPeterSignatureRefusals", "critical")
+SPIKE: Final = ("SMTPeterFailuresSpike", "critical")
+INHIBITIONS: Final[list[tuple[tuple[str, str, dict[str, str]], tuple[str, str, dict[str, str]], bool]]] = [
+    ((*SPIKE, {"reason": "expired"}), ("SMTPeterFailuresSpike", "warning", {"reason": "expired"}), True),
+    ((*SPIKE, {"reason": "expired"}), ("SMTPeterFailuresSpike", "warning", {"reason": "routing"}), False),
+    ((*SPIKE, {"reason": "expired"}), ("SMTPeterReputationSpike", "warning", {"reason": "expired"}), False),
+    ((*SPIKE, {"reason": "expired"}), ("SMTPeterFailuresElevated", "warning", {}), True),
+    ((*SPIKE, {"reason": "expired"}), ("SMTPeterNewStatus", "info", {"extended": "5.7.26"}), False),
+    (
+        ("SMTPeterReputationSpike", "warning", {"reason": "blocked"}),
+        ("SMTPeterFailuresElevated", "warning", {"account": ""}),
+        True,
+    ),
+    (
+        ("SMTPeterReputationSpike", "warning", {"reason": "blocked", "account": "shop"}),
+        ("SMTPeterFailuresElevated", "warning", {"account": "news"}),
+        False,
+    ),
+    ((*DOWN, {}), ("SMTPeterReplicaDown", "warning", {"instance": "a:1"}), True),
+    ((*DOWN, {}), ("SMTPeterSilence", "warning", {}), True),
+    ((*DOWN, {}), ("SMTPeterKeysUnavailable", "warning", {}), True),
+    ((*DOWN, {}), ("SMTPeterFailuresSpike", "critical", {"reason": "expired"}), False),
+    ((*DOWN, {"account": "shop"}), ("SMTPeterSilence", "warning", {"account": "news"}), False),
+    ((*REFUSED, {}), ("SMTPeterSignatureRefusals", "warning", {"reason": "url"}), True),
+    ((*REFUSED, {}), ("SMTPeterSilence", "warning", {}), True),
+    (("SMTPeterSignatureRefusals", "warning", {"reason": "url"}), ("SMTPeterSilence", "warning", {}), False),
+    (("SMTPeterKeysUnavailable", "critical", {}), ("SMTPeterKeysUnavailable", "warning", {}), True),
+    (("SMTPeterKeysUnavailable", "warning", {}), ("SMTPeterSilence", "warning", {}), False),
+    (("SMTPeterLedgerNotWritable", "critical", {"instance": "a:1"}), ("SMTPeterSilence", "warning", {}), True),
+]
+"""Source, target, and whether the target keeps quiet."""
+
+
+def test_alerts_that_say_less_keep_quiet(alertmanager: Alertmanager) -> None:
+    """With the example, an alert inhibits those of its account that only hint at what it says, and no others."""
+    jobs = {f"inhibit-{number}": case for number, case in enumerate(INHIBITIONS)}
+    for job, (source, target, _) in jobs.items():
+        alertmanager.post(*(labels_of(name, severity, job, **more) for name, severity, more in (source, target)))
+        # Were the job not looked at, everything would be inhibited.
+        alertmanager.post(labels_of(target[0], target[1], f"{job}-other", **target[2]))
+    last = "inhibit-last"  # seen after all others
+    alertmanager.post(labels_of(*DOWN, last), labels_of("SMTPeterSilence", "warning", last))
+    until(lambda: any(status["inhibitedBy"] for _, status in alertmanager.statuses(last)))
+
+    def quiet(job: str, name: str, severity: str) -> list[bool]:
+        return [
+            bool(status["inhibitedBy"])
+            for labels, status in alertmanager.statuses(job)
+            if (labels["alertname"], labels["severity"]) == (name, severity)
+        ]
+
+    assert {job: quiet(job, *target[:2]) for job, (_, target, _) in jobs.items()} == {
+        job: [expected] for job, (_, _, expected) in jobs.items()
+    }
+    others = {job: quiet(f"{job}-other", *target[:2]) for job, (_, target, _) in jobs.items()}
+    assert others == {job: [False] for job in jobs}

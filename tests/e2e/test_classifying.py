@@ -1,0 +1,133 @@
+"""From posted failures to the sums by reason, provider and tag, through a real exporter."""
+
+import json
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+from urllib.parse import urlencode
+
+import pytest
+
+from exporter.classification.providers import PROVIDERS
+from exporter.classification.reason import REASONS
+from exporter.metrics.collector import USUAL_CLASSES
+from tests.support.running import FORM, Exporter, changes, exporter, failure
+
+CONFIGURATION = """
+[providers]
+school = ["school.example", "*.school.example"]
+[tags]
+count = ["newsletter", "May sale", "naïve"]
+"""
+
+_numbers = count()
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Exporter]:
+    """One with a provider and tags of its own."""
+    folder = tmp_path_factory.mktemp("classifying")
+    (folder / "exporter.toml").write_text(CONFIGURATION)
+    with exporter(folder, "--config.file", str(folder / "exporter.toml")) as shared:
+        yield shared
+
+
+def raised(running: Exporter, name: str, content_type: str, body: bytes) -> dict[str, float]:
+    """What a failure raises of the sums by ``name``, by label values."""
+    before = running.samples()
+    with running.client() as client:
+        assert client.request("POST", "/failures", body, {"Content-Type": content_type}).status == 200
+    prefix = f"smtpeter_failures_by_{name}_total"
+    found = changes(before, running.samples())
+    return {key.removeprefix(prefix): by for key, by in found.items() if key.startswith(prefix)}
+
+
+def test_closed_sets_are_complete_from_the_start(tmp_path: Path) -> None:
+    """Before the first failure, each reason, provider and counted tag stands at 0; the main counter has no series."""
+    (tmp_path / "exporter.toml").write_text(CONFIGURATION)
+    with exporter(tmp_path, "--config.file", str(tmp_path / "exporter.toml")) as fresh:
+        sums = {key: value for key, value in fresh.samples().items() if key.startswith("smtpeter_failures")}
+    names = [*PROVIDERS, "school", "other"]
+    assert sums == {
+        **{f'smtpeter_failures_by_reason_total{{reason="{reason}"}}': 0.0 for reason in REASONS},
+        **{
+            f'smtpeter_failures_by_provider_total{{code_class="{code}",provider="{name}"}}': 0.0
+            for name in names
+            for code in USUAL_CLASSES
+        },
+        **{
+            f'smtpeter_failures_by_tag_total{{tag="{tag}"}}': 0.0
+            for tag in ("newsletter", "May sale", "naïve", "other")
+        },
+    }
+
+
+TAGS: dict[str, tuple[str, bytes | dict[str, object], set[str]]] = {
+    "one text": (FORM, b"tags=newsletter", {"newsletter"}),
+    "with semicolons": (FORM, b"tags=x;May+sale%3B+newsletter+", {"newsletter", "May sale"}),
+    "repeated": (FORM, b"tags=newsletter&tags=May+sale", {"newsletter", "May sale"}),
+    "repeated in PHP's manner": (FORM, b"tags%5B%5D=newsletter&tags[]=y", {"newsletter"}),
+    "list": ("application/json", {"tags": ["newsletter", "x", 3, None]}, {"newsletter"}),
+    "text in JSON": ("application/json", {"tags": "newsletter;x"}, {"newsletter"}),
+    "not ASCII": (FORM, "tags=naïve".encode(), {"naïve"}),
+    "twice the same": (FORM, b"tags=newsletter;newsletter", {"newsletter"}),
+    "none that is counted": (FORM, b"tags=x;y", {"other"}),
+    "other spelling": (FORM, b"tags=Newsletter", {"other"}),
+    "empty": (FORM, b"tags=", {"other"}),
+    "none": (FORM, b"", {"other"}),
+    "an object": ("application/json", {"tags": {"a": "newsletter"}}, {"other"}),
+    "null": ("application/json", {"tags": None}, {"other"}),
+}
+
+
+@pytest.mark.parametrize(("content_type", "tags", "expected"), TAGS.values(), ids=TAGS)
+def test_counts_tags(running: Exporter, content_type: str, tags: bytes | dict[str, object], expected: set[str]) -> None:
+    """In whatever shape tags come: each counted tag is raised by one, and other when there is none of them."""
+    fields = failure(next(_numbers))
+    body = urlencode(fields).encode() + b"&" + tags if isinstance(tags, bytes) else json.dumps(fields | tags).encode()
+    assert raised(running, "tag", content_type, body) == {f'{{tag="{tag}"}}': 1.0 for tag in expected}
+
+
+@pytest.mark.parametrize(
+    ("recipient", "provider"),
+    [
+        ("Jane.Doe@GMail.com", "gmail"),
+        ("jane@kpnmail.nl", "kpn"),
+        ("jane@school.example", "school"),
+        ("jane@a.b.school.example", "school"),
+        ("jane@example.org", "other"),
+        ("jane", "other"),
+    ],
+)
+def test_counts_providers(running: Exporter, recipient: str, provider: str) -> None:
+    """The recipient's domain becomes the name of a provider, or other; the domain itself shows nowhere."""
+    body = urlencode(failure(next(_numbers), recipient=recipient)).encode()
+    assert raised(running, "provider", FORM, body) == {f'{{code_class="5xx",provider="{provider}"}}': 1.0}
+    assert "example" not in running.get("/metrics").text
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"description": "550 5.7.1 Service unavailable; client [192.0.2.1] blocked", "extended": "5.7.1"}, "blocked"),
+        ({"state": "bounce", "code": "", "extended": "5.0.0", "description": "mailbox is full"}, "mailbox_full"),
+        ({"state": "suppression", "code": "", "extended": "", "description": ""}, "suppressed"),
+    ],
+)
+def test_counts_reasons(running: Exporter, fields: dict[str, str], reason: str) -> None:
+    """Codes, state and words together become a reason."""
+    body = urlencode(failure(next(_numbers), **fields)).encode()
+    assert raised(running, "reason", FORM, body) == {f'{{reason="{reason}"}}': 1.0}
+
+
+def test_sums_agree(running: Exporter) -> None:
+    """Over all series, failures by reason and by provider are as many as failures."""
+    for code, extended in (("550", "5.1.1"), ("452", "4.2.2"), ("", "")):
+        running.post(failure(next(_numbers), code=code, extended=extended))
+    samples = running.samples()
+    of = {
+        name: sum(value for key, value in samples.items() if key.startswith(f"smtpeter_{name}_total"))
+        for name in ("failures", "failures_by_reason", "failures_by_provider")
+    }
+    assert of["failures"] >= 3
+    assert set(of.values()) == {of["failures"]}

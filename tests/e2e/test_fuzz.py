@@ -1,0 +1,26 @@
+"""Mutated requests against the real exporter; "make fuzz" sends a hundred thousand, and watches the memory."""
+
+from pathlib import Path
+from typing import Final
+
+from tests.support.mutations import STATUSES, fuzz, name_server
+from tests.support.running import exporter
+from tests.support.signing import ACCOUNT
+
+AMOUNT: Final = 2_000
+
+
+def test_mutated_requests(tmp_path: Path) -> None:
+    """Each is answered as it should be, nothing but what was answered 200 is counted, and the log shows no fault."""
+    flags = ("--signature.mode", "required", "--signature.account", ACCOUNT, "--log.level", "debug")
+    with name_server() as names, exporter(tmp_path, *flags, "--signature.nameserver", names.address) as running:
+        outcome = fuzz(running.public, AMOUNT, "a test", connections=8)
+        counted, repeated = sum(running.failures().values()), running.samples()["smtpeter_exporter_duplicates_total"]
+    assert outcome.faults == []
+    assert outcome.cases == AMOUNT
+    assert outcome.statuses.keys() <= STATUSES
+    assert {200, 400, 403, 404, 405, 413, 415, 431} <= outcome.statuses.keys()
+    assert (counted, repeated) == (outcome.counted, outcome.repeated)
+    assert counted > AMOUNT / 4
+    assert [line for line in running.lines if not line.startswith("ts=") or "Traceback" in line] == []
+    assert {line["level"] for line in running.log()} <= {"debug", "info", "warning"}

@@ -1,0 +1,425 @@
+"""What the public listener answers to good and to bad requests: status, the one counter that is raised, a quiet log."""
+
+import json
+import re
+from collections.abc import Iterator
+from itertools import count
+from typing import Final
+from urllib.parse import urlencode
+
+import pytest
+
+from tests.support.running import (
+    COUNTED,
+    COUNTED_AGAIN,
+    FORM,
+    Exporter,
+    Samples,
+    changes,
+    connect,
+    exchange,
+    exporter,
+    failure,
+    until,
+)
+
+LIMIT: Final = 65_536
+JSON: Final = "application/json"
+MULTIPART: Final = "multipart/form-data; boundary=b"
+
+_numbers = count()
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Exporter]:
+    """One exporter for all requests; strangers must not have made it log anything above debug level, nor an address."""
+    with exporter(tmp_path_factory.mktemp("receiving"), "--log.level", "debug") as shared:
+        yield shared
+        assert shared.stop() == 0
+    levels = [(line["level"], line["msg"]) for line in shared.log() if line.get("level") != "debug"]
+    assert [message for _, message in levels] == [
+        "signature.mode is off: whoever reaches the public listener can invent failures",
+        "ready",
+        "stopping",
+        "stopped",
+    ]
+    assert [line for line in shared.lines if not line.startswith("ts=") or "Traceback" in line] == []
+    assert [line for line in shared.lines if "jane.doe" in line] == []
+
+
+def http(
+    method: str = "POST",
+    path: str = "/failures",
+    body: bytes = b"",
+    content_type: str | None = FORM,
+    headers: tuple[str, ...] = (),
+) -> bytes:
+    """A request as bytes; ``Content-Length`` is the body's unless ``headers`` give the framing."""
+    lines = [f"{method} {path} HTTP/1.1", "Host: localhost", *headers]
+    if content_type is not None:
+        lines.append(f"Content-Type: {content_type}")
+    if not any(line.startswith(("Content-Length:", "Transfer-Encoding:")) for line in headers):
+        lines.append(f"Content-Length: {len(body)}")
+    return "\r\n".join([*lines, "", ""]).encode("latin-1") + body
+
+
+def chunked(body: bytes, end: bytes = b"0\r\n\r\n") -> bytes:
+    """The body in chunks (RFC 9112 section 7.1) of 1,000 bytes."""
+    pieces = [body[start : start + 1_000] for start in range(0, len(body), 1_000)]
+    return b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces) + end
+
+
+def form(**fields: str) -> bytes:
+    """A failure that no other test posts, as a form."""
+    return urlencode(failure(next(_numbers), **fields)).encode()
+
+
+def padded(length: int) -> bytes:
+    """A failure as a form of exactly so many bytes."""
+    body = form(description="")
+    return body + b"x" * (length - len(body))
+
+
+def as_json(**fields: object) -> bytes:
+    """A failure that no other test posts, as JSON."""
+    return json.dumps(failure(next(_numbers)) | fields).encode()
+
+
+def multipart(*parts: tuple[str, bytes]) -> bytes:
+    """The parts as RFC 7578 has them."""
+    return b"".join(
+        b'--b\r\nContent-Disposition: form-data; name="%b"\r\n\r\n%b\r\n' % (name.encode(), value)
+        for name, value in parts
+    ) + (b"--b--\r\n")
+
+
+def parts(number: int) -> list[tuple[str, bytes]]:
+    """The variables of a failure as parts of a multipart body."""
+    return [(name, value.encode()) for name, value in failure(number).items()]
+
+
+def change(running: Exporter, raw: bytes) -> tuple[int, Samples]:
+    """The status that the bytes are answered, and what they raise."""
+    before = running.samples()
+    status = exchange(running.public, raw).status
+    return status, changes(before, running.samples())
+
+
+ACCEPTED: Final = {
+    "form": http(body=form()),
+    "form with charset": http(body=form(), content_type=f"{FORM.upper()}; charset=UTF-8"),
+    "JSON": http(body=as_json(), content_type=JSON),
+    "JSON with numbers": http(body=as_json(code=550, time=1_700_000_000), content_type=JSON),
+    "JSON with tags": http(body=as_json(tags=["a", "b"], type="failure", action="failed"), content_type=JSON),
+    "JSON with half of a surrogate pair in a foreign variable": http(body=as_json(tags="\ud800"), content_type=JSON),
+    "multipart": http(body=multipart(*parts(next(_numbers))), content_type=MULTIPART),
+    "no description": http(body=form(description="")),
+    "Chinese, a newline and an address in the description": http(body=form(description="5.1.1 <a@b.cn>\n用户不存在")),
+    "tags repeated": http(body=form() + b"&tags=a&tags=b&tags%5B%5D=c&tags%5B%5D=d"),
+    "exactly 64 KiB": http(body=padded(LIMIT)),
+    "in chunks": http(body=chunked(form()), headers=("Transfer-Encoding: chunked",)),
+    "64 KiB in chunks": http(body=chunked(padded(LIMIT)), headers=("Transfer-Encoding: chunked",)),
+    "a query": http(path="/failures?from=smtpeter", body=form()),
+    "HTTP/1.0": http(body=form()).replace(b"HTTP/1.1", b"HTTP/1.0"),
+    "a proxy's headers": http(body=form(), headers=("X-Forwarded-For: 192.0.2.1", "Forwarded: for=192.0.2.1")),
+    "100 fields": http(body=form() + b"".join(b"&x%d=" % number for number in range(94))),
+}
+
+
+@pytest.mark.parametrize("raw", ACCEPTED.values(), ids=ACCEPTED)
+def test_accepts(running: Exporter, raw: bytes) -> None:
+    """A failure in each form that SMTPeter may send is answered 200 and counted once."""
+    assert change(running, raw) == (200, COUNTED)
+
+
+REFUSED: Final = {
+    # the route
+    "HEAD": (http("HEAD"), 405, "method"),
+    "GET": (http("GET"), 405, "method"),
+    "PUT": (http("PUT", body=form()), 405, "method"),
+    "DELETE": (http("DELETE"), 405, "method"),
+    "OPTIONS": (http("OPTIONS"), 405, "method"),
+    "BREW": (http("BREW", body=form()), 405, "method"),
+    "root": (http("GET", "/"), 404, "not_found"),
+    "root by POST": (http(path="/", body=form()), 404, "not_found"),
+    "metrics": (http("GET", "/metrics"), 404, "not_found"),
+    "health": (http("GET", "/-/healthy"), 404, "not_found"),
+    "readiness": (http("GET", "/-/ready"), 404, "not_found"),
+    "slash at the end": (http(path="/failures/", body=form()), 404, "not_found"),
+    "deeper path": (http(path="/failures/1", body=form()), 404, "not_found"),
+    "capitals": (http(path="/FAILURES", body=form()), 404, "not_found"),
+    "dots": (http("GET", "/../../etc/passwd"), 404, "not_found"),
+    "path that is not UTF-8": (http("GET", "/%ff%00"), 404, "not_found"),
+    "verification file of nobody": (http("GET", "/smtpeter-abcde.txt"), 404, "not_found"),
+    # the content type
+    "plain text": (http(body=form(), content_type="text/plain"), 415, "content_type"),
+    "no content type": (http(body=form(), content_type=None), 415, "content_type"),
+    "content type of junk": (http(body=form(), content_type=";;=\xff"), 415, "content_type"),
+    # the size
+    "64 KiB and a byte": (http(body=padded(LIMIT + 1)), 413, "too_large"),
+    "64 KiB and a byte in chunks": (
+        http(body=chunked(padded(LIMIT + 1)), headers=("Transfer-Encoding: chunked",)),
+        413,
+        "too_large",
+    ),
+    "announces 10 GB": (http(headers=("Content-Length: 10000000000",)), 413, "too_large"),
+    "announces 10 GB and begins": (http(body=form(), headers=("Content-Length: 10000000000",)), 413, "too_large"),
+    "chunks without end": (
+        http(body=chunked(b"x" * 4 * LIMIT, end=b""), headers=("Transfer-Encoding: chunked",)),
+        413,
+        "too_large",
+    ),
+    "one chunk of 10 GB": (
+        http(body=b"%x\r\n" % 10**10 + b"x" * 4 * LIMIT, headers=("Transfer-Encoding: chunked",)),
+        413,
+        "too_large",
+    ),
+    "header of 20 KB": (http(body=form(), headers=(f"X-Long: {'x' * 20_000}",)), 431, "too_large"),
+    "path of 20 KB": (http(path=f"/{'x' * 20_000}", body=form()), 431, "too_large"),
+    # the protocol
+    "garbage": (b"garbage\r\n\r\n", 400, "malformed"),
+    "TLS": (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", 400, "malformed"),
+    "method in small letters": (http("post", body=form()), 400, "malformed"),
+    "length below zero": (http(body=form(), headers=("Content-Length: -1",)), 400, "malformed"),
+    "two lengths": (http(body=form(), headers=("Content-Length: 5", "Content-Length: 6")), 400, "malformed"),
+    "length of 5,000 digits": (http(body=form(), headers=(f"Content-Length: {'9' * 5_000}",)), 400, "malformed"),
+    "target of junk": (http(path="http://[", body=form()), 400, "malformed"),
+    "chunk size of junk": (http(body=b"zz\r\n\r\n", headers=("Transfer-Encoding: chunked",)), 400, "malformed"),
+    "space before the colon": (http(body=form(), headers=("X-Odd : 1",)), 400, "malformed"),
+    # the body as a whole
+    "no body": (http(), 400, "missing_field"),
+    "empty JSON": (http(content_type=JSON), 400, "malformed"),
+    "half of the JSON": (http(body=as_json()[:-5], content_type=JSON), 400, "malformed"),
+    "JSON array": (http(body=b"[" + as_json() + b"]", content_type=JSON), 400, "malformed"),
+    "JSON number": (http(body=b"1", content_type=JSON), 400, "malformed"),
+    "NaN": (http(body=b'{"id":"1","recipient":"a@b.c","code":NaN}', content_type=JSON), 400, "malformed"),
+    "Infinity": (http(body=b'{"id":"1","recipient":"a@b.c","time":-Infinity}', content_type=JSON), 400, "malformed"),
+    "60,000 brackets": (http(body=b"[" * 60_000, content_type=JSON), 400, "malformed"),
+    "60,000 brackets in a variable": (http(body=b'{"id":' + b"[" * 60_000, content_type=JSON), 400, "malformed"),
+    "100,000 brackets": (http(body=b"[" * 100_000, content_type=JSON), 413, "too_large"),
+    "number of 10,000 digits": (http(body=b'{"id":%b}' % (b"9" * 10_000), content_type=JSON), 400, "malformed"),
+    "multipart without boundary": (
+        http(body=multipart(*parts(1)), content_type="multipart/form-data"),
+        400,
+        "malformed",
+    ),
+    "multipart of another boundary": (
+        http(body=multipart(*parts(1)), content_type="multipart/form-data; boundary=c"),
+        400,
+        "malformed",
+    ),
+    "multipart without end": (http(body=multipart(*parts(1))[:-8], content_type=MULTIPART), 400, "malformed"),
+    "multiparts in multiparts": (
+        http(
+            body=b"--b\r\n"
+            + b"".join(
+                b"Content-Type: multipart/mixed; boundary=%x\r\n\r\n--%x\r\n" % (depth, depth) for depth in range(1_000)
+            ),
+            content_type=MULTIPART,
+        ),
+        400,
+        "malformed",
+    ),
+    "multipart of parts without name": (
+        http(body=b"--b\r\n\r\n\r\n" * 6_000 + b"--b--", content_type=MULTIPART),
+        400,
+        "malformed",
+    ),
+    "multipart with a comment in a comment in …": (
+        http(body=b"--b\r\nContent-Disposition: %b\r\n\r\n--b--" % (b"(" * 50_000), content_type=MULTIPART),
+        400,
+        "malformed",
+    ),
+    "content type with a comment in a comment in …": (
+        http(content_type=f"multipart/form-data; {'(' * 10_000}"),
+        400,
+        "malformed",
+    ),
+    "multipart in base64": (
+        http(
+            body=multipart(("id", b"MQ==")).replace(b"\r\n\r\n", b"\r\nContent-Transfer-Encoding: base64\r\n\r\n"),
+            content_type=MULTIPART,
+        ),
+        400,
+        "malformed",
+    ),
+    # the encoding
+    "form that is not UTF-8": (http(body=b"id=\xff&recipient=a@b.c"), 400, "encoding"),
+    "form that is not UTF-8 behind percent signs": (http(body=b"id=%ff&recipient=a@b.c"), 400, "encoding"),
+    "surrogate in a form": (http(body=b"id=%ed%a0%80&recipient=a@b.c"), 400, "encoding"),
+    "NUL in a form": (http(body=b"id=1%00&recipient=a@b.c"), 400, "encoding"),
+    "JSON that is not UTF-8": (http(body=b'{"id":"\xff"}', content_type=JSON), 400, "encoding"),
+    "JSON in UTF-16": (http(body=as_json().decode().encode("utf-16"), content_type=JSON), 400, "encoding"),
+    "NUL in JSON": (http(body=as_json(id="1\0"), content_type=JSON), 400, "encoding"),
+    "surrogate in JSON": (http(body=as_json(description="\udc80"), content_type=JSON), 400, "encoding"),
+    "multipart that is not UTF-8": (
+        http(body=multipart(("id", b"\xff"), ("recipient", b"a@b.c")), content_type=MULTIPART),
+        400,
+        "encoding",
+    ),
+    "NUL in multipart": (
+        http(body=multipart(("id", b"1\0"), ("recipient", b"a@b.c")), content_type=MULTIPART),
+        400,
+        "encoding",
+    ),
+    # the variables
+    "10,000 fields": (http(body=form() + b"&x=" * 10_000), 400, "too_many_fields"),
+    "10,000 fields in JSON": (
+        http(body=b"{%b}" % b",".join([b'"x":0'] * 10_000), content_type=JSON),
+        400,
+        "too_many_fields",
+    ),
+    "101 parts": (
+        http(body=multipart(*[(f"x{number}", b"") for number in range(101)]), content_type=MULTIPART),
+        400,
+        "too_many_fields",
+    ),
+    "id twice": (http(body=form() + b"&id=2"), 400, "duplicate_field"),
+    "id twice in JSON": (
+        http(body=b'{"id":"1","id":"1","recipient":"a@b.c"}', content_type=JSON),
+        400,
+        "duplicate_field",
+    ),
+    "id twice in multipart": (
+        http(body=multipart(*parts(1), ("id", b"2")), content_type=MULTIPART),
+        400,
+        "duplicate_field",
+    ),
+    "foreign variable twice": (http(body=form() + b"&x=1&x=2"), 400, "duplicate_field"),
+    "id as a list": (http(body=as_json(id=["1"]), content_type=JSON), 400, "wrong_type"),
+    "code as an object": (http(body=as_json(code={"a": 1}), content_type=JSON), 400, "wrong_type"),
+    "code as a truth value": (http(body=as_json(code=True), content_type=JSON), 400, "wrong_type"),
+    "no id": (http(body=b"recipient=a@b.c"), 400, "missing_field"),
+    "empty id": (http(body=form(id="")), 400, "missing_field"),
+    "id of blanks": (http(body=form(id=" \t ")), 400, "missing_field"),
+    "null as id": (http(body=as_json(id=None), content_type=JSON), 400, "missing_field"),
+    "no recipient": (http(body=b"id=1"), 400, "missing_field"),
+    "empty recipient": (http(body=form(recipient="")), 400, "missing_field"),
+    "id of 257 characters": (http(body=form(id="x" * 257)), 400, "value_too_long"),
+    "recipient of 513 characters": (http(body=form(recipient="x" * 513)), 400, "value_too_long"),
+    "state of 65 characters": (http(body=form(state="x" * 65)), 400, "value_too_long"),
+    "code of 65 characters": (http(body=form(code="5" * 65)), 400, "value_too_long"),
+    "extended of 65 characters": (http(body=form(extended="5" * 65)), 400, "value_too_long"),
+}
+
+
+@pytest.mark.parametrize(("raw", "status", "reason"), REFUSED.values(), ids=REFUSED)
+def test_refuses(running: Exporter, raw: bytes, status: int, reason: str) -> None:
+    """What is no good is answered with its 4xx, counted under its reason, and changes no other counter."""
+    expected = {f'smtpeter_exporter_refused_total{{reason="{reason}"}}': 1.0}
+    assert change(running, raw) == (status, expected)
+
+
+@pytest.mark.parametrize(
+    ("raw", "why", "status"),
+    [(b"nonsense\r\n\r\n", "Start line is invalid", "400"), (http("GET", "/why"), "GET /why", "404")],
+    ids=["server", "application"],
+)
+def test_tells_the_operator_why(running: Exporter, raw: bytes, why: str, status: str) -> None:
+    """A refusal, whoever decides on it, is a line at debug level that says from whom and what was wrong."""
+    exchange(running.public, raw)
+    line = until(lambda: next((line for line in running.log() if line.get("why") == why), None))
+    fields = [line[name] for name in ("level", "msg", "status", "from")]
+    assert fields == ["debug", "refused", status, "127.0.0.1"]
+
+
+@pytest.mark.parametrize("method", ["GET", "OPTIONS", "BREW"])
+def test_says_what_is_allowed(running: Exporter, method: str) -> None:
+    """An answer 405 says that POST is allowed, as RFC 9110 section 15.5.6 demands."""
+    answer = exchange(running.public, http(method))
+    assert (answer.status, answer.headers["Allow"]) == (405, "POST")
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [http(body=b"id=1&recipient="), http("GET", "/secret"), http(body=b"{]", content_type=JSON), b"secret\r\n\r\n"],
+    ids=["variable missing", "path", "JSON", "garbage"],
+)
+def test_tells_strangers_little(running: Exporter, raw: bytes) -> None:
+    """A refusal is short, plain text, names no software, and repeats nothing of the request."""
+    answer = exchange(running.public, raw)
+    assert answer.headers["Content-Type"].partition(";")[0] == "text/plain"
+    assert "Server" not in answer.headers
+    assert re.search("secret|waitress|falcon|python|recipient", answer.text, re.IGNORECASE) is None
+    assert len(answer.body) < 200
+
+
+def test_counts_the_same_failure_once(running: Exporter) -> None:
+    """The same failure again, in another content type and spelling, is answered 200 and only counted as a duplicate."""
+    fields = failure(next(_numbers))
+    change(running, http(body=urlencode(fields).encode()))
+    again = fields | {"recipient": fields["recipient"].upper(), "state": "RCPT TO", "description": "", "time": "1"}
+    status, raised = change(running, http(body=json.dumps(again).encode(), content_type=JSON))
+    assert (status, raised) == (200, COUNTED_AGAIN)
+
+
+def test_counts_a_failure_of_the_first_generation(running: Exporter) -> None:
+    """Id and recipient are enough; what is absent counts as none."""
+    status, raised = change(running, http(body=b"id=first&recipient=a@b.c"))
+    counted = {key: value for key, value in raised.items() if key.startswith("smtpeter_failures")}
+    assert (status, counted) == (
+        200,
+        {
+            'smtpeter_failures_total{code_class="none",extended="none",state="none"}': 1.0,
+            'smtpeter_failures_by_reason_total{reason="unclassified"}': 1.0,
+            'smtpeter_failures_by_provider_total{code_class="none",provider="other"}': 1.0,
+            'smtpeter_failures_by_tag_total{tag="other"}': 1.0,
+        },
+    )
+
+
+def test_ignores_half_a_request(running: Exporter) -> None:
+    """A sender that hangs up in the middle of the body has said nothing: not counted, not refused."""
+    before = running.samples()
+    with connect(running.public) as sock:
+        sock.sendall(http(body=form())[:-10])
+    with running.client() as client:  # served after the other connection, which the same thread reads
+        assert client.post(failure(next(_numbers))).status == 200
+    assert changes(before, running.samples()) == COUNTED
+
+
+def test_goes_on_after_a_refusal(running: Exporter) -> None:
+    """A connection on which a report was refused is good for the next one."""
+    with running.client() as client:
+        answers = [client.post(fields).status for fields in ({"id": "1"}, failure(next(_numbers)))]
+    assert answers == [400, 200]
+
+
+def test_answers_requests_sent_ahead(running: Exporter) -> None:
+    """Two requests sent in one go on one connection are both counted."""
+    before = running.samples()
+    last = http(body=form(), headers=("Connection: close",))
+    with connect(running.public) as sock:
+        sock.sendall(http(body=form()) + last)
+        answers = b"".join(iter(lambda: sock.recv(65_536), b""))
+    assert re.findall(rb"HTTP/1.1 ([0-9]+)", answers) == [b"200", b"200"]
+    assert changes(before, running.samples()) == dict.fromkeys(COUNTED, 2.0)
+
+
+def test_waits_for_those_that_ask_first(running: Exporter) -> None:
+    """A sender that expects 100 before it sends the body gets it, then 200."""
+    request = http(body=form(), headers=("Expect: 100-continue", "Connection: close"))
+    head, _, body = request.partition(b"\r\n\r\n")
+    with connect(running.public) as sock:
+        sock.sendall(head + b"\r\n\r\n")
+        first = sock.recv(65_536)
+        sock.sendall(body)
+        rest = b"".join(iter(lambda: sock.recv(65_536), b""))
+    assert (first, rest.partition(b"\r\n")[0]) == (b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 200 OK")
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [("/smtpeter/failures", 200), ("/failures", 200), ("/smtpeter", 404), ("/smtpeter/smtpeter/failures", 404)],
+)
+def test_serves_the_path_of_the_public_url(prefixed: Exporter, path: str, status: int) -> None:
+    """The callback is found both with and without the path of the public URL."""
+    assert prefixed.post(failure(next(_numbers)), path).status == status
+
+
+@pytest.fixture(scope="module")
+def prefixed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Exporter]:
+    """An exporter behind a public URL with a path."""
+    url = "https://mail.example.com/smtpeter/"
+    with exporter(tmp_path_factory.mktemp("prefixed"), "--webhook.public-url", url) as shared:
+        yield shared

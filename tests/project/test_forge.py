@@ -1,0 +1,95 @@
+"""What a forge reads (workflows, forms for issues) is well-formed, and names only what exists."""
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+import yaml
+
+from exporter.cli.main import cli
+from tests.support.tree import ROOT
+
+CI: Final = ROOT / ".github/workflows/ci.yml"
+FORMS: Final = sorted(ROOT.glob(".github/ISSUE_TEMPLATE/*.yml"))
+
+
+def read(file: Path) -> Any:
+    """The content of a YAML file."""
+    return yaml.safe_load(file.read_text())
+
+
+def jobs() -> dict[str, dict[str, Any]]:
+    """The jobs of continuous integration, by name."""
+    found: dict[str, dict[str, Any]] = read(CI)["jobs"]
+    return found
+
+
+def steps(kind: str) -> list[str]:
+    """What the steps of a kind (``run`` or ``uses``) say, of all jobs."""
+    return [step[kind] for job in jobs().values() for step in job["steps"] if kind in step]
+
+
+def test_workflow_runs_what_the_makefile_has() -> None:
+    """Each command is a make target that exists, or looks at what one of them made."""
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert {"lint", "lint-bench", "test", "dist"} <= targets
+    assert steps("run") == [
+        *("make lint", "make lint-bench", "make test", "make dist"),
+        'test -f "dist/smtpeter_exporter-${GITHUB_REF_NAME#v}.tar.gz"',
+    ]
+
+
+def test_workflow_may_do_little() -> None:
+    """No job gets a right that it does not name, only the attestation may write, and nothing asks for a secret."""
+    assert "secrets." not in CI.read_text()
+    assert read(CI)["permissions"] == {}
+    rights = {name: job["permissions"] for name, job in jobs().items()}
+    assert rights.pop("attest") == {"id-token": "write", "attestations": "write"}
+    assert rights == {name: {"contents": "read"} for name in ("lint", "test", "dist")}
+
+
+def test_actions_are_pinned() -> None:
+    """Each action is pinned to a commit, and a comment names its version, for people and for Renovate."""
+    used = re.findall(r"uses: (.*)", CI.read_text())
+    assert len(used) == len(steps("uses")) > 0
+    assert [action for action in used if not re.fullmatch(r"[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", action)] == []
+
+
+def test_all_pythons_are_tested() -> None:
+    """The versions that the package says it is for are those that the tests run on."""
+    classifiers = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["classifiers"]
+    promised = re.findall(r":: Python :: (3\.\d+)", "\n".join(classifiers))
+    assert jobs()["test"]["strategy"]["matrix"]["python"] == promised
+
+
+@pytest.mark.parametrize("form", FORMS, ids=lambda file: file.stem)
+def test_forms_are_well_formed(form: Path) -> None:
+    """A form has name, description and fields, and each field that asks has an id of its own and a label."""
+    content = read(form)
+    assert set(content) == {"name", "description", "labels", "body"}
+    fields = [field for field in content["body"] if field["type"] != "markdown"]
+    assert {field["type"] for field in fields} <= {"textarea", "input", "dropdown"}
+    ids = [field["id"] for field in fields]
+    assert len(set(ids)) == len(ids) > 0
+    assert [field for field in fields if not field["attributes"]["label"]] == []
+
+
+@pytest.mark.parametrize("form", FORMS, ids=lambda file: file.stem)
+def test_forms_ask_for_what_exists_and_for_no_addresses(form: Path) -> None:
+    """Commands and metrics that a form names exist, and it asks to leave addresses out."""
+    text = form.read_text()
+    assert set(re.findall(r"`smtpeter-exporter ([a-z-]+)", text)) <= set(cli.commands) | {"--version"}
+    reference = (ROOT / "docs/reference.md").read_text()
+    for names in re.findall(r"\^smtpeter_exporter_\(([a-z_|]+)\)", text):
+        for name in names.split("|"):
+            assert f"`smtpeter_exporter_{name}" in reference
+    assert re.search(r"\*\*(no e-mail )?addresses, host names", text)
+
+
+def test_the_bug_form_asks_for_configuration_refusals_and_versions() -> None:
+    """Without these three a bug can't be looked at."""
+    body = read(ROOT / ".github/ISSUE_TEMPLATE/bug.yml")["body"]
+    required = {field["id"] for field in body if field.get("validations", {}).get("required")}
+    assert {"config", "refusals", "versions"} <= required

@@ -1,0 +1,211 @@
+"""What is built is the same wherever it is built, holds what it should, and works where nothing of the tree is."""
+
+import hashlib
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import tomllib
+import zipfile
+from collections.abc import Callable
+from importlib.metadata import PathDistribution
+from pathlib import Path
+
+import pytest
+
+from exporter import __version__
+from exporter.cli.assets import USER_FILES, assets
+from exporter.settings.table import SETTINGS
+from tests.support.running import environment, exporter, server
+from tests.support.tree import ROOT
+from tests.support.wheel import Built, build, install
+
+NAME = f"smtpeter_exporter-{__version__}"
+Run = Callable[..., tuple[int, str, str]]
+"""Runs a program of the environment that has the wheel: exit code, standard output, standard error."""
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
+    """Sdist and wheel of this tree."""
+    return build(ROOT, tmp_path_factory.mktemp("built"))
+
+
+@pytest.fixture(scope="module")
+def programs(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of programs of an environment that has the wheel."""
+    return install(built.wheel, tmp_path_factory.mktemp("installed")).parent
+
+
+@pytest.fixture
+def run(programs: Path, tmp_path: Path) -> Run:
+    """Run programs in a folder where nothing is."""
+    empty = tmp_path / "empty"
+    empty.mkdir()
+
+    def run(program: str, *words: str) -> tuple[int, str, str]:
+        done = subprocess.run(
+            [programs / program, *words],
+            check=False,
+            capture_output=True,
+            text=True,
+            cwd=empty,
+            env=environment(measured=False),
+        )
+        return done.returncode, done.stdout, done.stderr
+
+    return run
+
+
+def hashes(files: Built) -> dict[str, str]:
+    """Name and SHA-256 of each file."""
+    return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+
+
+def test_it_is_built_the_same_from_the_sdist(built: Built, tmp_path: Path) -> None:
+    """From the sdist, unpacked elsewhere by somebody else, come the very same sdist and wheel, byte for byte."""
+    with tarfile.open(built.sdist) as archive:
+        archive.extractall(tmp_path, filter="data")
+    (tmp_path / NAME / "PKG-INFO").unlink()  # the one file that the build adds
+    again = build(tmp_path / NAME, tmp_path / "again", umask=0o077, env={"TZ": "Asia/Tokyo", "LC_ALL": "C"})
+    assert hashes(again) == hashes(built)
+    assert {file.name for file in built} == {f"{NAME}.tar.gz", f"{NAME}-py3-none-any.whl"}
+
+
+def test_what_users_put_into_a_clone_stays_there(built: Built, tmp_path: Path) -> None:
+    """A password, an override or a verification file changes nothing of what is built, or what ``assets`` writes."""
+    with tarfile.open(built.sdist) as archive:
+        archive.extractall(tmp_path, filter="data")
+    tree = tmp_path / NAME
+    (tree / "PKG-INFO").unlink()
+    for name in (".env", "compose.override.yaml", "docker-compose.override.yml", "verification/smtpeter-4f1c2d.txt"):
+        (tree / "deploy/docker" / name).write_text("secret")
+    assert hashes(build(tree, tmp_path / "again")) == hashes(built)
+    subprocess.run([sys.executable, "-m", "exporter", "assets", tmp_path / "assets"], check=True, cwd=tree)
+    written = {file.relative_to(tmp_path / "assets") for file in (tmp_path / "assets").rglob("*") if file.is_file()}
+    assert written == {Path(path) for path in assets()}
+    ignored = (ROOT / ".dockerignore").read_text().split("# Yours")[1].splitlines()[1:]
+    assert set(ignored) == set(USER_FILES)
+
+
+def test_what_is_not_committed_is_not_released(tmp_path: Path) -> None:
+    """``make dist`` does not begin while there is a file that git does not know."""
+    subprocess.run([server("git"), "init", "--quiet", tmp_path], check=True)
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    command = [server("make"), "dist", "--assume-old=.venv/dist", "PYTHON=false"]
+    env = {name: text for name, text in environment().items() if name not in {"MAKEFLAGS", "MAKELEVEL", "MFLAGS"}}
+    done = subprocess.run(command, check=False, capture_output=True, text=True, cwd=tmp_path, env=env)
+    told = "What git status shows would get into the packages, secrets included: commit it, or put it elsewhere.\n"
+    assert (done.returncode, told in done.stderr) == (2, True)
+
+
+def test_the_sdist_holds_what_git_does(built: Built) -> None:
+    """The sdist has all files of the project, and no others."""
+    if not (ROOT / ".git").exists():
+        pytest.skip("needs a git checkout")
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],  # noqa: S607 -- whichever git
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    files = {name for name in listed.stdout.split("\0") if name and (ROOT / name).exists()}
+    with tarfile.open(built.sdist) as archive:
+        packed = {member.name.removeprefix(f"{NAME}/") for member in archive if member.isfile()}
+    assert packed == files | {"PKG-INFO"}
+
+
+def test_the_wheel_holds_package_and_assets(built: Built) -> None:
+    """The wheel has the modules, the mark that they are typed, what ``assets`` writes, and nothing else."""
+    modules = {str(file.relative_to(ROOT)) for file in (ROOT / "exporter").rglob("*.py")}
+    with zipfile.ZipFile(built.wheel) as archive:
+        packed = {name for name in archive.namelist() if ".dist-info/" not in name}
+    assert packed == modules | {"exporter/py.typed"} | {f"exporter/bundled/{path}" for path in assets()}
+
+
+def test_metadata_say_what_it_is(built: Built) -> None:
+    """Version, licence and description of the wheel are those of the tree, and no dependency is held to one version."""
+    metadata = PathDistribution(zipfile.Path(built.wheel, f"{NAME}.dist-info/")).metadata.json
+    names = ("name", "version", "license_expression", "requires_python", "description_content_type")
+    assert [metadata[name] for name in names] == ["smtpeter-exporter", __version__, "MIT", ">=3.11", "text/markdown"]
+    assert str(metadata["description"]).strip() == (ROOT / "README.md").read_text().strip()
+    needed = [line for line in metadata["requires_dist"] if "extra ==" not in line]
+    wanted = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    assert [re.split("[<>=]", line)[0] for line in needed] == [re.split("[<>=]", line)[0] for line in wanted]
+    assert [line for line in needed if "==" in line] == []
+
+
+def test_the_version_stands_in_one_place() -> None:
+    """Only exporter/__init__.py names the version, and CHANGELOG.md once it is released."""
+    naming = {
+        str(file.relative_to(ROOT))
+        for pattern in ("*", "exporter/**/*", "deploy/**/*", "docs/**/*.md", "grafana/**/*", ".github/**/*")
+        for file in ROOT.glob(pattern)
+        if file.is_file() and re.search(rf"(?<![\d.]){re.escape(__version__)}(?![\d.])".encode(), file.read_bytes())
+    }
+    released = re.search(rf"^## \[{re.escape(__version__)}\]", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    expected = {"exporter/__init__.py", *(["CHANGELOG.md"] if released else [])}
+    assert {name for name in naming if "__pycache__" not in name} == expected
+
+
+def test_the_changelog_keeps_its_form() -> None:
+    """It begins with [Unreleased]; released versions have a date, newest first; changes stand below known headings."""
+    text = (ROOT / "CHANGELOG.md").read_text()
+    first, *released = re.findall(r"^## (.+)", text, re.MULTILINE)
+    assert first == "[Unreleased]"
+    assert [heading for heading in released if not re.fullmatch(r"\[\d+\.\d+\.\d+\] - \d{4}-\d\d-\d\d", heading)] == []
+    versions = [tuple(map(int, re.findall(r"\d+", heading)[:3])) for heading in released]
+    assert versions == sorted(versions, reverse=True)
+    kinds = {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
+    assert set(re.findall(r"^### (.+)", text, re.MULTILINE)) <= kinds
+
+
+def test_what_runs_is_what_was_installed(run: Run, programs: Path) -> None:
+    """In the environment of the wheel, the package is the environment's, in the version that is built."""
+    code = "import exporter, importlib.metadata as m; print(exporter.__file__, m.version('smtpeter-exporter'))"
+    home = programs.parent / "lib" / f"python{sys.version_info[0]}.{sys.version_info[1]}" / "site-packages"
+    assert run("python", "-c", code) == (0, f"{home / 'exporter/__init__.py'} {__version__}\n", "")
+    assert run("smtpeter-exporter", "--version") == (0, f"smtpeter-exporter, version {__version__}\n", "")
+    assert run("python", "-m", "exporter", "--version") == (0, f"smtpeter-exporter, version {__version__}\n", "")
+
+
+def test_installed_it_writes_the_assets_of_the_tree(run: Run, tmp_path: Path) -> None:
+    """``assets`` of the wheel writes what lies in the tree."""
+    folder = tmp_path / "assets"
+    assert run("smtpeter-exporter", "assets", str(folder))[0] == 0
+    written = {file.relative_to(folder): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+    assert written == {Path(path): (ROOT / path).read_bytes() for path in assets()}
+
+
+def test_installed_it_reads_its_configuration(run: Run) -> None:
+    """``check-config`` of the wheel shows every setting."""
+    code, out, err = run("smtpeter-exporter", "check-config", "--signature.mode", "off")
+    assert (code, err) == (0, "")
+    assert [line.split(" = ")[0] for line in out.splitlines()] == [setting.name for setting in SETTINGS]
+
+
+def test_installed_it_counts(run: Run, programs: Path, tmp_path: Path) -> None:
+    """``serve`` of the wheel counts what ``send`` of the wheel posts."""
+    program = [str(programs / "smtpeter-exporter")]
+    with exporter(tmp_path, measured=False, program=program) as running:
+        assert run("smtpeter-exporter", "send", f"http://{running.public}/failures") == (0, "200 OK\n", "")
+        assert running.failures() == {"rcptto/5xx/5.1.1": 1.0}
+
+
+def test_the_suite_can_run_on_the_wheel() -> None:
+    """``python -m tests.support.wheel`` tests an installed exporter, not the one beside the tests."""
+    others = [f"--ignore={file}" for file in (ROOT / "tests").glob("test_*.py") if file.name != "test_cli.py"]
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.support.wheel", "-p", "no:cacheprovider", "-k", "test_version_is_told", *others],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        text=True,
+        env=environment(measured=False),
+    )
+    [tested] = [line for line in done.stdout.splitlines() if line.startswith("exporter: ")]
+    assert tested.endswith(
+        f"/installed/lib/python{sys.version_info[0]}.{sys.version_info[1]}/site-packages/exporter/__init__.py"
+    )

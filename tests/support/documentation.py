@@ -1,0 +1,93 @@
+"""The pages of the documentation, taken apart: blocks of code, code in a line, links, headings."""
+
+import re
+from collections.abc import Iterator
+from functools import cache
+from itertools import pairwise
+from typing import Final, NamedTuple
+
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
+
+from tests.support.tree import ROOT
+
+PAGES: Final = {
+    str(path.relative_to(ROOT)): path.read_text()
+    for pattern in ("*.md", "docs/**/*.md", "deploy/**/*.md", "grafana/*.md")
+    for path in sorted(ROOT.glob(pattern))
+}
+"""Each page's text, by its path in the project."""
+
+
+class Block(NamedTuple):
+    """A block of code, and the heading of the second level that it stands below; an indented one has no language."""
+
+    page: str
+    line: int
+    heading: str
+    language: str
+    text: str
+
+    def __str__(self) -> str:
+        """Where it stands."""
+        return f"{self.page}:{self.line}"
+
+
+@cache
+def _tokens(page: str) -> list[Token]:
+    return MarkdownIt("commonmark").enable("table").parse(PAGES[page])
+
+
+def _inline(page: str) -> Iterator[Token]:
+    return (child for token in _tokens(page) for child in token.children or ())
+
+
+def blocks(page: str, *languages: str, below: str | None = None) -> list[Block]:
+    """The blocks of a page in its order: all, or those in the languages, or below a heading of the second level."""
+    found, heading = [], ""
+    for token, after in pairwise([*_tokens(page), Token("end", "", 0)]):
+        if token.type == "heading_open" and token.tag == "h2":
+            heading = after.content
+        elif token.type in {"fence", "code_block"}:
+            found.append(Block(page, (token.map or [0])[0] + 1, heading, token.info, token.content))
+    return [
+        block for block in found if (not languages or block.language in languages) and below in {None, block.heading}
+    ]
+
+
+def quoted(page: str) -> list[str]:
+    """The code that stands within lines."""
+    return [" ".join(token.content.split()) for token in _inline(page) if token.type == "code_inline"]
+
+
+def links(page: str) -> list[str]:
+    """Where links and pictures lead."""
+    found = (token.attrGet("href") or token.attrGet("src") for token in _inline(page))
+    return [str(link) for link in found if link]
+
+
+@cache
+def anchors(page: str) -> frozenset[str]:
+    """What may stand after a # in a link to the page, as git servers make it of headings."""
+    tokens = _tokens(page)
+    titles = (after.children or () for token, after in pairwise(tokens) if token.type == "heading_open")
+    texts = ("".join(child.content for child in title) for title in titles)
+    return frozenset(re.sub(r"[^\w\- ]", "", text.lower()).replace(" ", "-") for text in texts)
+
+
+def commands(block: Block) -> list[str]:
+    """The commands in a block of ``sh`` or ``console``, continued lines and here-documents joined."""
+    lines = block.text.splitlines()
+    if block.language == "console":
+        lines = [line.removeprefix("$ ").removeprefix("> ") for line in lines if line.startswith(("$ ", "> "))]
+    joined: list[str] = []
+    end = ""
+    for line in lines:
+        if end or (joined and joined[-1].endswith("\\")):
+            joined[-1] += f"\n{line}"
+            end = "" if line == end else end
+        elif line and not line.startswith("#"):
+            joined.append(line)
+            document = re.search(r"<<'?(\w+)'?", line)
+            end = document[1] if document else ""
+    return joined

@@ -1,0 +1,737 @@
+"""Good signed requests, made bad in every way that we could think of; and what must come of them.
+
+A case is the bytes for one connection. What the server owes for them is worked out with the parser that it uses: how
+many answers, and whether the connection stays open; so nobody has to wait and see whether there is one more.
+"""
+
+import json
+import re
+import socket
+from base64 import b64encode
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
+from email.utils import formatdate
+from itertools import count
+from random import Random
+from time import time
+from typing import Any, Final, NamedTuple
+from urllib.parse import quote, urlencode
+
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from waitress.adjustments import Adjustments
+
+from exporter.refusals import REFUSAL_REASONS
+from exporter.webhook.waitress_listener import MAX_HEADER, _Parser
+from tests.support.running import FORM, PATIENCE, connect, failure
+from tests.support.signing import ACCOUNT, KEY_ID, NameServer, headers_for, key, record
+
+STATUSES: Final = frozenset({200, 400, 403, 404, 405, 413, 415, 431, 503})
+"""What the public listener may answer."""
+UNWANTED: Final = frozenset({"internal", "unavailable"})
+"""Reasons for a 503 that nobody can bring about from outside."""
+HOST: Final = "mail.example.com"
+MULTIPART: Final = "multipart/form-data; boundary=b"
+REVOKED: Final = "revoked.copernica.com"
+
+_RECEIVED: Final = 8_192  # what waitress reads at once
+_HUGE: Final = ("0", "-1", "+5", "0x10", "1e9", "9" * 19, "9" * 5_000, " 7 ", "7, 7", "٣", "", "4294967296", "00000012")
+_ODD: Final = (
+    "\0",
+    "\xff",
+    "\x85",
+    "\xa0",
+    "\t",
+    "%00",
+    "%",
+    "%zz",
+    "=",
+    '"',
+    "\\",
+    ",",
+    ";",
+    "\x7f",
+    "\r",
+    "\n",
+    "\ud83d",
+)
+_UNICODE: Final = (
+    *("用户", "ﷺ", "\u202e", "\ufeff", "e\u0301", "🙈", "\u2028", "\0", "İ"),
+    *("\x1b[31m", "\r\nlevel=error", "ß"),
+)
+
+
+@dataclass
+class Request:
+    """A request in parts, before it is put together; what stands in it is Latin-1 as in HTTP."""
+
+    fields: dict[str, Any]
+    content_type: str = FORM
+    body: bytes = b""
+    method: str = "POST"
+    target: str = "/failures"
+    version: str = " HTTP/1.1"
+    end: str = "\r\n"
+    headers: list[tuple[str, str]] = field(default_factory=list)
+
+    def sign(self, **how: Any) -> None:
+        """Make the headers, signed."""
+        how.setdefault("private", _private())
+        self.headers = list(headers_for(HOST, self.target, self.body, self.content_type, **how).items())
+
+    def raw(self) -> bytes:
+        """Put it together."""
+        lines = [f"{self.method} {self.target}{self.version}", *(f"{name}: {text}" for name, text in self.headers)]
+        return self.end.join([*lines, "", ""]).encode("latin-1", "replace") + self.body
+
+    def get(self, name: str) -> str:
+        """The value of a header."""
+        return next((text for one, text in self.headers if one == name), "")
+
+    def set(self, name: str, text: str) -> None:
+        """Give a header another value."""
+        self.headers = [(one, text if one == name else old) for one, old in self.headers]
+
+
+class Case(NamedTuple):
+    """What is sent, how it was made, and how many failures it holds that no other case holds."""
+
+    raw: bytes
+    name: str
+    failures: int
+
+
+def _private() -> RSAPrivateKey:
+    return key(0, 1_024)  # as long as the documented example's; signing takes a fifth of the time of 2,048 bits
+
+
+def body_of(content_type: str, fields: dict[str, Any]) -> bytes:
+    """The variables in one of the three content types."""
+    if content_type == FORM:
+        return urlencode(fields, errors="replace").encode()
+    if content_type == "application/json":
+        return json.dumps(fields).encode()
+    part = '--b\r\nContent-Disposition: form-data; name="{}"\r\n\r\n{}\r\n'
+    return "".join(part.format(*pair) for pair in fields.items()).encode("utf-8", "replace") + b"--b--\r\n"
+
+
+def scramble(rng: Random, raw: bytes) -> bytes:
+    """Flip, cut, repeat or add some bytes."""
+    data = bytearray(raw)
+    for _ in range(rng.choice((1, 1, 2, 5, 20))):
+        at = rng.randrange(len(data) + 1)
+        piece = slice(at, at + rng.choice((1, 1, 2, 10, 200)))
+        match rng.randrange(5):
+            case 0 if at < len(data):
+                data[at] ^= 1 << rng.randrange(8)
+            case 1 if at < len(data):
+                data[at] = rng.choice(b"\0\r\n\t :=&%\"',;{}[]\x7f\x80\xff")
+            case 2:
+                del data[piece]
+            case 3:
+                data[at:at] = data[piece]
+            case _:
+                data[at:at] = rng.randbytes(rng.choice((1, 2, 30)))
+    return bytes(data)
+
+
+# Bodies; signed afterwards, so that the parser behind the signature is reached.
+
+
+def _scrambled_body(rng: Random, made: Request) -> None:
+    made.body = scramble(rng, made.body)
+
+
+def _cut_body(rng: Random, made: Request) -> None:
+    made.body = made.body[: rng.randrange(len(made.body) + 1)]
+
+
+def _odd_values(rng: Random, made: Request) -> None:
+    for name in (rng.choice(("id", "recipient")), rng.choice(("state", "code", "extended", "description"))):
+        made.fields[name] = rng.choice((*_HUGE, *_UNICODE, *_ODD)) * rng.choice((1, 1, 3, 100))
+    made.body = body_of(made.content_type, made.fields)
+
+
+def _typed_values(rng: Random, made: Request) -> None:
+    made.content_type = "application/json"
+    deep: Any = []
+    for _ in range(rng.choice((1, 5, 200))):
+        deep = rng.choice(([deep], {"a": deep}))
+    values: tuple[Any, ...] = (
+        None,
+        True,
+        False,
+        0,
+        -1,
+        10**30,
+        1e308,
+        -0.5,
+        [],
+        {},
+        ["a"],
+        deep,
+        float("nan"),
+        float("inf"),
+    )
+    made.fields[rng.choice([*made.fields, "tags", "time", "type"])] = rng.choice(values)
+    made.body = json.dumps(made.fields).encode(rng.choice(("utf-8", "utf-8", "utf-8", "utf-16", "utf-8-sig")))
+
+
+def _raw_json(rng: Random, made: Request) -> None:
+    made.content_type = "application/json"
+    depth = rng.choice((10, 2_000, 60_000))
+    made.body = rng.choice(
+        (
+            b"[" * depth,
+            b'{"id":' * (depth // 6),
+            b'{"id":%b,"recipient":"%b"}'
+            % (b"9" * rng.choice((20, 4_300, 4_301, 10_000)), made.fields["recipient"].encode()),
+            b'{"id":"\\ud800","recipient":"\\udfff@b.c"}',
+            b'{"id":1e999999999,"recipient":%d}' % rng.getrandbits(64),
+            b'{"id":"1","id":"2"}',
+            b'"' + b"\\u0000" * 100 + b'"',
+            b"{}[]",
+            b"{" + b",".join([b'"x":0'] * rng.choice((90, 101, 9_000))) + b"}",
+        )
+    )
+
+
+def _raw_form(rng: Random, made: Request) -> None:
+    made.content_type = FORM
+    text = urlencode(made.fields)
+    made.body = rng.choice(
+        (
+            "".join(f"%{ord(letter):02{rng.choice('xX')}}" for letter in text),
+            "&".join("=".join(quote(part, safe="") for part in pair) for pair in made.fields.items()),
+            re.sub(
+                "[aeiou]", lambda _: rng.choice(("%", "%f", "%ff", "%ED%A0%80", "%00", "%u1234", "+")), text, count=2
+            ),
+            f"{text}&{text}",
+            f"{text}&" + "&".join(["x="] * rng.choice((50, 94, 95, 9_000))),
+            f"&&&={text}=&;{text}&",
+            text.replace("=", "[]="),
+            text.upper(),
+            text + "&x=" + "y" * rng.choice((60_000, 65_200, 65_400, 70_000)),
+        )
+    ).encode()
+
+
+def _raw_multipart(rng: Random, made: Request) -> None:
+    made.content_type = rng.choice(
+        (
+            MULTIPART,
+            'multipart/form-data; boundary="b"',
+            "multipart/form-data",
+            "multipart/form-data; boundary=",
+            "multipart/form-data; boundary=c; boundary=b",
+            f"multipart/form-data; boundary={'b' * rng.choice((70, 71, 300))}",
+            f"multipart/form-data; {';' * 200}boundary=b",
+            "multipart/mixed; boundary=b",
+        )
+    )
+    part = rng.choice(
+        (
+            b'Content-Disposition: form-data; name="id"\r\nContent-Transfer-Encoding: base64\r\n\r\nMQ==',
+            b"Content-Disposition: form-data; name*=utf-8''%69%ff\r\n\r\n1",
+            b'Content-Disposition: form-data; name="id"; filename="x"\r\n\r\n1',
+            b'Content-Disposition: form-data; name="' + b"x" * 2_000 + b'"\r\n\r\n1',
+            b"Content-Disposition: " + b"(" * 900 + b"\r\n\r\n1",
+            b"Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\n--b--",
+            b"\r\n\r\n" * 50,
+            b"\0: \0\r\n\r\n\0",
+        )
+    )
+    made.body = b"--b\r\n" + part + b"\r\n" + rng.choice((b"", b"\n", b"--")) + body_of(MULTIPART, made.fields)
+
+
+def _other_content_type(rng: Random, made: Request) -> None:
+    made.content_type = rng.choice(
+        (
+            "application/json; charset=utf-16",
+            "APPLICATION/X-WWW-FORM-URLENCODED;;;",
+            "application/json",
+            MULTIPART,
+            "text/plain",
+            "",
+            "application/json, application/json",
+            "application/x-www-form-urlencoded" * 20,
+            "é/\xff",
+        )
+    )
+
+
+# Headers; after signing, so that the check of the signature is reached.
+
+
+def _some_header(rng: Random, made: Request) -> tuple[int, str, str]:
+    at = rng.randrange(len(made.headers))
+    return at, *made.headers[at]
+
+
+def _header_twice(rng: Random, made: Request) -> None:
+    _, name, text = _some_header(rng, made)
+    made.headers.insert(rng.randrange(len(made.headers) + 1), (name, rng.choice((text, text.swapcase(), "x", ""))))
+
+
+def _header_dropped(rng: Random, made: Request) -> None:
+    del made.headers[_some_header(rng, made)[0]]
+
+
+def _headers_reordered(rng: Random, made: Request) -> None:
+    rng.shuffle(made.headers)
+
+
+def _header_long(rng: Random, made: Request) -> None:
+    at, name, text = _some_header(rng, made)
+    made.headers[at] = (name, text + rng.choice("xA= ,9") * rng.choice((10, 300, 5_000, 17_000)))
+
+
+def _header_folded(rng: Random, made: Request) -> None:
+    at, name, text = _some_header(rng, made)
+    cut = rng.randrange(len(text) + 1)
+    made.headers[at] = (name, f"{text[:cut]}\r\n{rng.choice((' ', chr(9), '   ', ''))}{text[cut:]}")
+
+
+def _header_odd(rng: Random, made: Request) -> None:
+    at, name, text = _some_header(rng, made)
+    cut = rng.randrange(len(text) + 1)
+    odd = rng.choice((*_ODD, *_UNICODE))
+    odd = odd.encode("utf-8", "replace").decode("latin-1")
+    made.headers[at] = rng.choice(
+        (
+            (name, text[:cut] + odd + text[cut:]),
+            (name + odd, text),
+            (name, quote(text)),
+            (name, ""),
+            (name.swapcase(), f" \t{text}\t "),
+            (name.replace("-", "_"), text),
+            (f" {name}", text),
+            (f"{name} ", text),
+            (name, made.headers[0][1]),
+        )
+    )
+
+
+def _headers_many(rng: Random, made: Request) -> None:
+    made.headers += [(f"X-{number}", "y") for number in range(rng.choice((50, 500, 3_000)))]
+
+
+def _date(rng: Random, made: Request) -> None:
+    made.sign(at=time() + rng.choice((-400, -301, 400, 1e6, -1e6)))
+    odd = ("", "0", "now", "Mon, 99 Foo 2026 99:99:99 GMT", "Sat, 31 Feb 2026 00:00:00 GMT", formatdate(time()))
+    if rng.random() < 0.7:
+        made.set("Date", rng.choice((*odd, "Mon, 01 Jan 0000 00:00:00 GMT", "Fri, 31 Dec 9999 23:59:59 -9999")))
+
+
+def _account(rng: Random, made: Request) -> None:
+    odd = ("environment_1234", "ENVIRONMENT-1234", "environment-1", "*", f"{ACCOUNT},{ACCOUNT}")
+    made.set("X-Copernica-ID", rng.choice(odd))
+
+
+def _digest(rng: Random, made: Request) -> None:
+    text = made.get("Digest").partition("=")[2]
+    odd = ("sha-256={}", "SHA-512={}", "MD5={}", "SHA-256={},MD5={}", "SHA-256=", "SHA-256=é{}", "{}", "SHA-256 = {} ")
+    made.set("Digest", rng.choice((*odd, "SHA-256=*{}", "SHA-256={}=")).format(text, text))
+
+
+def _parameter(rng: Random, made: Request) -> None:
+    parameters = re.findall(r'(\w+)="([^"]*)"', made.get("Signature"))
+    if not parameters:  # made bad before
+        return
+    at = rng.randrange(len(parameters))
+    name, text = parameters[at]
+    match rng.randrange(8):
+        case 0:
+            del parameters[at]
+        case 1:
+            parameters.append((name, rng.choice((text, "", text.upper()))))
+        case 2:
+            rng.shuffle(parameters)
+        case 3:
+            parameters[at] = (name, scramble(rng, text.encode()).decode("latin-1"))
+        case 4:
+            parameters[at] = (name.swapcase(), text)
+        case 5:
+            parameters.insert(at, (rng.choice(("created", "expires", "nonce", "x" * 40)), rng.choice(_HUGE)))
+        case 6:
+            parameters[at] = (name, text * rng.choice((2, 30)))
+        case _:
+            parameters[at] = (name, "")
+    form = rng.choice(('{}="{}"', '{}="{}"', '{}="{}"', "{}={}", '{} = "{}"', '{}="{}', "{}='{}'"))
+    comma = rng.choice((",", ",", ",", " ", ", ", ";", "", ",,", ",\r\n "))
+    made.set("Signature", comma.join(form.format(*one) for one in parameters))
+
+
+def _algorithm(rng: Random, made: Request) -> None:
+    odd = ("hs2019", "hmac-sha256", "none", "rsa-sha1", "rsa-sha512", "RSA-SHA256", "ed25519", "", "rsa-sha256,none")
+    made.set("Signature", made.get("Signature").replace("rsa-sha256", rng.choice(odd)))
+
+
+def _key_id(rng: Random, made: Request) -> None:
+    names = (
+        *(REVOKED, "none.copernica.com", "evilcopernica.com", "copernica.com.evil.org", "copernica.com", "", "."),
+        *(f"{KEY_ID}.", KEY_ID.upper(), f"..{KEY_ID}", f"{'a.' * 150}copernica.com", "*.copernica.com"),
+        *("\xe9.copernica.com", f"n{rng.randrange(1_000)}.copernica.com", f"{'x' * 64}.copernica.com"),
+        *("127.0.0.1", "file:///etc/passwd", "a b.copernica.com", "a\0.copernica.com"),
+    )
+    made.set("Signature", made.get("Signature").replace(KEY_ID, rng.choice(names)))
+
+
+def _other_key(_rng: Random, made: Request) -> None:
+    made.sign(private=key(1))
+
+
+def _coverage(rng: Random, made: Request) -> None:
+    names = ["(request-target)", "host", "date", "x-copernica-id", "digest"]
+    made.sign(
+        covered=rng.choice(
+            (
+                names,
+                rng.sample(names, 4),
+                [name.upper() for name in names],
+                [*names, *names],
+                [*names, "content-length", "content-type", "x-nonce"],
+                rng.sample(names, 5),
+            )
+        )
+    )
+    if rng.random() < 0.3:
+        extra = rng.choice(("(created)", "x-missing", "signature", "x" * 500, " ".join(f"x{n}" for n in range(40))))
+        made.set("Signature", made.get("Signature").replace('headers="', f'headers="{extra} '))
+
+
+# Lines and frames
+
+
+def _target(rng: Random, made: Request) -> None:
+    made.target = rng.choice(
+        (
+            *("/failures?a=1", "/failures#x", "/failures/", "//failures", "/./failures", "/%66ailures", "/failures%00"),
+            *("/failures?" + "a" * 2_000, "http://mail.example.com/failures", "http://[", "http://[::1]/failures", "*"),
+            *(
+                "/../failures",
+                "/FAILURES",
+                "/failures\xff",
+                "/smtpeter-a.txt",
+                "/smtpeter-../a.txt",
+                "/%ff%fe",
+                "?",
+                "/",
+            ),
+            *("/failures;a=b", "/x" * 5_000, "mail.example.com:443", "/failures?a=\xe9", "/failures%", "/metrics"),
+        )
+    )
+    if rng.random() < 0.5:
+        made.sign()
+
+
+def _method(rng: Random, made: Request) -> None:
+    made.method = rng.choice(
+        ("GET", "HEAD", "PUT", "OPTIONS", "TRACE", "CONNECT", "post", "BREW", "PO ST", "", "\xff", "A" * 300)
+    )
+
+
+def _version(rng: Random, made: Request) -> None:
+    made.version = rng.choice(
+        (" HTTP/1.0", " HTTP/0.9", " HTTP/2.0", " HTTP/9.9", "", " http/1.1", " HTTP/1.1 ", " HTTP/11", " HTTP/1.1\0")
+    )
+
+
+def _line_ends(rng: Random, made: Request) -> None:
+    made.end = rng.choice(("\n", "\r", "\r\r\n", "\n\r", " \r\n", "\r\n\0"))
+
+
+def _length(rng: Random, made: Request) -> None:
+    real = len(made.body)
+    made.set("Content-Length", rng.choice((*_HUGE, *(str(real + by) for by in (-real, -5, -1, 1, 5, 1_000)))))
+
+
+def _expects(rng: Random, made: Request) -> None:
+    made.headers.append(("Expect", rng.choice(("100-continue", "200-ok", "100-CONTINUE, x"))))
+    if rng.random() < 0.3:
+        made.set("Content-Length", rng.choice(_HUGE))
+
+
+def _connection(rng: Random, made: Request) -> None:
+    made.headers.append(("Connection", rng.choice(("close", "keep-alive", "upgrade", "close, keep-alive", "\xff"))))
+    made.headers.append(("Upgrade", rng.choice(("websocket", "h2c"))))
+
+
+def _chunks(rng: Random, made: Request) -> None:
+    body = made.body
+    size = max(rng.choice((1, 7, 100, 100_000)), len(body) // 1_000)
+    extension = rng.choice((b"", b"", b"", b";x=y", b';x="\r\n"', b" ", b";" + b"x" * 5_000))
+    pieces = [body[start : start + size] for start in range(0, len(body), size)]
+    made.body = b"".join(b"%x%b\r\n%b\r\n" % (len(piece), extension, piece) for piece in pieces)
+    made.body += rng.choice(
+        (b"0\r\n\r\n",) * 4 + (b"0\r\nX-Trailer: y\r\n\r\n", b"0\r\n", b"", b"-1\r\n\r\n", b"zz\r\n\r\n")
+    )
+    if rng.random() < 0.2:
+        made.body = rng.choice((b"0x5", b"+5", b"F" * 17, b"9" * 5_000, b" 5", b"5_0", b"")) + b"\r\n" + made.body
+    if rng.random() < 0.2:
+        made.body = scramble(rng, made.body)
+    codings = ("chunked",) * 6 + ("CHUNKED", "chunked, chunked", "gzip", "gzip, chunked", "identity", "", "\x0bchunked")
+    made.headers.append(("Transfer-Encoding", rng.choice(codings)))
+    if rng.random() < 0.8:
+        made.headers = [one for one in made.headers if one[0] != "Content-Length"]
+
+
+# Bytes
+
+
+def _scrambled(rng: Random, made: Request) -> bytes:
+    return scramble(rng, made.raw())
+
+
+def _cut(rng: Random, made: Request) -> bytes:
+    raw = made.raw()
+    return raw[: rng.randrange(len(raw))]
+
+
+def _preceded(rng: Random, made: Request) -> bytes:
+    return (
+        rng.choice((b"\r\n" * 5, b"\n", b"\0", b"\xef\xbb\xbf", b" ", b"\x16\x03\x01\x02\x00\x01\r\n\r\n")) + made.raw()
+    )
+
+
+def _noise(rng: Random, _made: Request) -> bytes:
+    return rng.randbytes(rng.choice((1, 50, 20_000))) + b"\r\n\r\n"
+
+
+BODIES: Final[tuple[Callable[[Random, Request], None], ...]] = (
+    *(_scrambled_body, _cut_body, _odd_values, _typed_values, _raw_json, _raw_form, _raw_multipart),
+    _other_content_type,
+)
+PARTS: Final[tuple[Callable[[Random, Request], None], ...]] = (
+    *(_header_twice, _header_dropped, _headers_reordered, _header_long, _header_folded, _header_odd, _headers_many),
+    *(_date, _account, _digest, _parameter, _parameter, _algorithm, _key_id, _other_key, _coverage),
+    *(_target, _method, _version, _line_ends, _length, _expects, _connection, _chunks),
+)
+BYTES: Final[tuple[Callable[[Random, Request], bytes], ...]] = (_scrambled, _scrambled, _cut, _preceded, _noise)
+# Several of these in one request say no more than one: the first is what it is refused for.
+_SOLE: Final = frozenset({_headers_many, _header_long})
+
+
+def cases(rng: Random, numbers: Iterator[int]) -> Iterator[Case]:
+    """Cases without end, the same ones for the same ``rng``; each number makes a failure of its own."""
+    while True:
+        match rng.randrange(20):
+            case 0:
+                yield Case(_good(rng, numbers).raw(), "good", 1)
+            case 1:
+                yield Case(_good(rng, numbers).raw() * 2, "replayed", 1)
+            case 2:
+                raw = [_good(rng, numbers).raw() for _ in range(rng.randrange(2, 5))]
+                yield Case(b"".join(raw), "sent ahead", len(raw))
+            case 3:
+                bad, name = _bad(rng, numbers)
+                raw = [_good(rng, numbers).raw(), bad, _good(rng, numbers).raw()]
+                yield Case(b"".join(raw), f"{name} between two good ones", len(raw))
+            case _:
+                bad, name = _bad(rng, numbers)
+                yield Case(bad, name, 1)
+
+
+def _good(rng: Random, numbers: Iterator[int]) -> Request:
+    made = _unsigned(rng, numbers)
+    made.sign()
+    return made
+
+
+def _unsigned(rng: Random, numbers: Iterator[int]) -> Request:
+    pairs = list(failure(next(numbers)).items())
+    if rng.random() < 0.5:
+        rng.shuffle(pairs)
+    made = Request(dict(pairs), rng.choice((FORM, "application/json", MULTIPART)))
+    made.body = body_of(made.content_type, made.fields)
+    return made
+
+
+def _bad(rng: Random, numbers: Iterator[int]) -> tuple[bytes, str]:
+    made = _unsigned(rng, numbers)
+    done: list[Callable[..., Any]] = []
+    if rng.random() < 0.4:
+        done.append(rng.choice(BODIES))
+        done[0](rng, made)
+    made.sign()
+    if not done or rng.random() < 0.1:
+        for part in rng.sample(PARTS, rng.choice((1, 1, 1, 2, 3))):
+            if not (part in _SOLE and len(done) > 1):
+                part(rng, made)
+                done.append(part)
+    raw = made.raw()
+    if rng.random() < 0.12:
+        done.append(rng.choice(BYTES))
+        raw = done[-1](rng, made)
+    return raw, ", ".join(one.__name__.strip("_").replace("_", " ") for one in done)
+
+
+class Owed(NamedTuple):
+    """What a server owes for the bytes of a case: an answer for each of the methods, then to hang up or not.
+
+    ``waits``: the last request did not come to an end, so the server waits for the rest of it.
+    """
+
+    methods: list[str]
+    hangs_up: bool
+    waits: bool
+
+
+_ADJUSTMENTS: Final = Adjustments(max_request_header_size=MAX_HEADER, max_request_body_size=131_072)
+
+
+def owed(raw: bytes) -> Owed:
+    """What waitress makes of the bytes, as its channel feeds them to its parser."""
+    methods: list[str] = []
+    parser: _Parser | None = None
+    continued = False
+    for start in range(0, len(raw), _RECEIVED):
+        data = raw[start : start + _RECEIVED]
+        while data:
+            parser = parser or _Parser(_ADJUSTMENTS)
+            used = parser.received(data)
+            if parser.expect_continue and parser.headers_finished and not methods and not continued:
+                parser.completed, parser.expect_continue, continued = False, False, True
+            if parser.completed:
+                continued = False
+                if not parser.empty:
+                    methods.append("" if parser.error else parser.command)
+                    if parser.error or parser.connection_close or parser.version not in {"1.0", "1.1"}:
+                        return Owed(methods, hangs_up=True, waits=False)
+                parser = None
+            if used >= len(data):
+                break
+            data = data[used:]
+    return Owed(methods, hangs_up=False, waits=parser is not None)
+
+
+@dataclass
+class Outcome:
+    """What came of cases. ``counted`` and ``repeated`` are answers 200 to failures that are new, and that are not."""
+
+    cases: int = 0
+    statuses: Counter[int] = field(default_factory=Counter)
+    reasons: Counter[str] = field(default_factory=Counter)
+    counted: int = 0
+    repeated: int = 0
+    unfinished: int = 0
+    faults: list[str] = field(default_factory=list)
+
+    def note(self, case: Case, answers: list[tuple[int, bytes]], due: Owed) -> None:
+        """Take the answers to one case down, and what is wrong with them."""
+        self.cases += 1
+        self.unfinished += due.waits
+        good = 0
+        for status, body in answers:
+            word = body.decode("latin-1").strip()
+            self.statuses[status] += 1
+            self.reasons[word] += 1
+            good += status == 200 and not body
+            said = word in REFUSAL_REASONS or re.fullmatch(r"[A-Z][A-Za-z ]+(\s+\(generated by server\))?", word)
+            if status not in STATUSES or word in UNWANTED or not (said or not body):
+                self.fault(case, f"answered {status} {word[:100]!r}")
+        if len(answers) != len(due.methods):
+            self.fault(case, f"{len(answers)} answers, {len(due.methods)} expected")
+        new = min(good, case.failures)
+        self.counted += new
+        self.repeated += good - new
+
+    def add(self, other: "Outcome") -> None:
+        """Add what came of other cases."""
+        self.cases += other.cases
+        self.statuses += other.statuses
+        self.reasons += other.reasons
+        self.counted += other.counted
+        self.repeated += other.repeated
+        self.unfinished += other.unfinished
+        self.faults += other.faults
+
+    def fault(self, case: Case, what: str) -> None:
+        """Take a fault down."""
+        self.faults.append(f"{what}: {case.name}: {case.raw[:3_000]!r}")
+
+
+class Sender:
+    """Sends cases on one connection after the other, each for as long as the server keeps it open."""
+
+    def __init__(self, address: str, outcome: Outcome) -> None:
+        self._address = address
+        self._outcome = outcome
+        self._socket: socket.socket | None = None
+        self._received = b""
+
+    def send(self, case: Case) -> None:
+        """Send a case and read what is owed for it."""
+        due = owed(case.raw)
+        self._socket = self._socket or connect(self._address)
+        answers: list[tuple[int, bytes]] = []
+        try:
+            with suppress(ConnectionError):  # whoever is refused early may be hung up on while still talking
+                self._socket.sendall(case.raw)
+            with suppress(ConnectionError):
+                while len(answers) < len(due.methods) and (answer := self._answer(due.methods[len(answers)])):
+                    answers.append(answer)
+        except TimeoutError:
+            self._outcome.fault(case, f"no answer within {PATIENCE:.0f} s")
+        self._outcome.note(case, answers, due)
+        if due.hangs_up or due.waits or len(answers) < len(due.methods):
+            self.close()
+
+    def close(self) -> None:
+        """Close the connection."""
+        if self._socket:
+            self._socket.close()
+        self._socket = None
+        self._received = b""
+
+    def _answer(self, method: str) -> tuple[int, bytes] | None:
+        assert isinstance(self._socket, socket.socket)
+        while True:
+            head, end, rest = self._received.partition(b"\r\n\r\n")
+            length = re.search(rb"\r\nContent-Length: (\d+)", head)
+            size = int(length[1]) if length and method != "HEAD" else 0
+            if end and head.startswith(b"HTTP/1.1 100"):
+                self._received = rest
+            elif end and len(rest) >= size:
+                self._received = rest[size:]
+                return int(head[9:12]), rest[:size]
+            else:
+                data = self._socket.recv(65_536)
+                if not data:
+                    return None
+                self._received += data
+
+
+def name_server() -> NameServer:
+    """A name server that has the key that good requests are signed with."""
+    made = NameServer()
+    made.records = {
+        KEY_ID: [record(_private())],
+        REVOKED: ["v=DKIM1; k=rsa; p="],
+        "weak.copernica.com": [b64encode(b"x").decode()],
+    }
+    return made
+
+
+def fuzz(address: str, amount: int, seed: str, connections: int, first: int = 0) -> Outcome:
+    """Send so many cases over so many connections at a time.
+
+    The same seed gives the same ones, but for the time and the key; failures are numbered from ``first`` on.
+    """
+
+    def run(number: int) -> Outcome:
+        outcome = Outcome()
+        source = cases(Random(f"{seed} {number}"), count(first + number, connections))
+        sender = Sender(address, outcome)
+        for _ in range(number, amount, connections):
+            sender.send(next(source))
+        sender.close()
+        return outcome
+
+    total = Outcome()
+    with ThreadPoolExecutor(connections) as pool:
+        for outcome in pool.map(run, range(connections)):
+            total.add(outcome)
+    return total

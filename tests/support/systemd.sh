@@ -1,0 +1,83 @@
+#!/bin/sh
+# Run a real systemd as process 1 of namespaces of its own, for tests/support/systemd.py: over the root directory as it is here, of
+# which nothing is changed, for what is written goes to memory. It gets the rights that a container has, no more, and of
+# all units only journald and those that a test brings. Prints the process id, and ends when standard input does.
+#
+#     systemd.sh PROGRAM FOLDER [FROM TO]...
+#
+# PROGRAM is systemd itself, FOLDER an empty one to mount on; what lies at FROM is seen at TO. Needs root.
+set -eu
+
+outside() {
+    folder=$2
+    mount --make-rprivate /
+    mount -t tmpfs tmpfs "$folder"
+    mkdir "$folder/cgroups" "$folder/up" "$folder/work" "$folder/root"
+    mount -t cgroup2 cgroup2 "$folder/cgroups"
+    group=$folder/cgroups/smtpeter-exporter-tests-$$
+    mkdir "$group"
+    (
+        # shellcheck disable=SC2016 # a process can only be moved by its own id
+        exec sh -c 'echo $$ >"$0/cgroup.procs" && exec "$@"' "$group" \
+            unshare --pid --mount --cgroup --uts --ipc --fork --kill-child sh "$0" --inside "$@" </dev/null
+    ) &
+    unshared=$!
+    init=
+    while [ -z "$init" ] && kill -0 $unshared 2>/dev/null; do
+        read -r init <"/proc/$unshared/task/$unshared/children" || :
+    done
+    echo "$init"
+    read -r _ || :
+    kill -9 $unshared 2>/dev/null || :
+    wait $unshared 2>/dev/null || :
+    while [ -d "$group" ]; do find "$group" -depth -type d -exec rmdir {} + 2>/dev/null || :; done
+}
+
+inside() {
+    program=$1 folder=$2
+    shift 2
+    root=$folder/root
+    mount -t overlay -o "lowerdir=/,upperdir=$folder/up,workdir=$folder/work" overlay "$root"
+    while [ $# -gt 1 ]; do
+        mkdir -p "$root$2"
+        mount --bind "$1" "$root$2"
+        shift 2
+    done
+    mount -t proc proc "$root/proc"
+    mount --bind "$root/proc/sys" "$root/proc/sys"
+    mount -o remount,bind,ro "$root/proc/sys"
+    mount -t sysfs -o ro sysfs "$root/sys"
+    mount -t cgroup2 cgroup2 "$root/sys/fs/cgroup"
+    for place in dev run tmp etc/systemd/system usr/lib/systemd/system-generators; do
+        mount -t tmpfs -o mode=755 tmpfs "$root/$place"
+    done
+    for wanted in "$root"/usr/lib/systemd/system/*.wants; do
+        mount -t tmpfs tmpfs "$wanted"
+    done
+    chmod 1777 "$root/tmp"
+    mkdir "$root/dev/shm" "$root/dev/pts"
+    mount -t tmpfs -o mode=1777 tmpfs "$root/dev/shm"
+    mount -t devpts -o newinstance,ptmxmode=0666 devpts "$root/dev/pts"
+    ln -s pts/ptmx "$root/dev/ptmx"
+    ln -s /proc/self/fd "$root/dev/fd"
+    for device in null zero full random urandom tty; do
+        : >"$root/dev/$device"
+        mount --bind "/dev/$device" "$root/dev/$device"
+    done
+    printf '[Unit]\nWants=systemd-journald.service\n' >"$root/etc/systemd/system/tests.target"
+    cd "$root"
+    mkdir -p .before
+    pivot_root . .before
+    umount -l .before
+    mount --make-rshared / # as systemd finds it elsewhere: what it mounts for a service is to be seen by the service
+    capabilities=-all,+chown,+dac_override,+dac_read_search,+fowner,+fsetid,+kill,+setgid,+setuid,+setpcap,+setfcap
+    capabilities=$capabilities,+net_bind_service,+sys_chroot,+sys_ptrace,+sys_admin,+sys_resource,+audit_write
+    exec env -i container=tests PATH=/usr/sbin:/usr/bin:/sbin:/bin setpriv --bounding-set=$capabilities \
+        "$program" --system --unit=tests.target --log-target=journal --show-status=no
+}
+
+case $1 in
+--inside) shift && inside "$@" ;;
+--outside) shift && outside "$@" ;;
+*) exec unshare --mount sh "$0" --outside "$@" ;;
+esac

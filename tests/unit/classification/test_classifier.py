@@ -1,0 +1,216 @@
+"""What a report counts as: an identity that never changes its meaning, and the series that it raises."""
+
+from typing import Any, Final
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter.classification.classifier import Classifier, Failure, identity_of
+from exporter.classification.labels import OVERFLOW, Labels, LabelSets
+from exporter.classification.providers import Providers
+from exporter.classification.reason import Decision
+from exporter.classification.report import Report
+from exporter.classification.series import Record
+from tests.support.reports import COUNTED_TAGS, REPORTS, Example
+
+REPORT: Final = Report(
+    "qa7d0e1f2b3c", "jane.doe@gmail.com", "rcptto", "550", "5.1.1", "550 5.1.1 No such user", ("newsletter", "may")
+)
+
+# Ledgers in use hold these: when one changes, every failure that comes again after an upgrade counts twice.
+IDENTITIES: Final = {
+    Report("1", "r"): "c102983c345378ad3a7de4530af15807",
+    Report("1", "jane@example.com", "rcptto", "550", "5.1.1"): "464c9f85259b0d5d7534bed344d93c84",
+    Report("1", "JANE@Example.com", "RCPT TO", "550", "5.1.1", "words", ("tag",)): "464c9f85259b0d5d7534bed344d93c84",
+    Report("qa7d0e1f2b40", "用户@例子.cn", "bounce", "", "5.0.0"): "d95ccbd23cc0aa9435001c032fcb38ac",
+    Report("x" * 256, "é" * 512, "s" * 64, "c" * 64, "e" * 64): "65e2885dac62f9d0595902e0e55ee5f3",
+}
+
+
+def classifier(*tags: str, limit: int = 500) -> Classifier:
+    """One with so many label sets at most, the built-in providers, and a provider of its own."""
+    return Classifier(LabelSets(limit=limit), Providers({"school.example": "school"}), tags)
+
+
+# Identity.
+
+
+@pytest.mark.parametrize(("report", "identity"), IDENTITIES.items(), ids=range(len(IDENTITIES)))
+def test_identities_never_change(report: Report, identity: str) -> None:
+    """The identity of a failure is for ever what the first release made of it."""
+    assert identity_of(report).hex() == identity
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"recipient": "JANE.DOE@Gmail.COM"},
+        {"state": "RCPTTO"},
+        {"state": "rcpt to"},
+        {"description": ""},
+        {"description": "other words"},
+        {"tags": ()},
+        {"tags": ("may", "newsletter")},
+    ],
+    ids=str,
+)
+def test_what_is_no_part_of_the_identity(change: dict[str, Any]) -> None:
+    """Case of the recipient, spelling of the state, words and tags may differ in two reports of one failure."""
+    assert identity_of(REPORT._replace(**change)) == identity_of(REPORT)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"id": "QA7D0E1F2B3C"},
+        {"id": ""},
+        {"recipient": "jane.doe@googlemail.com"},
+        {"recipient": "janedoe@gmail.com"},
+        {"state": "bounce"},
+        {"state": ""},
+        {"code": "551"},
+        {"code": ""},
+        {"extended": "5.1.10"},
+        {"extended": ""},
+        {"code": "5505", "extended": ".1.1"},
+        {"id": "qa7d0e1f2b3", "recipient": "cjane.doe@gmail.com"},
+        {"code": "5.1.1", "extended": "550"},
+    ],
+    ids=str,
+)
+def test_what_is_part_of_the_identity(change: dict[str, Any]) -> None:
+    """Another message, recipient, state or code is another failure, also where the joined text would be the same."""
+    assert identity_of(REPORT._replace(**change)) != identity_of(REPORT)
+
+
+TEXTS: Final = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=8)
+REPORTS_AT_RANDOM: Final = st.builds(
+    Report, TEXTS, TEXTS | st.emails(), TEXTS, TEXTS, TEXTS, TEXTS, st.lists(TEXTS, max_size=3).map(tuple)
+)
+
+
+def essence(report: Report) -> tuple[str, ...]:
+    """What two reports of one failure have in common."""
+    state = report.state.replace(" ", "").lower()
+    return (report.id, report.recipient.lower(), state, report.code, report.extended)
+
+
+# So few texts that the same failure often comes twice.
+ALIKE: Final = st.builds(Report, *[st.sampled_from(["", "a", "A", "a A"])] * 6)
+
+
+@given(one=ALIKE, other=ALIKE)
+def test_identities_are_the_same_for_the_same_failure_only(one: Report, other: Report) -> None:
+    """Any two reports have the same 16 bytes if they tell of the same failure, and else not."""
+    assert len(identity_of(one)) == 16
+    assert (identity_of(one) == identity_of(other)) == (essence(one) == essence(other))
+
+
+@given(texts=st.lists(TEXTS, min_size=5, max_size=5), moved=st.integers(0, 3))
+def test_values_are_not_run_together(texts: list[str], moved: int) -> None:
+    """A letter that goes from the end of one variable to the beginning of the next makes another failure."""
+    one, other = [*texts], [*texts]
+    one[moved] = f"{texts[moved]}x"
+    other[moved + 1] = f"x{texts[moved + 1]}"
+    assert identity_of(Report._make([*one, "", ()])) != identity_of(Report._make([*other, "", ()]))
+
+
+# Series.
+
+
+@pytest.mark.parametrize("example", REPORTS.values(), ids=REPORTS)
+def test_reports_in_files(example: Example) -> None:
+    """Each report in a file has the labels, the decision and the series of the JSON file beside it."""
+    failure = classifier(*COUNTED_TAGS).failure_of(example.report)
+    assert {
+        "labels": failure.labels._asdict(),
+        "decision": failure.decision._asdict(),
+        "series": ["/".join(series) for series in failure.record.series],
+    } == example.expected
+
+
+def test_all_that_a_report_means() -> None:
+    """A failure is its identity, one series in each family, and one for each counted tag."""
+    assert classifier("may", "newsletter", "june").failure_of(REPORT) == Failure(
+        Record(
+            identity_of(REPORT),
+            (
+                ("failures", "rcptto", "5xx", "5.1.1"),
+                ("failures_by_reason", "recipient_unknown"),
+                ("failures_by_provider", "gmail", "5xx"),
+                ("failures_by_tag", "may"),
+                ("failures_by_tag", "newsletter"),
+            ),
+        ),
+        Labels("rcptto", "5xx", "5.1.1"),
+        Decision("recipient_unknown", "extended"),
+        "gmail",
+        overflowed=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("counted", "tags", "expected"),
+    [
+        ((), (), ["other"]),
+        ((), ("a", "b"), ["other"]),
+        (("a",), (), ["other"]),
+        (("a",), ("b",), ["other"]),
+        (("a",), ("A", " a"), ["other"]),
+        (("a",), ("a", "b"), ["a"]),
+        (("b", "a"), ("b", "c", "a"), ["a", "b"]),
+        (("b", "a", "b"), ("b", "b"), ["b"]),
+        (tuple("hgfedcba"), tuple("bdfhaceg"), list("abcdefgh")),
+    ],
+)
+def test_only_counted_tags(counted: tuple[str, ...], tags: tuple[str, ...], expected: list[str]) -> None:
+    """A failure counts once in each of its tags that is counted, in order; in ``other`` if it has none of these."""
+    record = classifier(*counted).failure_of(REPORT._replace(tags=tags)).record
+    assert [series[1] for series in record.series if series[0] == "failures_by_tag"] == expected
+
+
+def test_the_users_providers() -> None:
+    """A domain of the user's counts under the user's name, with the class of the code."""
+    failure = classifier().failure_of(REPORT._replace(recipient="a@school.example", code="451"))
+    assert (failure.provider, failure.record.series[2]) == ("school", ("failures_by_provider", "school", "4xx"))
+
+
+def test_overflow() -> None:
+    """Past the limit the first series is ``other`` throughout; labels, reason and provider are still the true ones."""
+    one = classifier(limit=0).failure_of(REPORT)
+    assert one == Failure(
+        Record(
+            identity_of(REPORT),
+            (
+                ("failures", *OVERFLOW),
+                ("failures_by_reason", "recipient_unknown"),
+                ("failures_by_provider", "gmail", "5xx"),
+                ("failures_by_tag", "other"),
+            ),
+        ),
+        Labels("rcptto", "5xx", "5.1.1"),
+        Decision("recipient_unknown", "extended"),
+        "gmail",
+        overflowed=True,
+    )
+
+
+def test_a_set_that_is_known_does_not_overflow() -> None:
+    """With room for one set, the second one overflows and the first one goes on as before."""
+    one = classifier(limit=1)
+    codes = ["5.1.1", "5.2.2", "5.1.1", "5.2.2"]
+    failures = [one.failure_of(REPORT._replace(extended=extended)) for extended in codes]
+    assert [failure.overflowed for failure in failures] == [False, True, False, True]
+    assert [failure.record.series[0][3] for failure in failures] == ["5.1.1", "other", "5.1.1", "other"]
+
+
+@given(report=REPORTS_AT_RANDOM)
+def test_any_report_is_a_failure(report: Report) -> None:
+    """Any report raises one series in each family, the first three for certain, and nothing personal is in them."""
+    failure = classifier("newsletter").failure_of(report)
+    families = [series[0] for series in failure.record.series]
+    assert families == ["failures", "failures_by_reason", "failures_by_provider", "failures_by_tag"]
+    words = {word for series in failure.record.series for word in series}
+    assert "@" not in "".join(words)
+    assert max(map(len, words)) <= 40

@@ -1,0 +1,372 @@
+"""The check of one request, without server and DNS: what passes, and what each trick is refused for."""
+
+import base64
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from email.utils import formatdate
+from typing import Any, Final
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from cryptography.hazmat.primitives.hashes import SHA256
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter.refusals import REFUSAL_REASONS, Refusal
+from exporter.signature.verifier import Policy, Request, Verifier, signed_headers
+from tests.support.signing import ACCOUNT, KEY_ID, getter, headers_for, key
+from tests.support.tree import ROOT
+
+NOW: Final = 1_795_449_709.0
+BODY: Final = json.dumps({"id": "m1", "recipient": "jane@example.org"}).encode()
+URL: Final = "https://mail.example.com/smtpeter/failures"
+HOST, PATH = "mail.example.com", "/smtpeter/failures"
+POLICY: Final = Policy(frozenset({ACCOUNT}), "copernica.com", 300, URL)
+
+
+class OneKey:
+    """A source with one key at one name; ``newer`` is what takes its place."""
+
+    def __init__(self, newer: Sequence[RSAPublicKey] = ()) -> None:
+        self.asked: list[str] = []
+        self._newer = newer
+
+    def find(self, name: str) -> Sequence[RSAPublicKey]:
+        """The key, if it is the name."""
+        self.asked.append(name)
+        if name != KEY_ID:
+            raise Refusal(403, "key_unknown", name)
+        return [key().public_key()]
+
+    def find_newer(self, _name: str, _tried: Sequence[RSAPublicKey]) -> Sequence[RSAPublicKey]:
+        """What has been put there since."""
+        return self._newer
+
+
+def signed(**changes: Any) -> dict[str, str]:
+    """The headers of a good call, made now."""
+    return headers_for(HOST, PATH, BODY, "application/json", **({"at": NOW} | changes))
+
+
+def outcome(
+    headers: Mapping[str, str],
+    *,
+    body: bytes = BODY,
+    target: str = PATH,
+    policy: Policy = POLICY,
+    keys: OneKey | None = None,
+) -> str:
+    """``accepted``, or status and reason of the refusal."""
+    try:
+        Verifier(policy, keys or OneKey(), lambda: NOW).verify(Request("POST", target, getter(headers), body))
+    except Refusal as refusal:
+        return f"{refusal.status} {refusal.reason}"
+    return "accepted"
+
+
+def resigned(headers: Mapping[str, str], text: bytes) -> dict[str, str]:
+    """The headers with a signature over the text."""
+    signature = base64.b64encode(key().sign(text, PKCS1v15(), SHA256())).decode()
+    before = headers["Signature"].rpartition("signature=")[0]
+    return {**headers, "Signature": f'{before}signature="{signature}"'}
+
+
+def parameter(name: str, value: str) -> Callable[[dict[str, str]], dict[str, str]]:
+    """Set one parameter of the header Signature."""
+
+    def change(headers: dict[str, str]) -> dict[str, str]:
+        parts = dict(part.split("=", 1) for part in headers["Signature"].split(","))
+        parts[name] = f'"{value}"'
+        return {**headers, "Signature": ",".join(f"{one}={text}" for one, text in parts.items())}
+
+    return change
+
+
+def header(name: str, value: str) -> Callable[[dict[str, str]], dict[str, str]]:
+    """Set one header after signing."""
+    return lambda headers: {**headers, name: value}
+
+
+def without(name: str) -> Callable[[dict[str, str]], dict[str, str]]:
+    """Leave one header out after signing."""
+    return lambda headers: {one: value for one, value in headers.items() if one != name}
+
+
+def test_a_good_call_is_accepted() -> None:
+    """A call as SMTPeter makes it passes."""
+    assert outcome(signed()) == "accepted"
+
+
+EXAMPLE: Final = '''keyId="one._domainkey.copernica.com",algorithm="rsa-sha256",
+     headers="(request-target) Host Date Content-length Content-type
+       X-Copernica-ID Digest X-nonce"
+     signature="{}"'''
+
+
+def test_the_documented_example_is_read() -> None:
+    """Folded lines, capitals in the list, no comma before signature: the header of the vendor's page verifies."""
+    headers = signed(covered=EXAMPLE.split('"')[5].split())
+    signature = headers["Signature"].split('"')[-2]
+    folded = "\r\n       ".join(signature[at : at + 60] for at in range(0, len(signature), 60))
+    assert outcome({**headers, "Signature": EXAMPLE.format(folded)}) == "accepted"
+
+
+def test_the_manner_of_the_vendors_library_is_accepted() -> None:
+    """Lower-case digest name, a date with two digits for the year, its order of headers."""
+    headers = signed()
+    date = "Mon, 23 Nov 26 16:01:49 +0000"
+    digest = headers["Digest"].replace("SHA-256", "sha-256")
+    text = f"(request-target): post {PATH}\nhost: {HOST}\ndate: {date}\ndigest: {digest}\nx-copernica-id: {ACCOUNT}"
+    changed = parameter("headers", "(request-target) host date digest x-copernica-id")(headers)
+    assert outcome(resigned({**changed, "Date": date, "Digest": digest}, text.encode())) == "accepted"
+
+
+ACCEPTED: Final[dict[str, tuple[dict[str, Any], Callable[[dict[str, str]], dict[str, str]]]]] = {
+    "other spelling of the account": ({"account": "environment_1234"}, dict),
+    "300 s old": ({"at": NOW - 300}, dict),
+    "300 s ahead": ({"at": NOW + 300}, dict),
+    "unknown parameter": ({}, parameter("version", "2")),
+    "time of signing as a number": ({}, lambda headers: {**headers, "Signature": "created=1," + headers["Signature"]}),
+    "spaces between parameters": (
+        {},
+        lambda headers: {**headers, "Signature": headers["Signature"].replace(",", " , ")},
+    ),
+    "algorithm in capitals": ({}, parameter("algorithm", "RSA-SHA256")),
+    "key id with a final dot": ({}, parameter("keyId", f"{KEY_ID.upper()}.")),
+    "header that is not covered": ({}, header("X-Forwarded-Host", "evil.example")),
+    "host that a proxy rewrote": ({}, header("Host", "127.0.0.1:10125")),
+}
+
+
+@pytest.mark.parametrize(("changes", "change"), ACCEPTED.values(), ids=ACCEPTED)
+def test_is_as_lenient_as_need_be(changes: dict[str, Any], change: Callable[[dict[str, str]], dict[str, str]]) -> None:
+    """What differs from the example without meaning anything else passes."""
+    assert outcome(change(signed(**changes))) == "accepted"
+
+
+REFUSED: Final[dict[str, tuple[dict[str, Any], Callable[[dict[str, str]], dict[str, str]], str]]] = {
+    **{
+        f"no {name}": ({}, without(name), "unsigned")
+        for name in ("Host", "Date", "Digest", "X-Copernica-ID", "Signature")
+    },
+    "empty signature": ({}, header("Signature", ""), "unsigned"),
+    "signature of 5 KiB": ({}, lambda h: {**h, "Signature": h["Signature"] + " " * 5_000}, "signature_malformed"),
+    "date of 65 characters": ({}, header("Date", "x" * 65), "signature_malformed"),
+    "stale": ({"at": NOW - 301}, dict, "date"),
+    "ahead": ({"at": NOW + 301}, dict, "date"),
+    "date that is none": ({}, header("Date", "yesterday"), "date"),
+    "31st of February": ({}, header("Date", "Tue, 31 Feb 2026 16:01:49 GMT"), "date"),
+    "date without a zone": ({}, header("Date", "Mon, 23 Nov 2026 16:01:49"), "date"),
+    "last second": ({}, header("Date", "Fri, 31 Dec 9999 23:59:59 -0000"), "date"),
+    "date of the year 99999": ({}, header("Date", "Mon, 23 Nov 99999 16:01:49 GMT"), "date"),
+    "two dates": ({}, lambda h: {**h, "Date": f"{h['Date']}, {h['Date']}"}, "date"),
+    "date that was not signed": ({"at": NOW - 1_000}, header("Date", formatdate(NOW, usegmt=True)), "signature"),
+    "other account": ({"account": "environment-999"}, dict, "account"),
+    "two accounts": ({}, header("X-Copernica-ID", f"environment-999, {ACCOUNT}"), "account"),
+    "account that was not signed": ({"account": "environment-999"}, header("X-Copernica-ID", ACCOUNT), "signature"),
+    "garbage": ({}, header("Signature", "Bearer abc"), "signature_malformed"),
+    "quote left open": ({}, header("Signature", 'keyId="one'), "signature_malformed"),
+    "parameter missing": (
+        {},
+        lambda h: {**h, "Signature": h["Signature"].replace("keyId", "kid")},
+        "signature_malformed",
+    ),
+    "parameter twice": ({}, lambda h: {**h, "Signature": h["Signature"] + ',keyId="x"'}, "signature_malformed"),
+    "two signatures": ({}, lambda h: {**h, "Signature": f"{h['Signature']}, {h['Signature']}"}, "signature_malformed"),
+    "signature that is not base64": ({}, parameter("signature", "*" * 344), "signature_malformed"),
+    "no algorithm": (
+        {},
+        lambda h: {**h, "Signature": h["Signature"].replace("algorithm", "kind")},
+        "signature_malformed",
+    ),
+    **{
+        name: ({}, parameter("algorithm", name), "algorithm")
+        for name in ("hs2019", "hmac-sha256", "rsa-sha1", "rsa-sha512", "none", "")
+    },
+    **{
+        f"{name} not covered": (
+            {
+                "covered": [
+                    one for one in ("(request-target)", "host", "date", "x-copernica-id", "digest") if one != name
+                ]
+            },
+            dict,
+            "uncovered",
+        )
+        for name in ("(request-target)", "host", "date", "x-copernica-id", "digest")
+    },
+    "empty list": ({}, parameter("headers", ""), "uncovered"),
+    "header covered twice": (
+        {},
+        parameter("headers", "(request-target) host date x-copernica-id digest date"),
+        "signature_malformed",
+    ),
+    "33 covered headers": (
+        {},
+        parameter(
+            "headers", "(request-target) host date x-copernica-id digest " + " ".join(f"x{n}" for n in range(28))
+        ),
+        "signature_malformed",
+    ),
+    "covered header that is not there": (
+        {},
+        parameter("headers", "(request-target) host date x-copernica-id digest x-y"),
+        "signature_malformed",
+    ),
+    "pseudo header": (
+        {},
+        parameter("headers", "(request-target) (created) host date x-copernica-id digest"),
+        "signature_malformed",
+    ),
+    **{
+        f"key at {name!r}": ({}, parameter("keyId", name), "key_domain")
+        for name in (
+            "one._domainkey.evilcopernica.com",
+            "copernica.com.evil.org",
+            "one.copernica.com.evil.org",
+            "copernica.com",
+            ".copernica.com",
+            "..copernica.com",
+            "one copernica.com",
+            "one/copernica.com",
+            "https://one._domainkey.copernica.com",
+            "x" * 64 + ".copernica.com",
+            "",
+        )
+    },
+    "unknown key": ({}, parameter("keyId", "two._domainkey.copernica.com"), "key_unknown"),
+    "other digest": ({}, header("Digest", f"SHA-256={base64.b64encode(bytes(32)).decode()}"), "digest"),
+    "two digests": ({}, lambda h: {**h, "Digest": f"{h['Digest']}, {h['Digest']}"}, "digest"),
+    "digest of another kind": ({}, header("Digest", "MD5=1B2M2Y8AsgTpgAmY7PhCfg=="), "digest"),
+    "digest that is not base64": ({}, header("Digest", "SHA-256=***"), "digest"),
+    "short digest": ({}, header("Digest", "SHA-256="), "digest"),
+    "changed covered header": ({}, header("Content-Type", "text/plain"), "signature"),
+    "signed with another key": ({"private": key(1)}, dict, "signature"),
+    "empty signature parameter": ({}, parameter("signature", ""), "signature"),
+    "order of covered headers changed": (
+        {},
+        parameter("headers", "date host (request-target) x-copernica-id digest"),
+        "signature",
+    ),
+}
+
+
+@pytest.mark.parametrize(("changes", "change", "reason"), REFUSED.values(), ids=REFUSED)
+def test_refuses_tricks(
+    changes: dict[str, Any], change: Callable[[dict[str, str]], dict[str, str]], reason: str
+) -> None:
+    """Each way in that is not SMTPeter's is refused, for its own reason."""
+    assert outcome(change(signed(**changes))) == f"403 {reason}"
+
+
+def test_the_body_is_the_one_that_was_signed() -> None:
+    """Another body under a good signature is refused before a key is asked for."""
+    keys = OneKey()
+    assert outcome(signed(), body=BODY + b" ", keys=keys) == "403 digest"
+    assert keys.asked == []
+
+
+def test_keys_are_asked_for_last() -> None:
+    """Strangers cause no look-up with what is wrong on its face."""
+    keys = OneKey()
+    for name, (changes, change, reason) in REFUSED.items():
+        if reason not in {"signature", "key_unknown"} and "covered" not in name and "pseudo" not in name:
+            outcome(change(signed(**changes)), keys=keys)
+    assert keys.asked == []
+
+
+def test_the_public_url_is_what_counts() -> None:
+    """A call that was signed for another host or path is refused, whatever it was received as."""
+    foreign = headers_for("evil.example", PATH, BODY, "application/json", at=NOW)
+    other = headers_for(HOST, "/other/failures", BODY, "application/json", at=NOW)
+    assert outcome(foreign) == "403 url"
+    assert outcome({**foreign, "Host": HOST}) == "403 signature"
+    assert outcome(other, target="/other/failures") == "403 url"
+    assert outcome(other) == "403 signature"
+
+
+def test_a_proxy_may_rewrite_host_and_path() -> None:
+    """What SMTPeter signed is known from the public URL; the query stays what it is, and is signed."""
+    headers = headers_for(HOST, f"{PATH}?a=1", BODY, "application/json", at=NOW)
+    assert outcome({**headers, "Host": "10.0.0.7"}, target="/failures?a=1") == "accepted"
+    assert outcome({**headers, "Host": "10.0.0.7"}, target="/failures?a=2") == "403 url"
+
+
+@pytest.mark.parametrize("host", ["mail.example.com", "MAIL.example.com", "mail.example.com:443"])
+def test_a_proxy_may_write_the_host_in_its_own_way(host: str) -> None:
+    """Signed is the host that SMTPeter called: as the public URL has it, or put plainly."""
+    for written in ("mail.example.com", "Mail.Example.com"):
+        policy = POLICY._replace(callback=URL.replace(HOST, "Mail.Example.com"))
+        headers = headers_for(written, PATH, BODY, "application/json", at=NOW)
+        assert outcome({**headers, "Host": host}, policy=policy) == "accepted"
+
+
+@pytest.fixture
+def _amsterdam(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A machine whose clock does not show universal time."""
+    monkeypatch.setenv("TZ", "Europe/Amsterdam")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.usefixtures("_amsterdam")
+def test_a_date_without_a_zone_is_universal() -> None:
+    """-0000 says that the zone is not told, and the time is UTC's all the same (RFC 5322 section 3.3)."""
+    headers = signed()
+    call = Request("POST", PATH, getter(headers | {"Date": formatdate(NOW)}), BODY)
+    headers |= {"Date": formatdate(NOW)} | signed_headers(key(), call, key_id=KEY_ID)
+    assert headers["Date"].endswith("-0000")
+    assert outcome(headers) == "accepted"
+
+
+@pytest.mark.parametrize("host", ["mail.example.com", "MAIL.example.com", "mail.example.com:443"])
+def test_the_host_may_be_written_in_several_ways(host: str) -> None:
+    """Case and the port that goes without saying don't matter; what was signed is what is checked."""
+    assert outcome(headers_for(host, PATH, BODY, "application/json", at=NOW)) == "accepted"
+
+
+def test_without_a_public_url_the_request_stands_for_itself() -> None:
+    """Host and path are then those of the request, and still covered by the signature."""
+    policy = POLICY._replace(callback="")
+    headers = headers_for("any.example", "/failures", BODY, "application/json", at=NOW)
+    assert outcome(headers, target="/failures", policy=policy) == "accepted"
+    assert outcome(headers, target="/failures?x", policy=policy) == "403 signature"
+    assert outcome({**headers, "Host": "other.example"}, target="/failures", policy=policy) == "403 signature"
+
+
+def test_a_key_that_was_replaced_is_looked_up_again() -> None:
+    """A signature that does not fit the key in hand is tried with the one that took its place."""
+    headers = signed(private=key(1))
+    assert outcome(headers, keys=OneKey(newer=[key(1).public_key()])) == "accepted"
+    assert outcome(signed(private=key(2)), keys=OneKey(newer=[key(1).public_key()])) == "403 signature"
+
+
+@given(st.text(max_size=300), st.sampled_from(["Signature", "Digest", "Date", "Host", "X-Copernica-ID"]))
+def test_nothing_but_refusals_comes_of_odd_headers(text: str, name: str) -> None:
+    """Whatever stands in a header, the outcome is a refusal that is known, or acceptance where it means the same."""
+    result = outcome({**signed(), name: text})
+    assert result == "accepted" or result.removeprefix("403 ") in REFUSAL_REASONS
+    if name in {"Digest", "Date", "X-Copernica-ID"} and text.strip() != signed()[name]:
+        assert result != "accepted"
+
+
+@given(st.data())
+def test_no_changed_signature_fits(data: st.DataObject) -> None:
+    """A signature with any byte changed is refused."""
+    headers = signed()
+    before, _, rest = headers["Signature"].partition('signature="')
+    raw = bytearray(base64.b64decode(rest.removesuffix('"')))
+    raw[data.draw(st.integers(0, len(raw) - 1))] ^= data.draw(st.integers(1, 255))
+    changed = f'{before}signature="{base64.b64encode(raw).decode()}"'
+    assert outcome({**headers, "Signature": changed}) == "403 signature"
+
+
+def test_every_reason_is_tried() -> None:
+    """The table above has each reason that the check itself can give."""
+    text = (ROOT / "exporter/signature/verifier.py").read_text()
+    given_by_it = {reason for reason in REFUSAL_REASONS if f'_refuse("{reason}"' in text}
+    assert {reason for _, _, reason in REFUSED.values()} | {"url"} == given_by_it | {"key_unknown"}
