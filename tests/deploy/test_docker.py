@@ -24,7 +24,7 @@ from exporter.cli.assets import assets
 from exporter.healthcheck import problem
 from tests.support.confinement import confined
 from tests.support.documentation import blocks
-from tests.support.running import Client, brought, environment, exporter, failure, free_port, server, until
+from tests.support.running import TIMEOUT, Client, brought, environment, exporter, failure, free_port, server, until
 from tests.support.tree import ROOT
 
 DOCKER: Final = ROOT / "deploy/docker"
@@ -525,7 +525,7 @@ def as_in_the_image(folder: Path, settings: dict[str, str]) -> Iterator[list[str
     try:
         yield until(lambda: [line for line in lines.read_text().splitlines() if "msg=ready" in line])
         process.terminate()
-        assert process.wait(30) == 0, lines.read_text()
+        assert process.wait(TIMEOUT) == 0, lines.read_text()
     finally:
         process.kill()
         process.wait()

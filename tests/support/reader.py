@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from tests.support.documentation import Block, commands
-from tests.support.running import PATIENCE, environment, until
+from tests.support.running import TIMEOUT, environment, until
 from tests.support.tree import ROOT
 
 PORTS: Final = (10_125, 10_126, 9_090, 9_093, 3_000)
@@ -93,7 +93,7 @@ class Reader:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             check=False,
-            timeout=60,
+            timeout=TIMEOUT,
         )
         return done.returncode, self._read(done.stdout)
 
@@ -104,7 +104,7 @@ class Reader:
             if shown is None:
                 assert seen[0] == 0, f"{block}: {command}: exit code {seen[0]}, printed\n{seen[1]}"
                 continue
-            deadline = time.monotonic() + PATIENCE
+            deadline = time.monotonic() + TIMEOUT
             while not fits(shown, seen[1]):
                 assert ASKS.match(command), f"{block}: {command}: printed\n{seen[1]}"
                 assert time.monotonic() < deadline, f"{block}: {command}: at last printed\n{seen[1]}"
@@ -116,7 +116,7 @@ class Reader:
         for names, process in [*self._running]:
             if takes is None or names & takes:
                 os.killpg(process.pid, signal.SIGINT)
-                process.wait(60)
+                process.wait(TIMEOUT)
                 self._running.remove((names, process))
 
     def _start(self, command: str, server: Server) -> str:
