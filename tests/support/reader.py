@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 
 from tests.support.documentation import Block, commands
 from tests.support.running import TIMEOUT, environment, until
-from tests.support.tree import ROOT
+from tests.support.tree import ROOT, files
 
 PORTS: Final = (10_125, 10_126, 9_090, 9_093, 3_000)
 """The ports that pages name: those of the exporter, Prometheus, Alertmanager and Grafana."""
@@ -68,9 +68,11 @@ class Reader:
         self._set_up()
 
     def _set_up(self) -> None:
-        for path in ROOT.iterdir():
-            if path.name not in {".git", ".venv", "build", "Makefile"}:
-                (self._folder / path.name).symlink_to(path)
+        for name in files():
+            link = self._folder / name
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to(ROOT / name)
+        (self._folder / "Makefile").unlink()
         (self._folder / "Makefile").write_text(self._typed((ROOT / "Makefile").read_text()))
         programs = self._folder / ".venv/bin"
         programs.mkdir(parents=True)
