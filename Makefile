@@ -1,15 +1,16 @@
-# Everything sets itself up, in .venv and .servers here; "make clean" takes it all away again.
+# Each target sets up what it needs in .venv and .servers; "make clean" removes both.
 PYTHON ?= python3
-BIN := .venv/bin
-# The servers that the tests start: the system's if it has them, else those that tests/support/servers.sh brings.
+VENV := .venv
+BIN := $(VENV)/bin
+# The tests start real servers: the system's, or those that tests/support/servers.sh fetches.
 export PATH := $(CURDIR)/.servers/usr/bin:$(CURDIR)/.servers/usr/sbin:$(PATH)
 
-.PHONY: help run demo test lint lint-bench dist bench history soak fuzz hostile rules dashboards docs site lock clean
+.PHONY: help run demo test test-fast test-pythons texts lint lint-bench dist bench history soak fuzz hostile rules dashboards docs site lock clean
 
-help: ## Show what can be made.
+help: ## List the targets.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
 
-run: .venv/run ## Run the exporter on loopback, for a first look: no signatures, ledger in this folder.
+run: $(VENV)/run ## Run the exporter on loopback for a first look: without signatures, with the ledger in this directory.
 	@echo
 	@echo '  SMTPeter posts failures to   http://127.0.0.1:10125/failures'
 	@echo '  Prometheus scrapes           http://127.0.0.1:10126/metrics'
@@ -17,20 +18,32 @@ run: .venv/run ## Run the exporter on loopback, for a first look: no signatures,
 	@echo '  Try it in another terminal:'
 	@echo "    curl -i -d 'id=1&recipient=someone@example.com&state=rcptto&code=550&extended=5.1.1' http://127.0.0.1:10125/failures"
 	@echo '    curl -s http://127.0.0.1:10126/metrics | grep ^smtpeter_failures_total'
-	@echo '  A new series is shown as 0 for its first minute, so that increase() sees it; Ctrl-C stops.'
+	@echo '  A new series is exposed as 0 for one minute, so that increase() sees its first failure. Press Ctrl-C to stop.'
 	@echo
 	@$(BIN)/smtpeter-exporter serve --signature.mode off \
 	  --webhook.listen-address 127.0.0.1:10125 --web.listen-address 127.0.0.1:10126
 
-demo: .venv/demo servers ## Watch dashboards and alerts at work: simulated traffic with a spike, on loopback.
+demo: $(VENV)/demo servers ## Run the exporter with Prometheus, Alertmanager and simulated traffic that contains a spike.
 	@$(BIN)/python -m deploy.demo $(ARGS)
 
-test: .venv/test servers ## Run all tests on the built wheel, with real servers where they can be had.
-	$(BIN)/python -m tests.support.wheel -n 4 --dist worksteal --cov --cov-report=term
+test: $(VENV)/test servers ## Run all tests on the built wheel, with real servers where they can be installed.
+	$(BIN)/python -m tests.support.wheel -n 4 --dist worksteal --durations=15 --cov --cov-report=term
 
-lint: .venv/lint ## Check style, types, imports, the workflow, and that generated files are up to date.
+test-fast: $(VENV)/test ## Run the unit tests and the tests of the SQLite ledger, in half a minute.
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m 'not server' tests/unit tests/ledger
+
+test-pythons: ## Run "make test-fast" on each Python from 3.11 on that is installed here.
+	@set -e; for python in $$(sh tests/support/pythons.sh); do \
+	  $(MAKE) --no-print-directory test-fast PYTHON=$$python VENV=.venv/$$(basename $$python); \
+	done
+
+texts: $(VENV)/test servers ## Write tests/texts.yaml from the texts that the exporter shows to people.
+	$(BIN)/python -m pytest -q --update-texts
+
+lint: $(VENV)/lint ## Check style, spelling, types, imports, the workflow, and that generated files are up to date.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/typos
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/zizmor --offline --quiet .github
@@ -38,12 +51,12 @@ lint: .venv/lint ## Check style, types, imports, the workflow, and that generate
 	$(BIN)/python deploy/prometheus/make_rules.py --check
 	$(BIN)/python grafana/make_dashboards.py --check
 
-lint-bench: .venv/lint .venv/bench ## Check the types of bench/, which needs what it compares with.
+lint-bench: $(VENV)/lint $(VENV)/bench ## Check the types of bench/, which needs the libraries that it compares with.
 	$(BIN)/mypy bench
 
-dist: .venv/dist ## Build what is released: sdist, wheel, the list of what it needs (SBOM), checksums; always the same.
+dist: $(VENV)/dist ## Build a release, reproducibly: sdist, wheel, SBOM and checksums.
 	@test -z "$$(git status --porcelain 2>/dev/null)" || { \
-	  echo 'What git status shows would get into the packages, secrets included: commit it, or put it elsewhere.' >&2; exit 1; }
+	  echo 'The packages would contain all files that git status lists, secrets included. Commit or remove them.' >&2; exit 1; }
 	rm -rf dist
 	$(BIN)/python -m hatchling build -d dist
 	$(BIN)/python -m venv --without-pip dist/sbom
@@ -57,68 +70,68 @@ dist: .venv/dist ## Build what is released: sdist, wheel, the list of what it ne
 	cd dist && sha256sum * > SHA256SUMS
 VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' exporter/__init__.py)
 
-bench: .venv/bench ## Compare with what one would write or take instead, into docs/performance.md; needs wrk and two cores.
+bench: $(VENV)/bench ## Compare the throughput with alternatives, and update docs/performance.md. Needs wrk and two cores.
 	$(BIN)/python -m bench.throughput
 
-history: .venv/bench ## Measure with 10,000 and with 10,000,000 failures in the ledger, and while these are pruned.
+history: $(VENV)/bench ## Measure with 10,000 and with 10,000,000 failures in the ledger, and while they are pruned.
 	$(BIN)/python -m bench.history $(ARGS)
 
-soak: .venv/bench ## Run an exporter for MINUTES (60) beside hostile clients; exits 1 when something was lost.
+soak: $(VENV)/bench ## Run an exporter for MINUTES (60) under hostile clients. Exits with 1 if a failure was lost.
 	$(BIN)/python -m bench.soak
 
-fuzz: .venv/bench ## Send 100,000 mutated requests; exits 1 on a fault, a wrong count, or memory that grows.
+fuzz: $(VENV)/bench ## Send 100,000 mutated requests. Exits with 1 on an internal error, a wrong count or growing memory.
 	$(BIN)/python -m bench.fuzz
 
-hostile: .venv/bench ## Measure good clients and scrapes beside 200 and 1,500 hostile connections.
+hostile: $(VENV)/bench ## Measure good clients and scrapes during 200 and 1,500 hostile connections.
 	$(BIN)/python -m bench.hostile
 
-rules: .venv/run ## Write Prometheus's rules anew from deploy/prometheus/thresholds.toml.
+rules: $(VENV)/run ## Generate the Prometheus rules from deploy/prometheus/.
 	$(BIN)/python deploy/prometheus/make_rules.py
 
-dashboards: .venv/lint ## Write Grafana's dashboards anew from grafana/*.py and deploy/prometheus/thresholds.toml.
+dashboards: $(VENV)/lint ## Generate the Grafana dashboards from grafana/*.py and deploy/prometheus/thresholds.toml.
 	$(BIN)/python grafana/make_dashboards.py
 
-docs: .venv/run ## Write the generated part of the documentation anew.
+docs: $(VENV)/run ## Generate docs/reference.md from the code.
 	$(BIN)/python docs/generate.py
 
-site: .venv/docs ## Build the documentation as a site, into build/site; whatever is doubtful, such as a broken link, is an error.
+site: $(VENV)/docs ## Build the documentation as a website in build/site. A warning, such as a broken link, is an error.
 	$(BIN)/python -m sphinx -E -W -n --keep-going -q -c docs -d build/doctrees . build/site
 
-lock: .venv/run ## Lock the newest versions of all dependencies, with hashes; "make lock UPGRADE=" keeps those that are locked.
+lock: $(VENV)/run ## Lock the newest versions of all dependencies, with hashes. "make lock UPGRADE=" keeps the locked versions.
 	$(BIN)/pip install --quiet --disable-pip-version-check uv
-	cat requirements/*.txt > .venv/locks.txt
+	cat requirements/*.txt > $(VENV)/locks.txt
 	$(LOCK) $(UPGRADE) --group build -o requirements/run.txt
 	$(LOCK) $(UPGRADE) $(EXTRAS) -c requirements/run.txt -o requirements/image.txt
-	$(LOCK) $(UPGRADE) $(EXTRAS) $(GROUPS:%=--group %) -c requirements/run.txt -c requirements/image.txt -o .venv/locks.txt
-# What is in the file prefers its versions: so all locks agree, and can be installed beside each other.
+	$(LOCK) $(UPGRADE) $(EXTRAS) $(GROUPS:%=--group %) -c requirements/run.txt -c requirements/image.txt -o $(VENV)/locks.txt
+# uv prefers the versions in the output file, so all locks agree and can be installed together.
 	for group in $(GROUPS); do \
 	  case $$group in lint|test|bench) extras='$(EXTRAS)';; *) extras=;; esac; \
-	  cp .venv/locks.txt requirements/$$group.txt; \
+	  cp $(VENV)/locks.txt requirements/$$group.txt; \
 	  $(LOCK) $$extras --group $$group -o requirements/$$group.txt || exit; \
 	done
 UPGRADE := --upgrade
 GROUPS := demo dist docs lint test bench
 EXTRAS := --extra granian --extra postgres
-# With extras, or pip 23 looks for a newer version of what is asked for with one, for which there is no hash.
+# Keep the extras: without them pip 23 looks for a newer version of a package that has extras, and finds no hash for it.
 LOCK := UV_CUSTOM_COMPILE_COMMAND='make lock' $(BIN)/uv pip compile --quiet pyproject.toml --universal \
   --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-strip-extras
 
-clean: ## Remove what was set up here; the ledger stays.
+clean: ## Remove everything that make set up. The ledger stays.
 	rm -rf .venv .servers build dist .coverage* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 
-# One pip at a time in the one .venv.
+# Only one pip at a time may change the virtual environment.
 .NOTPARALLEL:
 
 .PHONY: servers
 servers:
 	@sh tests/support/servers.sh
 
-.venv/bin/python:
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed; try make PYTHON=python3.11")'
-	@$(PYTHON) -m venv .venv || { rm -rf .venv; \
-	  echo 'The module venv is missing; on Debian and Ubuntu: apt-get install python3-venv' >&2; exit 1; }
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed. Try: make PYTHON=python3.11")'
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+	  echo 'Python has no venv module. On Debian and Ubuntu: apt-get install python3-venv' >&2; exit 1; }
 
-.venv/%: requirements/%.txt pyproject.toml .venv/bin/python
+$(VENV)/%: requirements/%.txt pyproject.toml $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable .
 	@touch $@

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import yaml
 
-from deploy.demo.running import Client, MissingProgramError, as_installed, free_port, until
+from deploy.demo.running import TIMEOUT, Client, MissingProgramError, as_installed, free_port, until
 
 EXAMPLE: Final = Path(__file__).parents[1] / "alertmanager/alertmanager.yml"
 
@@ -55,7 +55,7 @@ class Alertmanager:
     def stop(self) -> None:
         """End the process."""
         self._process.terminate()
-        self._process.wait(30)
+        self._process.wait(TIMEOUT)
 
     def _ready(self) -> bool:
         code = self._process.poll()

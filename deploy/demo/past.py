@@ -214,7 +214,7 @@ def evaluate(expression: str, address: str, begin: int, end: int) -> Iterator[tu
     """What an expression gives at each minute from ``begin`` on: labels and samples; a series may come in parts."""
     for start in range(begin, end, MOST_STEPS * MINUTE):
         span = {"start": start, "end": min(start + MOST_STEPS * MINUTE, end) - MINUTE, "step": MINUTE}
-        with Client(address, patience=1_800) as client:
+        with Client(address, timeout=1_800) as client:
             answer = client.request("GET", f"/api/v1/query_range?{urlencode({'query': expression, **span})}")
         assert answer.status == 200, answer.text
         for series in json.loads(answer.body)["data"]["result"]:

@@ -23,7 +23,7 @@ from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 FORM: Final = "application/x-www-form-urlencoded"
-PATIENCE: Final = 30.0
+TIMEOUT: Final = 60.0
 """Seconds to wait for what should be there in one; the machine may be busy with other things."""
 
 T = TypeVar("T")
@@ -43,7 +43,7 @@ def program(name: str) -> str:
     return found
 
 
-def until(condition: Callable[[], T | None], seconds: float = PATIENCE) -> T:
+def until(condition: Callable[[], T | None], seconds: float = TIMEOUT) -> T:
     """The first true value of ``condition``, which is asked again and again; fails when there is none in time."""
     never = threading.Event()
     deadline = time.monotonic() + seconds
@@ -53,7 +53,7 @@ def until(condition: Callable[[], T | None], seconds: float = PATIENCE) -> T:
     return value
 
 
-class Answer(NamedTuple):
+class Response(NamedTuple):
     """What an HTTP server answered."""
 
     status: int
@@ -66,17 +66,18 @@ class Answer(NamedTuple):
         return self.body.decode()
 
 
-def answer_of(response: HTTPResponse) -> Answer:
+def response_of(response: HTTPResponse) -> Response:
     """Read the response, and close it."""
     with response:
-        return Answer(response.status, {name.title(): value for name, value in response.getheaders()}, response.read())
+        headers = {name.title(): value for name, value in response.getheaders()}
+        return Response(response.status, headers, response.read())
 
 
 class Client:
     """One connection to ``address`` (``host:port``) that is kept open from request to request."""
 
-    def __init__(self, address: str, *, patience: float = PATIENCE) -> None:
-        self._connection = HTTPConnection(address, timeout=patience)
+    def __init__(self, address: str, *, timeout: float = TIMEOUT) -> None:
+        self._connection = HTTPConnection(address, timeout=timeout)
 
     def __enter__(self) -> Self:
         """Nothing is done before the first request."""
@@ -88,12 +89,12 @@ class Client:
 
     def request(
         self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
-    ) -> Answer:
+    ) -> Response:
         """Send one request and read the answer. Raises OSError or HTTPException when none comes."""
         self._connection.request(method, path, body, dict(headers or {}))
-        return answer_of(self._connection.getresponse())
+        return response_of(self._connection.getresponse())
 
-    def post(self, fields: Mapping[str, str], path: str = "/failures") -> Answer:
+    def post(self, fields: Mapping[str, str], path: str = "/failures") -> Response:
         """Post the fields as a form."""
         return self.request("POST", path, urlencode(fields).encode(), {"Content-Type": FORM})
 
@@ -175,12 +176,12 @@ class Exporter:
         """A connection to the public listener."""
         return Client(self.public)
 
-    def post(self, fields: Mapping[str, str], path: str = "/failures") -> Answer:
+    def post(self, fields: Mapping[str, str], path: str = "/failures") -> Response:
         """Post one failure as a form, on a connection of its own."""
         with self.client() as client:
             return client.post(fields, path)
 
-    def get(self, path: str, **headers: str) -> Answer:
+    def get(self, path: str, **headers: str) -> Response:
         """Get what lies at the path of the private listener."""
         with Client(self.private) as client:
             return client.request("GET", path, headers={name.replace("_", "-"): text for name, text in headers.items()})
@@ -199,7 +200,7 @@ class Exporter:
         """Send the process a signal."""
         self._process.send_signal(number)
 
-    def wait(self, seconds: float = PATIENCE) -> int:
+    def wait(self, seconds: float = TIMEOUT) -> int:
         """Wait for the process to end by itself; its exit code. All of its log is in ``lines`` then."""
         code = self._process.wait(seconds)
         self._reader.join(seconds)
@@ -337,7 +338,7 @@ class Prometheus:
     def stop(self) -> None:
         """End the process."""
         self._process.terminate()
-        self._process.wait(PATIENCE)
+        self._process.wait(TIMEOUT)
 
     def _ready(self) -> bool:
         code = self._process.poll()

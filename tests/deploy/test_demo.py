@@ -15,7 +15,7 @@ from typing import Final
 import pytest
 
 from exporter.classification.reason import REASONS
-from tests.support.running import Client, environment, server, until
+from tests.support.running import TIMEOUT, Client, environment, server, until
 from tests.support.tree import ROOT
 
 OFFSET: Final = 20_000
@@ -38,7 +38,7 @@ def demo(folder: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
         yield process
     finally:
         process.terminate()
-        process.wait(60)
+        process.wait(TIMEOUT)
 
 
 def test_it_shows_everything_and_stops_cleanly(tmp_path: Path) -> None:
@@ -62,7 +62,7 @@ def test_it_shows_everything_and_stops_cleanly(tmp_path: Path) -> None:
 
         until(usual)
         os.killpg(process.pid, signal.SIGINT)
-        assert process.wait(60) == 0, output.read_text()
+        assert process.wait(TIMEOUT) == 0, output.read_text()
     assert re.search(r"Ctrl-C stops\.\nStopping \.\.\.\n([\d,]+ calls sent: .* 0 refused\n)?$", output.read_text())
     assert [path.name for path in tmp_path.iterdir()] == ["output"]
     for address, _ in urls[:3]:
@@ -78,7 +78,7 @@ def test_it_stops_while_it_makes_its_past(tmp_path: Path) -> None:
     with demo(tmp_path, "--days", "8") as process:
         until(lambda: "Making a past" in output.read_text() and len(list(tmp_path.iterdir())) > 1)
         os.killpg(process.pid, signal.SIGINT)
-        assert process.wait(60) == 0, output.read_text()
+        assert process.wait(TIMEOUT) == 0, output.read_text()
     assert output.read_text().endswith("Stopping ...\n")
     assert [path.name for path in tmp_path.iterdir()] == ["output"]
 
@@ -91,7 +91,7 @@ def test_a_port_that_is_taken_is_told(tmp_path: Path) -> None:
         taken.bind(("127.0.0.1", 9_093 + OFFSET))
         taken.listen()
         with demo(tmp_path) as process:
-            assert process.wait(30) == 1
+            assert process.wait(TIMEOUT) == 1
     assert (tmp_path / "output").read_text() == (
         "demo: 127.0.0.1:29093: [Errno 98] Address already in use: stop what listens there, "
         "or make demo ARGS='--offset 10000'\n"

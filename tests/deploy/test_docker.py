@@ -4,7 +4,6 @@ import json
 import os
 import re
 import shlex
-import shutil
 import subprocess
 import sys
 import tomllib
@@ -24,8 +23,8 @@ from exporter.cli.assets import assets
 from exporter.healthcheck import problem
 from tests.support.confinement import confined
 from tests.support.documentation import blocks
-from tests.support.running import Client, brought, environment, exporter, failure, free_port, server, until
-from tests.support.tree import ROOT
+from tests.support.running import TIMEOUT, Client, brought, environment, exporter, failure, free_port, server, until
+from tests.support.tree import ROOT, copy, files
 
 DOCKER: Final = ROOT / "deploy/docker"
 PREFIX: Final = "SMTPETER_EXPORTER_"
@@ -131,11 +130,7 @@ def laid_out(service: Any, folder: Path) -> Path:
         if volume["type"] == "bind":
             place = folder / volume["target"].lstrip("/")
             place.parent.mkdir(parents=True, exist_ok=True)
-            source = Path(volume["source"])
-            if source.is_dir():
-                shutil.copytree(source, place, ignore=shutil.ignore_patterns("__pycache__"))
-            else:
-                shutil.copy(source, place)
+            copy(Path(volume["source"]).relative_to(ROOT).as_posix(), place)
     return folder
 
 
@@ -195,11 +190,7 @@ def test_wheel_can_be_built_of_what_the_image_copies(tmp_path: Path) -> None:
     for *sources, target in copied:
         for source in sources:
             assert any(fnmatch(source, pattern) or source.startswith(f"{pattern}/") for pattern in kept), source
-            if (ROOT / source).is_dir():
-                shutil.copytree(ROOT / source, tmp_path / target, ignore=shutil.ignore_patterns("__pycache__"))
-            else:
-                (tmp_path / target).mkdir(exist_ok=True)
-                shutil.copy(ROOT / source, tmp_path / target)
+            copy(source, tmp_path / target if (ROOT / source).is_dir() else tmp_path / target / Path(source).name)
     steps = [rest for word, rest in instructions() if word == "RUN" and "pip wheel" in rest]
     flags = shlex.split(steps[0].partition("&&")[0])[2:]
     assert flags == ["--no-deps", "--no-build-isolation", "--wheel-dir", "/wheels", "."]
@@ -210,13 +201,8 @@ def test_wheel_can_be_built_of_what_the_image_copies(tmp_path: Path) -> None:
         check=True,
     )
     (wheel,) = (tmp_path / "wheels").iterdir()
-    files = {
-        path.relative_to(ROOT).as_posix()
-        for path in (ROOT / "exporter").rglob("*")
-        if path.is_file() and "__pycache__" not in path.parts
-    }
-    files |= {f"exporter/bundled/{path}" for path in assets()}
-    assert {name for name in ZipFile(wheel).namelist() if ".dist-info/" not in name} == files
+    expected = {*files("exporter"), *(f"exporter/bundled/{path}" for path in assets())}
+    assert {name for name in ZipFile(wheel).namelist() if ".dist-info/" not in name} == expected
 
 
 def locked(name: str) -> dict[str, str]:
@@ -247,7 +233,7 @@ def test_images_are_pinned_by_digest() -> None:
 
 def test_locks_agree() -> None:
     """A package has one version in all locks, so that all can be installed beside each other; each has its hashes."""
-    locks = {file.name: locked(file.name) for file in (ROOT / "requirements").glob("*.txt")}
+    locks = {name: locked(name) for name in (Path(file).name for file in files("requirements"))}
     groups = tomllib.loads((ROOT / "pyproject.toml").read_text())["dependency-groups"]
     parts = {"build", "imported"}  # of other groups
     assert locks.keys() == {f"{name}.txt" for name in {"image", "run", *groups} - parts}
@@ -525,7 +511,7 @@ def as_in_the_image(folder: Path, settings: dict[str, str]) -> Iterator[list[str
     try:
         yield until(lambda: [line for line in lines.read_text().splitlines() if "msg=ready" in line])
         process.terminate()
-        assert process.wait(30) == 0, lines.read_text()
+        assert process.wait(TIMEOUT) == 0, lines.read_text()
     finally:
         process.kill()
         process.wait()

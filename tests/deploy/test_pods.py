@@ -21,9 +21,9 @@ from tests.support.postgres import PASSWORD, Postgres, postgres
 from tests.support.running import (
     COUNTED,
     FORM,
-    PATIENCE,
-    Answer,
+    TIMEOUT,
     Client,
+    Response,
     Samples,
     changes,
     environment,
@@ -86,7 +86,7 @@ class Pod:
         (url,) = (word.partition("=")[2] for word in self._ready.split() if word.startswith(f"{wanted}="))
         return urlsplit(url).netloc
 
-    def request(self, port: str, method: str, path: str, **more: Any) -> Answer:
+    def request(self, port: str, method: str, path: str, **more: Any) -> Response:
         """Send one request to the port of that name."""
         with Client(self.address(port)) as client:
             return client.request(method, path, **more)
@@ -107,13 +107,13 @@ class Pod:
     def stop(self) -> int:
         """End it as Kubernetes does; the exit code."""
         self._process.send_signal(signal.SIGTERM)
-        return self._process.wait(PATIENCE)
+        return self._process.wait(TIMEOUT)
 
     def end(self) -> None:
         """Make sure that it is gone."""
         if self._process.poll() is None:
             self._process.kill()
-            self._process.wait(PATIENCE)
+            self._process.wait(TIMEOUT)
 
     def _started(self) -> str | None:
         text = self._log.read_text()

@@ -22,9 +22,9 @@ import trustme
 from tests.support.running import (
     COUNTED,
     FORM,
-    PATIENCE,
-    Answer,
+    TIMEOUT,
     Exporter,
+    Response,
     Samples,
     changes,
     connect,
@@ -124,7 +124,7 @@ class Proxy:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return self._context.wrap_socket(sock, server_hostname=HOST)
 
-    def call(self, method: str, path: str, headers: Mapping[str, str], body: bytes = b"") -> Answer:
+    def call(self, method: str, path: str, headers: Mapping[str, str], body: bytes = b"") -> Response:
         """Send a request just so, and read the answer."""
         with self.connect() as sock:
             with suppress(OSError):  # who is turned away early may be hung up on while still talking
@@ -132,7 +132,7 @@ class Proxy:
             response = HTTPResponse(sock, method=method)
             response.begin()
             with response:
-                return Answer(response.status, dict(response.getheaders()), response.read())
+                return Response(response.status, dict(response.getheaders()), response.read())
 
     def post(self, body: bytes, path: str = CALLBACK, **more: str) -> int:
         """Post a signed call with more headers; the status of the answer."""
@@ -146,7 +146,7 @@ class Proxy:
     def stop(self) -> int:
         """End the process; its exit code."""
         self._process.terminate()
-        return self._process.wait(PATIENCE)
+        return self._process.wait(TIMEOUT)
 
     def _for_caddy(self, text: str, folder: Path) -> str:
         site = f"https://{HOST}:{self.address.rpartition(':')[2]} {{\n\tbind 127.0.0.1\n\ttls {folder}/pem {folder}/pem"
@@ -400,9 +400,9 @@ def test_caddy_holds_calls_while_the_exporter_restarts(tmp_path: Path) -> None:
         if holds:
             throughout(lambda: not call.done(), 1)
         else:
-            assert call.result(PATIENCE) == 502
+            assert call.result(TIMEOUT) == 502
         with exporter(tmp_path, *flags) as running:
-            assert call.result(PATIENCE) == (200 if holds else 502)
+            assert call.result(TIMEOUT) == (200 if holds else 502)
             assert running.failures() == {"rcptto/5xx/5.1.1": 1 + holds}
 
 

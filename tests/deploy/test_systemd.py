@@ -20,7 +20,7 @@ import trustme
 
 from tests.support.documentation import blocks, quoted
 from tests.support.postgres import PASSWORD, postgres
-from tests.support.running import FORM, PATIENCE, Client, command, environment, failure, server, until
+from tests.support.running import FORM, TIMEOUT, Client, command, environment, failure, server, until
 from tests.support.signing import KEY_ID, NameServer, headers_for, key, record
 from tests.support.systemd import HOME, NAME, UNIT, Systemd, service
 
@@ -74,7 +74,7 @@ def test_systemd_is_told(tmp_path: Path) -> None:
     for name in (str(tmp_path / "notify"), f"\0{tmp_path}"):
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
             manager.bind(name)
-            manager.settimeout(PATIENCE)
+            manager.settimeout(TIMEOUT)
             variable = {"NOTIFY_SOCKET": name.replace("\0", "@")}
             with subprocess.Popen(
                 command(tmp_path), env=environment() | variable, stderr=subprocess.PIPE, start_new_session=True
@@ -103,7 +103,7 @@ def test_a_manager_that_does_not_listen_holds_up_nothing(tmp_path: Path) -> None
                 assert any(b"msg=ready" in line for line in process.stderr)
                 process.terminate()
                 try:
-                    assert process.wait(PATIENCE) == 0
+                    assert process.wait(TIMEOUT) == 0
                 finally:
                     process.kill()
 
@@ -258,7 +258,7 @@ def test_credentials_of_the_private_listener(systemd: Systemd) -> None:
         running.start()
         statuses = []
         for headers in ({}, {"Authorization": "Basic cHJvbWV0aGV1czpzZWNyZXQ="}):
-            connection = HTTPSConnection(running.private, context=context, timeout=PATIENCE)
+            connection = HTTPSConnection(running.private, context=context, timeout=TIMEOUT)
             connection.request("GET", "/metrics", headers=headers)
             statuses.append(connection.getresponse().status)
             connection.close()

@@ -33,9 +33,9 @@ from tests.support.names import (
     threshold,
 )
 from tests.support.running import environment, server
-from tests.support.tree import ROOT
+from tests.support.tree import ROOT, files
 
-REASON_PAGES = {path.stem: path for path in ROOT.glob("docs/reasons/*.md") if path.stem != "README"}
+REASON_PAGES = {Path(name).stem: ROOT / name for name in files("docs/reasons") if not name.endswith("README.md")}
 LANGUAGES: Final = frozenset("sh console promql yaml toml ini nginx sql text".split())
 """What a block may be. Commands are typed (test_docs_commands.py), queries and configurations are checked here."""
 TEXT: Final = "\n".join(PAGES.values())
@@ -148,7 +148,7 @@ def test_make_targets_that_are_named_exist() -> None:
 def test_files_that_are_named_exist(page: str) -> None:
     """Each path in the code of a page that begins with a folder of the project is there."""
     code = [*quoted(page), *(block.text for block in blocks(page))]
-    folders = "|".join(re.escape(path.name) for path in ROOT.iterdir() if path.is_dir())
+    folders = "|".join({re.escape(name.partition("/")[0]) for name in files() if "/" in name})
     named = {word.rstrip(".,:") for text in code for word in re.findall(rf"(?<![\w./~-])(?:{folders})/[\w./*-]*", text)}
     assert [word for word in sorted(named) if not list(ROOT.glob(word))] == []
 
@@ -241,20 +241,21 @@ def test_modules_are_the_ones_that_contributors_read_of() -> None:
     """CONTRIBUTING.md has a row for each package and module at the top of the exporter, and no other."""
     text = (ROOT / "CONTRIBUTING.md").read_text()
     rooms = re.findall(r"^\| `exporter/(\w+(?:/|\.py))` \|", text, re.MULTILINE)
-    here = {f"{path.name}/" if path.is_dir() else path.name for path in (ROOT / "exporter").iterdir()}
-    assert sorted(rooms) == sorted(here - {"__init__.py", "__pycache__/", "py.typed"})
+    here = {re.sub("/.*", "/", name.removeprefix("exporter/")) for name in files("exporter")}
+    assert sorted(rooms) == sorted(here - {"__init__.py", "py.typed"})
 
 
 def test_each_package_says_what_it_is_for() -> None:
     """A package of the exporter has one sentence in its ``__init__.py``, and no code."""
-    for file in (ROOT / "exporter").glob("*/__init__.py"):
-        assert re.fullmatch(r'"""[A-Z][^"]+\."""\n', file.read_text()), file
+    for name in files("exporter"):
+        if name.endswith("/__init__.py") and name != "exporter/__init__.py":
+            assert re.fullmatch(r'"""[A-Z][^"]+\."""\n', (ROOT / name).read_text()), name
 
 
 def test_no_module_is_long() -> None:
     """A module of the package has at most 300 lines."""
-    long = {str(path) for path in (ROOT / "exporter").rglob("*.py") if len(path.read_text().splitlines()) > 300}
-    assert long == set()
+    modules = [name for name in files("exporter") if name.endswith(".py")]
+    assert [name for name in modules if len((ROOT / name).read_text().splitlines()) > 300] == []
 
 
 def test_status_codes_in_the_readme_are_real() -> None:
@@ -324,8 +325,7 @@ USERS_HOSTS: Final = {
 
 def test_no_example_is_taken_for_the_home_of_the_project() -> None:
     """What ships names hosts below example.com only for those of users; example.com itself is in no link."""
-    files = [file for name in SHIPPED for file in (ROOT / name, *(ROOT / name).rglob("*")) if file.is_file()]
-    texts = {file: file.read_bytes().decode(errors="replace") for file in files if "__pycache__" not in file.parts}
+    texts = {name: (ROOT / name).read_bytes().decode(errors="replace") for name in files(*SHIPPED)}
     assert len(texts) > 100
     named = {host for text in texts.values() for host in re.findall(r"(?:[\w*-]+\.)+example\.com\b", text)}
     assert named == USERS_HOSTS.keys()

@@ -13,7 +13,7 @@ from typing import Final
 
 import pytest
 
-from tests.support.running import PATIENCE, server
+from tests.support.running import TIMEOUT, server
 
 SHELLS: Final = {
     "bash": (["--noprofile", "--norc", "-i"], 'eval "$(smtpeter-exporter completion bash)"'),
@@ -34,7 +34,7 @@ class Terminal:
         """Press the keys, then read until the text is shown after what was shown before."""
         seen = len(self.shown)
         os.write(self._master, keys.encode())
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + TIMEOUT
         while until not in self.shown[seen:]:
             ready, _, _ = select.select([self._master], [], [], max(0, deadline - time.monotonic()))
             assert ready, f"{until!r} was not shown, but {self.shown[seen:]!r}"

@@ -13,7 +13,7 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Final
 
-from tests.support.running import Client, Exporter, exporter, failure
+from tests.support.running import TIMEOUT, Client, Exporter, exporter, failure
 
 CONNECTIONS: Final = 32
 ROUNDS: Final = 10
@@ -114,7 +114,7 @@ def test_counts_once_what_is_sent_three_times_at_once(tmp_path: Path) -> None:
             statuses = []
             with running.client() as client:
                 for number in range(group, failures, groups):
-                    together.wait(30)
+                    together.wait(TIMEOUT)
                     statuses.append(client.post(failure(number)).status)
             return statuses
 
@@ -145,7 +145,7 @@ def test_stops_in_good_order_under_load(tmp_path: Path) -> None:
         def terminate() -> None:
             threading.Event().wait(0.5)
             running.send_signal(signal.SIGTERM)
-            assert running.wait(10) == 0
+            assert running.wait() == 0
 
         sender.run(running, terminate)
     assert len(sender.answered) > 0

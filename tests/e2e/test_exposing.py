@@ -16,7 +16,7 @@ from prometheus_client.openmetrics import parser as openmetrics
 
 from exporter import __version__
 from exporter.refusals import REFUSAL_REASONS
-from tests.support.running import Exporter, Samples, connect, exporter, failure, failures_of, samples_of, until
+from tests.support.running import TIMEOUT, Exporter, Samples, connect, exporter, failure, failures_of, samples_of, until
 
 SERIES: Final = "rcptto/5xx/5.1.1"
 HOLD: Final = ("--metrics.birth-hold", "2s")
@@ -171,7 +171,9 @@ def test_has_no_series_twice(running: Exporter) -> None:
 def test_satisfies_promtool(running: Exporter, promtool: str) -> None:
     """Promtool finds nothing to complain of in a real exposition."""
     text = running.get("/metrics").body
-    checked = subprocess.run([promtool, "check", "metrics"], input=text, capture_output=True, timeout=30, check=False)
+    checked = subprocess.run(
+        [promtool, "check", "metrics"], input=text, capture_output=True, timeout=TIMEOUT, check=False
+    )
     assert (checked.returncode, checked.stdout, checked.stderr) == (0, b"", b"")
 
 

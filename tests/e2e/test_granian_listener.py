@@ -34,6 +34,7 @@ from tests.support.running import (
     COUNTED,
     COUNTED_AGAIN,
     FORM,
+    TIMEOUT,
     Exporter,
     command,
     connect,
@@ -266,7 +267,7 @@ def test_stops_in_good_order_under_load(tmp_path: Path) -> None:
         def terminate() -> None:
             until(lambda: len(sender.answered) >= 300)
             running.send_signal(signal.SIGTERM)
-            assert running.wait(10) == 0
+            assert running.wait() == 0
 
         sender.run(running, terminate)
     assert [line for line in running.lines if not line.startswith("ts=")] == []
@@ -283,7 +284,7 @@ def test_nobody_holds_up_the_stop(tmp_path: Path) -> None:
         with running.client() as client:
             assert client.post(failure(next(_numbers))).status == 200
             running.send_signal(signal.SIGTERM)
-            assert running.wait(10) == 0
+            assert running.wait() == 0
     assert [line for line in running.lines if not line.startswith("ts=")] == []
 
 
@@ -292,7 +293,12 @@ def refusal(folder: Path, *flags: str, before: str = "") -> tuple[int, str]:
     words = command(folder, *GRANIAN, *flags)
     code = f"{before}\nimport sys\nfrom exporter.cli.main import main\nsys.exit(main())"
     done = subprocess.run(
-        [words[0], "-c", code, *words[3:]], env=environment(), capture_output=True, text=True, timeout=30, check=False
+        [words[0], "-c", code, *words[3:]],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT,
+        check=False,
     )
     return done.returncode, done.stderr
 

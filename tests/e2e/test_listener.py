@@ -18,10 +18,10 @@ from exporter.web import listener as private_server
 from exporter.web.listener import PrivateListener
 from exporter.web.web_config import WebConfig
 from tests.support.running import (
-    PATIENCE,
-    Answer,
+    TIMEOUT,
     Client,
     Exporter,
+    Response,
     connect,
     exchange,
     exporter,
@@ -51,14 +51,14 @@ def trusting(folder: Path | None = None) -> ssl.SSLContext:
 
 def fetch(
     address: str, path: str = "/metrics", headers: Mapping[str, str] = ALICE, context: ssl.SSLContext | None = None
-) -> Answer:
+) -> Response:
     """What is answered over HTTPS, on a connection of its own."""
-    connection = HTTPSConnection(address, timeout=PATIENCE, context=context or trusting())
+    connection = HTTPSConnection(address, timeout=TIMEOUT, context=context or trusting())
     try:
         connection.request("GET", path, headers=dict(headers))
         with connection.getresponse() as response:
             answered = {name.title(): value for name, value in response.getheaders()}
-            return Answer(response.status, answered, response.read())
+            return Response(response.status, answered, response.read())
     finally:
         connection.close()
 
@@ -334,7 +334,7 @@ def test_a_real_prometheus_scrapes_over_tls(tmp_path: Path) -> None:
             assert asked(address, "up") == "1"
         finally:
             process.terminate()
-            process.wait(PATIENCE)
+            process.wait(TIMEOUT)
 
 
 def asked(address: str, query: str) -> str | None:

@@ -20,7 +20,7 @@ from exporter.ledger.committer import MAINTENANCE_INTERVAL
 from exporter.ledger.sqlite import SqliteLedger
 from tests.support.running import (
     FORM,
-    PATIENCE,
+    TIMEOUT,
     Exporter,
     changes,
     command,
@@ -167,7 +167,7 @@ def refusal(
         command(folder, *flags),
         capture_output=True,
         text=True,
-        timeout=PATIENCE,
+        timeout=TIMEOUT,
         check=False,
         env=environment(measured=files is None) | dict(variables or {}),
         preexec_fn=limit,
@@ -333,7 +333,7 @@ def test_stops_whoever_stays_connected(tmp_path: Path) -> None:
         half.sendall(b"POST /failures HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nid=")
         assert running.post(failure(2)).status == 200
         running.send_signal(signal.SIGTERM)
-        assert running.wait(10) == 0
+        assert running.wait() == 0
 
 
 def test_finishes_what_is_in_flight(tmp_path: Path) -> None:
@@ -347,7 +347,7 @@ def test_finishes_what_is_in_flight(tmp_path: Path) -> None:
         until(lambda: refuses_connections(running.public))
         sock.sendall(body)
         assert sock.recv(65_536).startswith(b"HTTP/1.1 200 OK\r\n")
-        assert running.wait(10) == 0
+        assert running.wait() == 0
     with exporter(tmp_path) as running:
         assert running.failures() == {"none/none/none": 1}
 

@@ -28,7 +28,7 @@ from exporter.web.checks import Facts
 from exporter.web.page import ago, page
 from tests.e2e.test_outages import ledger_moved
 from tests.support.postgres import postgres
-from tests.support.running import FORM, PATIENCE, Exporter, Prometheus, exporter, failure, until
+from tests.support.running import FORM, TIMEOUT, Exporter, Prometheus, exporter, failure, until
 from tests.support.signing import ACCOUNT, KEY_ID, NameServer, headers_for, key, record
 from tests.support.tree import ROOT
 from tests.unit.web.test_checks import CASES, NOW, URL, WEBHOOK, facts, slugs, totals
@@ -136,7 +136,7 @@ def read(running: Exporter) -> Reading:
     reading = Reading(answer.text)
     for one in reading.times:
         at = datetime.fromisoformat(one["datetime"])
-        assert -1 <= time.time() - at.timestamp() < 4 * PATIENCE
+        assert -1 <= time.time() - at.timestamp() < 4 * TIMEOUT
         assert one["title"] == f"{at:%Y-%m-%d %H:%M:%S} UTC"
     return reading
 
@@ -477,7 +477,7 @@ def test_a_ledger_that_hangs(tmp_path: Path) -> None:
                 "trouble",
                 "PostgreSQL, can't be written: the ledger did not finish a commit in 10 seconds.",
             ]
-            scrape.join(PATIENCE)
+            scrape.join(TIMEOUT)
         finally:
             for child in [database.pid, *children(database.pid)]:
                 os.kill(child, signal.SIGCONT)

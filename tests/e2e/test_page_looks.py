@@ -11,7 +11,7 @@ import pytest
 
 from exporter.web.page import page
 from tests.e2e.test_page import SETTING_UP, WORST, Reading
-from tests.support.running import PATIENCE, exporter, server
+from tests.support.running import TIMEOUT, exporter, server
 
 THEMES: Final = {"light": 1, "dark": 0}
 
@@ -64,7 +64,7 @@ class Browser:
             ],
             capture_output=True,
             text=True,
-            timeout=2 * PATIENCE,
+            timeout=2 * TIMEOUT,
             check=True,
         )
         return done.stdout, "\n".join(line for line in done.stderr.splitlines() if ":CONSOLE:" in line)

@@ -16,7 +16,7 @@ from typing import Final
 
 from tests.e2e.test_exactly_once import KINDS, kind_of
 from tests.support.postgres import Postgres, postgres
-from tests.support.running import Client, Exporter, Prometheus, failure, free_port, server, until
+from tests.support.running import TIMEOUT, Client, Exporter, Prometheus, failure, free_port, server, until
 from tests.support.tree import ROOT
 
 CONNECTIONS: Final = 64
@@ -78,7 +78,7 @@ class Balancer:
     def end(self) -> None:
         """End the process."""
         self._process.terminate()
-        self._process.wait(30)
+        self._process.wait(TIMEOUT)
 
 
 class Resender:

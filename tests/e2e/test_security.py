@@ -21,8 +21,8 @@ from tests.support.running import (
     COUNTED,
     COUNTED_AGAIN,
     FORM,
-    Answer,
     Exporter,
+    Response,
     Samples,
     changes,
     exchange,
@@ -50,7 +50,7 @@ class Guarded:
         self._number += 1
         return urlencode(failure(self._number)).encode()
 
-    def post(self, headers: Mapping[str, str], body: bytes, path: str = PATH) -> Answer:
+    def post(self, headers: Mapping[str, str], body: bytes, path: str = PATH) -> Response:
         """Send one call as it is."""
         with self.running.client() as client:
             return client.request("POST", path, body, headers)

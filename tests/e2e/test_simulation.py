@@ -10,7 +10,7 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from exporter.simulator.simulation import Clock
-from tests.support.running import Exporter, environment, exporter, until
+from tests.support.running import TIMEOUT, Exporter, environment, exporter, until
 from tests.support.signing import ACCOUNT, KEY_ID, NameServer, key, record
 
 SUMMARY = r"([\d,]+) calls sent: ([\d,]+) answered 200, ([\d,]+) of them repeats; ([\d,]+) refused(: .*)?"
@@ -24,7 +24,7 @@ def simulate(*arguments: str) -> subprocess.CompletedProcess[str]:
         capture_output=True,
         text=True,
         env=environment(),
-        timeout=60,
+        timeout=TIMEOUT,
     )
 
 
@@ -88,7 +88,7 @@ def test_it_stops_when_told_to(number: signal.Signals, tmp_path: Path) -> None:
         )
         until(lambda: sum(running.failures().values()) > 5)
         process.send_signal(number)
-        output, errors = process.communicate(timeout=30)
+        output, errors = process.communicate(timeout=TIMEOUT)
         sent, good, repeats, refused = numbers(output)
         assert (process.returncode, refused) == (0, 0)
         assert sent == good == sum(running.failures().values()) + repeats

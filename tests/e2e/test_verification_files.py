@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 import pytest
 
 from exporter.webhook.verification_files import MAX_SIZE
-from tests.support.running import Answer, Exporter, Samples, changes, exchange, exporter
+from tests.support.running import Exporter, Response, Samples, changes, exchange, exporter
 from tests.support.tree import ROOT
 
 NAME: Final = "smtpeter-x7_Y-z.txt"
@@ -36,7 +36,7 @@ class Site(NamedTuple):
     running: Exporter
     folder: Path
 
-    def ask(self, method: str, path: str) -> Answer:
+    def ask(self, method: str, path: str) -> Response:
         """What is answered to a request with just this path."""
         return exchange(
             self.running.public, f"{method} {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n".encode()

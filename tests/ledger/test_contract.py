@@ -25,7 +25,7 @@ from exporter.ledger.postgres import PostgresLedger
 from exporter.ledger.sqlite import SqliteLedger
 from exporter.ledger.url import PostgresUrl
 from tests.support.postgres import Postgres
-from tests.support.running import until
+from tests.support.running import TIMEOUT, until
 
 NOW: Final = 1_800_000_000.0
 HOLD: Final = 60.0
@@ -274,7 +274,7 @@ def test_readers_see_whole_batches_only(ledger: Ledger) -> None:
         finally:
             over.set()
         for reader in readers:
-            seen = reader.result(timeout=10)
+            seen = reader.result(TIMEOUT)
             assert seen == sorted(seen)
             assert {values for values in seen if values and values[0] != values[-1]} == set()
     assert sorted(ledger.totals()) == [

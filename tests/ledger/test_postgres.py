@@ -25,7 +25,7 @@ from tests.ledger.test_contract import BOUNCE, NOW, failures
 from tests.support.documentation import blocks
 from tests.support.pooler import pooled
 from tests.support.postgres import PASSWORD, QUOTED, Postgres, postgres
-from tests.support.running import command, environment, exporter, failure, until
+from tests.support.running import TIMEOUT, command, environment, exporter, failure, until
 
 SERIES: Final = "rcptto/5xx/5.1.1"
 
@@ -59,7 +59,7 @@ def ended(folder: Path, *flags: str, program: str = "serve") -> tuple[int, str]:
     """Exit code and output of an exporter that does not come to life, or of another command with its flags."""
     words = command(folder, *flags)
     words[words.index("serve")] = program
-    done = subprocess.run(words, check=False, capture_output=True, text=True, env=environment(), timeout=30)
+    done = subprocess.run(words, check=False, capture_output=True, text=True, env=environment(), timeout=TIMEOUT)
     return done.returncode, done.stdout + done.stderr
 
 
@@ -143,7 +143,7 @@ def test_replicas_show_the_same_totals_and_count_each_failure_once(url: str) -> 
         def record(replica: Ledger) -> int:
             new = 0
             for start in range(0, 2_000, 50):
-                together.wait(30)
+                together.wait(TIMEOUT)
                 new += sum(replica.record(failures(range(start, start + 50)), now=NOW, held=False))
             return new
 
@@ -156,7 +156,7 @@ def test_replicas_that_start_together_make_one_schema(url: str) -> None:
     together = threading.Barrier(SLOTS)
 
     def open_at_once(_number: int) -> Ledger:
-        together.wait(30)
+        together.wait(TIMEOUT)
         return opened(url)
 
     with ThreadPoolExecutor(SLOTS) as pool:

@@ -30,6 +30,7 @@ from exporter.ledger.sqlite import PRUNE_SLICE, SqliteLedger
 from exporter.ledger.sqlite_file import APPLICATION_ID, FULL_CHECK_SIZE, MIGRATIONS
 from tests.ledger.test_contract import BOUNCE, HOLD, NOW, count, failure, failures, prune_all
 from tests.support.confinement import confined
+from tests.support.running import TIMEOUT
 
 DAMAGED: Final = "restore a backup, or move it away"
 
@@ -627,7 +628,7 @@ def test_scrapes_go_on_while_the_files_are_opened_again(ledger: SqliteLedger, pa
         finally:
             over.set()
         for scraped in scrapes:
-            seen = scraped.result(timeout=10)
+            seen = scraped.result(TIMEOUT)
             assert seen == sorted(seen)
     assert ledger.totals() == [Total(BOUNCE, 30, held=False, raised_at=NOW)]
 

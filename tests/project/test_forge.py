@@ -57,11 +57,11 @@ def test_actions_are_pinned() -> None:
     assert [action for action in used if not re.fullmatch(r"[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", action)] == []
 
 
-def test_all_pythons_are_tested() -> None:
-    """The versions that the package says it is for are those that the tests run on."""
+def test_each_python_that_is_claimed_is_tested() -> None:
+    """The workflow runs the tests on each version of Python that the package claims to support."""
     classifiers = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["classifiers"]
     promised = re.findall(r":: Python :: (3\.\d+)", "\n".join(classifiers))
-    assert jobs()["test"]["strategy"]["matrix"]["python"] == promised
+    assert set(promised) <= set(jobs()["test"]["strategy"]["matrix"]["python"])
 
 
 @pytest.mark.parametrize("form", FORMS, ids=lambda file: file.stem)

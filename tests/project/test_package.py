@@ -18,7 +18,7 @@ from exporter import __version__
 from exporter.cli.assets import USER_FILES, assets
 from exporter.settings.table import SETTINGS
 from tests.support.running import environment, exporter, server
-from tests.support.tree import ROOT
+from tests.support.tree import ROOT, files
 from tests.support.wheel import Built, build, install
 
 NAME = f"smtpeter_exporter-{__version__}"
@@ -104,25 +104,17 @@ def test_the_sdist_holds_what_git_does(built: Built) -> None:
     """The sdist has all files of the project, and no others."""
     if not (ROOT / ".git").exists():
         pytest.skip("needs a git checkout")
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],  # noqa: S607 -- whichever git
-        cwd=ROOT,
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    files = {name for name in listed.stdout.split("\0") if name and (ROOT / name).exists()}
     with tarfile.open(built.sdist) as archive:
         packed = {member.name.removeprefix(f"{NAME}/") for member in archive if member.isfile()}
-    assert packed == files | {"PKG-INFO"}
+    assert packed == {*files(), "PKG-INFO"}
 
 
 def test_the_wheel_holds_package_and_assets(built: Built) -> None:
     """The wheel has the modules, the mark that they are typed, what ``assets`` writes, and nothing else."""
-    modules = {str(file.relative_to(ROOT)) for file in (ROOT / "exporter").rglob("*.py")}
+    modules = set(files("exporter"))
     with zipfile.ZipFile(built.wheel) as archive:
         packed = {name for name in archive.namelist() if ".dist-info/" not in name}
-    assert packed == modules | {"exporter/py.typed"} | {f"exporter/bundled/{path}" for path in assets()}
+    assert packed == modules | {f"exporter/bundled/{path}" for path in assets()}
 
 
 def test_metadata_say_what_it_is(built: Built) -> None:
@@ -139,15 +131,15 @@ def test_metadata_say_what_it_is(built: Built) -> None:
 
 def test_the_version_stands_in_one_place() -> None:
     """Only exporter/__init__.py names the version, and CHANGELOG.md once it is released."""
+    version = re.compile(rf"(?<![\d.]){re.escape(__version__)}(?![\d.])".encode())
     naming = {
-        str(file.relative_to(ROOT))
-        for pattern in ("*", "exporter/**/*", "deploy/**/*", "docs/**/*.md", "grafana/**/*", ".github/**/*")
-        for file in ROOT.glob(pattern)
-        if file.is_file() and re.search(rf"(?<![\d.]){re.escape(__version__)}(?![\d.])".encode(), file.read_bytes())
+        name
+        for name in files()
+        if not name.startswith(("requirements/", "tests/")) and version.search((ROOT / name).read_bytes())
     }
     released = re.search(rf"^## \[{re.escape(__version__)}\]", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
     expected = {"exporter/__init__.py", *(["CHANGELOG.md"] if released else [])}
-    assert {name for name in naming if "__pycache__" not in name} == expected
+    assert naming == expected
 
 
 def test_the_changelog_keeps_its_form() -> None:

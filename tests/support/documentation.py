@@ -9,12 +9,12 @@ from typing import Final, NamedTuple
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from tests.support.tree import ROOT
+from tests.support.tree import ROOT, files
 
 PAGES: Final = {
-    str(path.relative_to(ROOT)): path.read_text()
-    for pattern in ("*.md", "docs/**/*.md", "deploy/**/*.md", "grafana/*.md")
-    for path in sorted(ROOT.glob(pattern))
+    name: (ROOT / name).read_text()
+    for name in files()
+    if name.endswith(".md") and ("/" not in name or name.startswith(("docs/", "deploy/", "grafana/")))
 }
 """Each page's text, by its path in the project."""
 

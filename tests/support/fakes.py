@@ -10,7 +10,7 @@ from exporter.ledger.contract import StoredIdentity, Total
 
 NOW: Final = 1_800_000_000.0
 """What its clock shows."""
-PATIENCE: Final = 10.0
+TIMEOUT: Final = 10.0
 """Seconds after which a test gives up waiting for what should have happened long before."""
 
 
@@ -43,7 +43,7 @@ class FakeLedger:
     def record(self, batch: Sequence[Record], *, now: float, held: bool) -> list[bool]:
         """Count each identity once, as soon as the gate is open."""
         self.inside.set()
-        assert self.gate.wait(PATIENCE)
+        assert self.gate.wait(TIMEOUT)
         if self.fault:
             raise self.fault
         self.batches.append(list(batch))

@@ -10,7 +10,7 @@ from itertools import count, cycle, islice
 from typing import Final
 from urllib.parse import urlencode
 
-from tests.support.running import FORM, failure
+from tests.support.running import FORM, TIMEOUT, failure
 from tests.support.signing import headers_for
 
 HOST: Final = "mail.example.com"
@@ -159,7 +159,7 @@ def hostile(address: str, number: int) -> Iterator[None]:
     thread.start()
     try:
         for _ in range(3):  # open, say something, go on
-            assert beats.acquire(timeout=30)
+            assert beats.acquire(timeout=TIMEOUT)
         yield
     finally:
         stopping.set()

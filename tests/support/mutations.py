@@ -25,7 +25,7 @@ from waitress.adjustments import Adjustments
 
 from exporter.refusals import REFUSAL_REASONS
 from exporter.webhook.waitress_listener import MAX_HEADER, _Parser
-from tests.support.running import FORM, PATIENCE, connect, failure
+from tests.support.running import FORM, TIMEOUT, connect, failure
 from tests.support.signing import ACCOUNT, KEY_ID, NameServer, headers_for, key, record
 
 STATUSES: Final = frozenset({200, 400, 403, 404, 405, 413, 415, 431, 503})
@@ -674,7 +674,7 @@ class Sender:
                 while len(answers) < len(due.methods) and (answer := self._answer(due.methods[len(answers)])):
                     answers.append(answer)
         except TimeoutError:
-            self._outcome.fault(case, f"no answer within {PATIENCE:.0f} s")
+            self._outcome.fault(case, f"no answer within {TIMEOUT:.0f} s")
         self._outcome.note(case, answers, due)
         if due.hangs_up or due.waits or len(answers) < len(due.methods):
             self.close()

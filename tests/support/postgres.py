@@ -15,7 +15,7 @@ from typing import Final
 import psycopg
 import pytest
 
-from tests.support.running import PATIENCE, free_port, until
+from tests.support.running import TIMEOUT, free_port, until
 
 PASSWORD: Final = "s3cr:et/p@ss"  # noqa: S105 -- of a server that lives for a test
 QUOTED: Final = "s3cr%3Aet%2Fp%40ss"
@@ -102,7 +102,7 @@ class Postgres:
     def stop(self) -> None:
         """Stop it without waiting for its clients, as a restart or a failover does."""
         self._run(program("pg_ctl"), "stop", "-m", "immediate", "-D", str(self._folder / "data"))
-        self._process.wait(PATIENCE)
+        self._process.wait(TIMEOUT)
 
     def kill(self) -> None:
         """Kill all of its processes at once, as a machine that fails does."""
@@ -112,7 +112,7 @@ class Postgres:
             assert isinstance(pid, int)
             with suppress(ProcessLookupError):  # those that wait find out, too, and end
                 os.kill(pid, signal.SIGKILL)
-        self._process.wait(PATIENCE)
+        self._process.wait(TIMEOUT)
         segment = (self._folder / "data/postmaster.pid").read_text().splitlines()[6].split()[1]
         self._run("ipcrm", "-m", segment)  # shared memory that would stay until the machine is restarted
 

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from tests.support.documentation import Block, commands
-from tests.support.running import PATIENCE, environment, until
-from tests.support.tree import ROOT
+from tests.support.running import TIMEOUT, environment, until
+from tests.support.tree import ROOT, files
 
 PORTS: Final = (10_125, 10_126, 9_090, 9_093, 3_000)
 """The ports that pages name: those of the exporter, Prometheus, Alertmanager and Grafana."""
@@ -68,9 +68,11 @@ class Reader:
         self._set_up()
 
     def _set_up(self) -> None:
-        for path in ROOT.iterdir():
-            if path.name not in {".git", ".venv", "build", "Makefile"}:
-                (self._folder / path.name).symlink_to(path)
+        for name in files():
+            link = self._folder / name
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to(ROOT / name)
+        (self._folder / "Makefile").unlink()
         (self._folder / "Makefile").write_text(self._typed((ROOT / "Makefile").read_text()))
         programs = self._folder / ".venv/bin"
         programs.mkdir(parents=True)
@@ -93,7 +95,7 @@ class Reader:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             check=False,
-            timeout=60,
+            timeout=TIMEOUT,
         )
         return done.returncode, self._read(done.stdout)
 
@@ -104,7 +106,7 @@ class Reader:
             if shown is None:
                 assert seen[0] == 0, f"{block}: {command}: exit code {seen[0]}, printed\n{seen[1]}"
                 continue
-            deadline = time.monotonic() + PATIENCE
+            deadline = time.monotonic() + TIMEOUT
             while not fits(shown, seen[1]):
                 assert ASKS.match(command), f"{block}: {command}: printed\n{seen[1]}"
                 assert time.monotonic() < deadline, f"{block}: {command}: at last printed\n{seen[1]}"
@@ -116,7 +118,7 @@ class Reader:
         for names, process in [*self._running]:
             if takes is None or names & takes:
                 os.killpg(process.pid, signal.SIGINT)
-                process.wait(60)
+                process.wait(TIMEOUT)
                 self._running.remove((names, process))
 
     def _start(self, command: str, server: Server) -> str:

@@ -15,20 +15,20 @@ import pytest
 
 from deploy.demo.running import (
     FORM,
-    PATIENCE,
-    Answer,
+    TIMEOUT,
     Client,
     Exporter,
     MissingProgramError,
     Prometheus,
+    Response,
     Samples,
-    answer_of,
     command,
     environment,
     exporter,
     failures_of,
     free_port,
     program,
+    response_of,
     samples_of,
     until,
 )
@@ -37,11 +37,11 @@ __all__ = [
     "COUNTED",
     "COUNTED_AGAIN",
     "FORM",
-    "PATIENCE",
-    "Answer",
+    "TIMEOUT",
     "Client",
     "Exporter",
     "Prometheus",
+    "Response",
     "Samples",
     "brought",
     "changes",
@@ -105,17 +105,17 @@ COUNTED_AGAIN: Final = {
 def connect(address: str) -> socket.socket:
     """A plain connection to ``address``."""
     host, _, port = address.rpartition(":")
-    return socket.create_connection((host, int(port)), timeout=PATIENCE)
+    return socket.create_connection((host, int(port)), timeout=TIMEOUT)
 
 
-def exchange(address: str, raw: bytes) -> Answer:
+def exchange(address: str, raw: bytes) -> Response:
     """Send the bytes just so on a connection of their own, and read the answer."""
     with connect(address) as sock:
         with suppress(ConnectionError):  # whoever is refused early may be hung up on while still talking
             sock.sendall(raw)
         response = HTTPResponse(sock, method=raw.partition(b" ")[0].decode("latin-1"))
         response.begin()
-        return answer_of(response)
+        return response_of(response)
 
 
 def changes(before: Samples, after: Samples) -> Samples:

@@ -13,7 +13,7 @@ import click
 import pytest
 
 import exporter
-from tests.support.running import Answer, Client, Samples, failures_of, free_port, samples_of, server, until
+from tests.support.running import Client, Response, Samples, failures_of, free_port, samples_of, server, until
 from tests.support.tree import ROOT
 
 NAME: Final = "smtpeter-exporter"
@@ -125,7 +125,7 @@ class Service:
         """All that it, and systemd of it, has logged."""
         return self._systemd.run("journalctl", "--unit", NAME, "--output", "cat", "--no-pager").stdout
 
-    def post(self, fields: Mapping[str, str]) -> Answer:
+    def post(self, fields: Mapping[str, str]) -> Response:
         """Post one failure as a form."""
         with Client(self.public) as client:
             return client.post(fields)

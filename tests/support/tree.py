@@ -1,14 +1,36 @@
-"""The project's tree as the tests see it."""
+"""The project's tree as the tests see it: what git tracks or would track, never what happens to lie around."""
 
+import shutil
 import subprocess
+from functools import cache
 from pathlib import Path
 from typing import Final
 
 ROOT: Final = Path(__file__).parents[2]
 
 
-def files(pattern: str = "*") -> list[Path]:
-    """Return the files that match the pattern, sorted and relative to ROOT, without those that git ignores."""
-    listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", pattern]
+_MADE_HERE: Final = {".venv", ".servers", "build", "dist", "__pycache__"}
+
+
+@cache
+def _all() -> tuple[str, ...]:
+    if not (ROOT / ".git").exists():  # an unpacked sdist
+        paths = (path.relative_to(ROOT) for path in ROOT.rglob("*") if path.is_file())
+        return tuple(sorted(path.as_posix() for path in paths if not _MADE_HERE.intersection(path.parts)))
+    listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     names = subprocess.run(listed, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout.split("\0")
-    return sorted(Path(name) for name in set(names) if name and (ROOT / name).exists())
+    return tuple(sorted({name for name in names if name and (ROOT / name).exists()}))
+
+
+def files(*places: str) -> list[str]:
+    """Return the paths of all files, or of those that are or lie below one of ``places``, relative to ROOT."""
+    below = tuple(f"{place}/" for place in places)
+    return [name for name in _all() if not places or name in places or name.startswith(below)]
+
+
+def copy(place: str, target: Path) -> None:
+    """Copy a file to the path ``target``, or a directory's files below it."""
+    for name in files(place):
+        path = target / Path(name).relative_to(place)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, path)

@@ -101,7 +101,7 @@ def test_vendor_meanings_tell_the_codes_apart() -> None:
     assert alike == []
 
 
-def test_vendor_meanings_differ_from_the_registrys() -> None:
+def test_vendor_meanings_differ_from_those_of_the_registry() -> None:
     """No vendor code only repeats what the registry says of it."""
     assert [code for code, words in VENDOR.items() if words == REGISTRY.get(code[2:])] == []
 

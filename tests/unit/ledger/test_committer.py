@@ -17,7 +17,7 @@ from exporter.ledger.contract import Ledger
 from exporter.ledger.sqlite import SqliteLedger
 from exporter.metrics.telemetry import Telemetry
 from tests.ledger.test_contract import BOUNCE, NOW, failure, failures
-from tests.support.fakes import PATIENCE, Chore, FakeLedger
+from tests.support.fakes import TIMEOUT, Chore, FakeLedger
 from tests.support.running import until
 
 BROKEN: Final = "the ledger can't be written; failures are answered 503 until it can"
@@ -66,7 +66,7 @@ def threads() -> Iterator[ThreadPoolExecutor]:
 
 def chores(ledger: FakeLedger) -> list[Chore]:
     """The chores of one round, as soon as they have been done."""
-    return [ledger.chores.get(timeout=PATIENCE) for _ in range(3)]
+    return [ledger.chores.get(timeout=TIMEOUT) for _ in range(3)]
 
 
 def hold_up(
@@ -76,7 +76,7 @@ def hold_up(
     ledger.inside.clear()
     ledger.gate.clear()
     first = threads.submit(committer.record, failure(numbers[0]))
-    assert ledger.inside.wait(PATIENCE)
+    assert ledger.inside.wait(TIMEOUT)
     others = [threads.submit(committer.record, failure(number)) for number in numbers[1:]]
     until(lambda: committer._waiting.qsize() == len(others))
     return [first, *others]
@@ -115,7 +115,7 @@ def test_those_who_wait_share_a_batch(committer: Committer, ledger: FakeLedger, 
     """All that came while a commit was under way go into the next one together."""
     pending = hold_up(ledger, committer, threads, range(40))
     ledger.gate.set()
-    assert [each.result(PATIENCE) for each in pending] == [True] * 40
+    assert [each.result(TIMEOUT) for each in pending] == [True] * 40
     assert [len(batch) for batch in ledger.batches] == [1, 39]
     assert sorted(ledger.batches[1]) == sorted(failures(range(1, 40)))
 
@@ -125,7 +125,7 @@ def test_each_thread_gets_its_own_answer(committer: Committer, ledger: FakeLedge
     ledger.known = {failure(number).identity for number in range(0, 40, 3)}
     pending = hold_up(ledger, committer, threads, range(40))
     ledger.gate.set()
-    assert [each.result(PATIENCE) for each in pending] == [number % 3 > 0 for number in range(40)]
+    assert [each.result(TIMEOUT) for each in pending] == [number % 3 > 0 for number in range(40)]
 
 
 def test_threads_are_answered_rightly_again_and_again(
@@ -138,7 +138,7 @@ def test_threads_are_answered_rightly_again_and_again(
         return [committer.record(failure(number)) for number in numbers]
 
     sent = [range(begin, 2000, 16) for begin in range(16)]
-    answers = [each.result(PATIENCE) for each in [threads.submit(send, numbers) for numbers in sent]]
+    answers = [each.result(TIMEOUT) for each in [threads.submit(send, numbers) for numbers in sent]]
     assert answers == [[number % 2 == 1 for number in numbers] for numbers in sent]
     assert sorted(record for batch in ledger.batches for record in batch) == sorted(failures(range(2000)))
 
@@ -149,12 +149,12 @@ def test_same_failure_from_all_threads_counts_once(tmp_path: Path, threads: Thre
     with closing(SqliteLedger(tmp_path / "ledger.db", now=NOW)) as ledger, running(ledger) as committer:
 
         def send(number: int) -> bool:
-            barrier.wait(PATIENCE)
+            barrier.wait(TIMEOUT)
             return committer.record(failure(number))
 
         for number in range(10):
             pending = [threads.submit(send, number) for _ in range(64)]
-            assert sorted(each.result(PATIENCE) for each in pending) == [False] * 63 + [True]
+            assert sorted(each.result(TIMEOUT) for each in pending) == [False] * 63 + [True]
         assert [total[:3] for total in ledger.totals()] == [(BOUNCE, 10, True)]
 
 
@@ -166,7 +166,7 @@ def test_commits_are_measured(ledger: FakeLedger, threads: ThreadPoolExecutor, m
     with running(ledger, telemetry) as committer:
         pending = hold_up(ledger, committer, threads, range(5))
         ledger.gate.set()
-        assert [each.result(PATIENCE) for each in pending] == [True, True, True, False, True]
+        assert [each.result(TIMEOUT) for each in pending] == [True, True, True, False, True]
     names = ("commit_batch_size_count", "commit_batch_size_sum", "commit_duration_seconds_count", "duplicates_total")
     assert [telemetry.registry.get_sample_value(f"smtpeter_exporter_{name}") for name in names] == [2, 5, 2, 1]
 
@@ -182,8 +182,8 @@ def test_stop_writes_what_waits(ledger: FakeLedger, threads: ThreadPoolExecutor)
         until(lambda: committer._waiting.qsize() == 10)  # nine that wait, and the stop
         assert not stopped.done()
         ledger.gate.set()
-        stopped.result(PATIENCE)
-        assert [each.result(PATIENCE) for each in pending] == [True] * 10
+        stopped.result(TIMEOUT)
+        assert [each.result(TIMEOUT) for each in pending] == [True] * 10
     assert sorted(record for batch in ledger.batches for record in batch) == sorted(failures(range(10)))
 
 
@@ -204,7 +204,7 @@ def test_error_reaches_all_who_wait(committer: Committer, ledger: FakeLedger, th
     pending = hold_up(ledger, committer, threads, range(20))
     ledger.fault = LedgerError(FULL)
     ledger.gate.set()
-    assert [str(each.exception(PATIENCE)) for each in pending] == [FULL] * 20
+    assert [str(each.exception(TIMEOUT)) for each in pending] == [FULL] * 20
     assert {type(each.exception()) for each in pending} == {LedgerError}
     assert len({id(each.exception()) for each in pending}) == 20  # each its own, for a traceback is written into it
     ledger.fault = None
@@ -244,8 +244,8 @@ def test_stuck_ledger_is_told_after_a_while(
     assert refusal(lambda: committer.record(failure(1))) == stuck
     assert committer.problem == stuck
     waiting = threads.submit(committer.record, failure(3))
-    assert str(waiting.exception(PATIENCE)) == stuck
-    monkeypatch.setattr(module, "COMMIT_TIMEOUT", PATIENCE)
+    assert str(waiting.exception(TIMEOUT)) == stuck
+    monkeypatch.setattr(module, "COMMIT_TIMEOUT", TIMEOUT)
     ledger.gate.set()
     assert [committer.record(failure(number)) for number in (2, 1, 3, 4)] == [False, False, False, True]
     assert committer.problem is None
@@ -262,9 +262,9 @@ def test_stuck_ledger_is_logged_once(
     caplog.set_level(logging.INFO)
     monkeypatch.setattr(module, "COMMIT_TIMEOUT", 0.2)
     pending = hold_up(ledger, committer, threads, range(64))
-    assert {str(each.exception(PATIENCE)) for each in pending} == {"the ledger did not finish a commit in 0 seconds"}
+    assert {str(each.exception(TIMEOUT)) for each in pending} == {"the ledger did not finish a commit in 0 seconds"}
     assert logged(caplog) == [("ERROR", BROKEN)]
-    monkeypatch.setattr(module, "COMMIT_TIMEOUT", PATIENCE)
+    monkeypatch.setattr(module, "COMMIT_TIMEOUT", TIMEOUT)
     ledger.gate.set()
     assert committer.record(failure(0)) is False
     assert logged(caplog) == [("ERROR", BROKEN), ("INFO", HEALED)]
@@ -282,7 +282,7 @@ def test_fault_does_not_end_the_thread(
     pending = hold_up(ledger, committer, threads, range(5))
     ledger.fault = fault
     ledger.gate.set()
-    assert [str(each.exception(PATIENCE)) for each in pending] == [f"fault while recording: {fault!r}"] * 5
+    assert [str(each.exception(TIMEOUT)) for each in pending] == [f"fault while recording: {fault!r}"] * 5
     line = ("ERROR", "fault while recording; please report it")
     assert logged(caplog) == [line, ("ERROR", BROKEN), line]
     assert committer.problem == f"fault while recording: {fault!r}"
@@ -327,7 +327,7 @@ def test_chores_go_on_under_load(
         finally:
             over.set()
         for sender in senders:
-            sender.result(PATIENCE)
+            sender.result(TIMEOUT)
     assert rounds == [[Chore("check", (NOW, False)), Chore("release", (NOW, 60.0)), Chore("prune", (NOW,))]] * 10
 
 
@@ -342,12 +342,12 @@ def test_trouble_ends_without_failures(
         ledger.fault = LedgerError(FULL)
         assert refusal(lambda: committer.record(failure(1))) == FULL
         assert committer.problem == FULL
-        until(lambda: ledger.chores.get(timeout=PATIENCE) == Chore("check", (NOW, True)))
-        assert [ledger.chores.get(timeout=PATIENCE) for _ in range(3)] == [Chore("check", (NOW, True))] * 3
+        until(lambda: ledger.chores.get(timeout=TIMEOUT) == Chore("check", (NOW, True)))
+        assert [ledger.chores.get(timeout=TIMEOUT) for _ in range(3)] == [Chore("check", (NOW, True))] * 3
         assert committer.problem == FULL
         ledger.fault = None
         until(lambda: committer.problem is None)
-        until(lambda: ledger.chores.get(timeout=PATIENCE) == Chore("check", (NOW, False)))
+        until(lambda: ledger.chores.get(timeout=TIMEOUT) == Chore("check", (NOW, False)))
         assert committer.record(failure(1)) is True
     assert logged(caplog) == [("ERROR", BROKEN), ("INFO", HEALED)]
 
@@ -362,7 +362,7 @@ def test_trouble_is_found_by_chores(
         ledger.chore_fault = LedgerError("ledger x: the file is gone")
         until(lambda: committer.problem == "ledger x: the file is gone")
         for _ in range(10):
-            ledger.chores.get(timeout=PATIENCE)
+            ledger.chores.get(timeout=TIMEOUT)
         ledger.chore_fault = None
         until(lambda: committer.problem is None)
     assert logged(caplog) == [("ERROR", BROKEN), ("INFO", HEALED)]
@@ -379,7 +379,7 @@ def test_fault_in_chores_does_not_end_the_thread(
         until(lambda: ("ERROR", "fault during maintenance") in logged(caplog))
         assert committer.record(failure(1)) is True
         ledger.chore_fault = None
-        until(lambda: ledger.chores.get(timeout=PATIENCE).name == "prune")
+        until(lambda: ledger.chores.get(timeout=TIMEOUT).name == "prune")
         assert committer.problem is None
     assert {entry.exc_info[1] for entry in caplog.records if entry.exc_info} == {fault}
 
