@@ -110,7 +110,9 @@ CONTESTANTS: Final = (
         calls=None,
         counts_at=None,
     ),
-    Contestant("ceiling: writing batches of 64 to PostgreSQL only", (*_ALONE, "{database}"), calls=None, counts_at=None),
+    Contestant(
+        "ceiling: writing batches of 64 to PostgreSQL only", (*_ALONE, "{database}"), calls=None, counts_at=None
+    ),
 )
 
 

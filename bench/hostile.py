@@ -94,7 +94,13 @@ def measure(running: Exporter, number: int, amount: int, first: int) -> bool:
         taken = scrapes.result()
     for way, results in ways.items():
         good = sum(right for right, _ in results)
-        print(row(f"{number:,} hostile connections: valid requests, {way}", [took for _, took in results], f"{good} of {amount}"))
+        print(
+            row(
+                f"{number:,} hostile connections: valid requests, {way}",
+                [took for _, took in results],
+                f"{good} of {amount}",
+            )
+        )
     print(row(f"{number:,} hostile connections: scrapes", taken, f"{len(taken)} of {len(taken)}"), flush=True)
     return all(right for results in ways.values() for right, _ in results) and max(taken) < LONGEST_SCRAPE
 
