@@ -15,7 +15,7 @@ from kubernetes_validate.utils import ValidationError, validate
 
 from exporter.errors import SettingError
 from exporter.ledger.url import PostgresUrl
-from exporter.settings import sources as config
+from exporter.settings.sources import gather_values, parse_settings
 from exporter.settings.table import SETTINGS, Settings
 from tests.support.kubernetes import (
     BUILDS,
@@ -155,10 +155,10 @@ def test_each_rule_is_checked(change: Callable[[Object], None], told: str) -> No
 def settings_of(objects: Objects, folder: Path, **more: str) -> Settings:
     """The exporter's own reading of the environment that the pods get, with its folder in place of that in the pod."""
     environment = objects.settings | more
-    values = config.gather({}, environment, None)
+    values = gather_values({}, environment, None)
     named = values["webhook.verification-dir"]
     assert named.text in {mount["mountPath"] for mount in objects.container["volumeMounts"]}
-    return config.read(values | {"webhook.verification-dir": named._replace(text=str(folder))})
+    return parse_settings(values | {"webhook.verification-dir": named._replace(text=str(folder))})
 
 
 @pytest.mark.parametrize("name", EXPORTERS)

@@ -312,7 +312,7 @@ def test_does_not_start_on_a_port_in_use(tmp_path: Path, host: str) -> None:
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         code, words = refusal(tmp_path, "--webhook.listen-address", address)
     assert (code, words.count("\n")) == (4, 1)
-    assert re.search(r"can't listen on .*: Address already in use", words)
+    assert "Address already in use" in words
 
 
 def test_listens_on_ipv6(tmp_path: Path) -> None:
@@ -326,11 +326,7 @@ def test_listens_on_ipv6(tmp_path: Path) -> None:
 def test_says_how_to_install_it(tmp_path: Path, module: str) -> None:
     """Without the package, or with a part of it amiss, the start is refused with one line and exit code 2."""
     code, words = refusal(tmp_path, before=f"import sys\nsys.modules['{module}'] = None")
-    line = (
-        "smtpeter-exporter: webhook.server: 'granian' (from --webhook.server), but it is not installed in a fitting "
-        "version: expected waitress, or pip install 'smtpeter-exporter[granian]'\n"
-    )
-    assert (code, words) == (2, line)
+    assert (code, words.count("\n"), "pip install 'smtpeter-exporter[granian]'" in words) == (2, 1, True)
 
 
 def test_is_not_loaded_unless_chosen() -> None:

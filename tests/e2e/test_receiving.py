@@ -38,7 +38,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Exporter]:
         assert shared.stop() == 0
     levels = [(line["level"], line["msg"]) for line in shared.log() if line.get("level") != "debug"]
     assert [message for _, message in levels] == [
-        "signature.mode is off: whoever reaches the public listener can invent failures",
+        "signature verification is off: anyone who can reach the public listener can submit fake failures",
         "ready",
         "stopping",
         "stopped",
