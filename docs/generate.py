@@ -88,8 +88,9 @@ def metrics(ledger: Ledger) -> Iterator[str]:
     yield "## Metrics"
     yield (
         "The private listener exposes these metrics at `/metrics`. The counters of failures come from the ledger and "
-        "continue after a restart; those of the exporter itself start again at 0. [Metrics](metrics.md) explains what "
-        "the counters of failures count. The exporter also has the usual `process_…` metrics of Prometheus's Python client."
+        "continue after a restart; those of the exporter itself start again at 0. [Metrics](metrics.md) explains "
+        "what the counters of failures count. The exporter also has the usual `process_…` metrics of Prometheus's "
+        "Python client."
     )
     telemetry = Telemetry()
     telemetry.registry.register(LedgerCollector(ledger, [], label_sets=lambda _totals: 0, problem=lambda: None))

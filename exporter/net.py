@@ -35,6 +35,7 @@ def parse_address(text: str) -> Address:
 
 def bind(host: str, port: int) -> socket.socket:
     """Bind a TCP socket. With an empty host or port 0, the system chooses. Raises ListenError."""
+    bound = None
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -43,6 +44,8 @@ def bind(host: str, port: int) -> socket.socket:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind(address)
     except OSError as error:
+        if bound:
+            bound.close()
         raise ListenError(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
     return bound
 

@@ -1,6 +1,5 @@
 """The public listener on granian: what it has in common with the one on waitress, and its own limits."""
 
-import re
 import signal
 import socket
 import subprocess
