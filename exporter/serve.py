@@ -189,7 +189,7 @@ def serve(settings: Settings, notify_socket: str = "") -> int:
     raise_file_limit()
     stopping = stop_requests()
     exporter = Exporter(settings, stopping)
-    _warn_insecure(settings)
+    warn_insecure(settings)
     exporter.start()
     log.info(
         "ready",
@@ -254,12 +254,12 @@ def raise_file_limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
-def _warn_insecure(settings: Settings) -> None:
+def warn_insecure(settings: Settings) -> None:
     """Log the settings that are insecure."""
     if settings.signature_mode == "off":
         log.warning("signature verification is off: anyone who can reach the public listener can submit fake failures")
     elif not settings.webhook_public_url:
-        log.warning("webhook.public-url is not set: requests that SMTPeter signed for another URL are accepted, too")
+        log.warning("webhook.public-url is not set: requests signed for another URL of the account are accepted, too")
     host = settings.web_listen_address.host
     if not settings.web_config_file and host != "localhost" and not host.startswith("127.") and host != "::1":
         log.warning("private listener is open to other machines without a password; see web.config.file")
