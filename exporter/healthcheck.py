@@ -44,16 +44,16 @@ def find_problem(environment: Mapping[str, str]) -> str:
     # With a web configuration, the listener may speak either: the exporter keeps the previous configuration if the
     # file has become invalid, so the file itself does not tell.
     for connect in (HTTPConnection, _HTTPS) if values["web.config.file"].text else (HTTPConnection,):
-        with closing(connect(host, port, timeout=TIMEOUT)) as connection:
-            try:
+        try:
+            with closing(connect(host, port, timeout=TIMEOUT)) as connection:
                 connection.request("GET", "/-/healthy")
                 status = connection.getresponse().status
-            except TimeoutError as error:
-                return f"{host} port {port}: {error}"
-            except (OSError, HTTPException) as error:
-                problem = f"{host} port {port}: {error}"
-            else:
-                return "" if status == 200 else f"{host} port {port}: status {status}"
+        except TimeoutError as error:
+            return f"{host} port {port}: {error}"
+        except (OSError, HTTPException) as error:
+            problem = f"{host} port {port}: {error}"
+        else:
+            return "" if status == 200 else f"{host} port {port}: status {status}"
     return problem
 
 

@@ -10,7 +10,6 @@ from typing import Final, NamedTuple
 
 import pytest
 
-from exporter import __version__
 from tests.support.running import environment, free_port
 
 
@@ -19,11 +18,6 @@ def run(*words: str, stdin: bytes = b"") -> tuple[int, str, str]:
     command = [sys.executable, "-m", "exporter", *words]
     done = subprocess.run(command, input=stdin, check=False, capture_output=True, env=environment())
     return done.returncode, done.stdout.decode(), done.stderr.decode()
-
-
-def test_prints_its_version() -> None:
-    """``python -m exporter`` runs the command line."""
-    assert run("--version") == (0, f"smtpeter-exporter, version {__version__}\n", "")
 
 
 def test_a_wrong_setting_is_one_line_and_exit_code_2() -> None:

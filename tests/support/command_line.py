@@ -20,8 +20,8 @@ class Outcome(NamedTuple):
 
 def invoke(*words: str, stdin: str | bytes = "", variables: dict[str, str] | None = None) -> Outcome:
     """Run a command. Of the environment, it sees no settings other than ``variables``."""
-    settings = {name: None for name in os.environ if name.startswith(("SMTPETER_EXPORTER_", "STATE_DIRECTORY"))}
-    result = CliRunner(env=settings | (variables or {})).invoke(cli, words, input=stdin)
+    foreign = [name for name in os.environ if name.startswith(("SMTPETER_EXPORTER_", "STATE_DIRECTORY"))]
+    result = CliRunner(env={**dict.fromkeys(foreign), **(variables or {})}).invoke(cli, words, input=stdin)
     error = result.exception
     if isinstance(error, ExporterError):
         return Outcome(error.exit_code, result.stdout, result.stderr, error)

@@ -12,16 +12,19 @@ from exporter.settings.sources import gather_values, parse_settings
 from exporter.web.listener import MAX_CONNECTIONS
 from tests.support.texts import Texts
 
-SIGNED: Final = {"signature.account": "environment-1"}
+SIGNED: Final[dict[str, str | None]] = {"signature.account": "environment-1"}
 INSECURE: Final[dict[str, dict[str, str | None]]] = {
     "signatures off": {"signature.mode": "off"},
     "public URL not set": SIGNED,
     "private listener open": SIGNED | {"webhook.public-url": "https://x.example", "web.listen-address": ":10126"},
 }
 SECURE: Final[dict[str, dict[str, str | None]]] = {
-    address: SIGNED | {"webhook.public-url": "https://x.example", "web.listen-address": address}
-    for address in ("127.0.0.1:0", "127.0.0.2:0", "localhost:0", "[::1]:0")
-} | {"password": INSECURE["private listener open"] | {"web.config.file": "/etc/web.yml"}}
+    "password": INSECURE["private listener open"] | {"web.config.file": "/etc/web.yml"},
+    **{
+        address: INSECURE["private listener open"] | {"web.listen-address": address}
+        for address in ("127.0.0.1:0", "127.0.0.2:0", "localhost:0", "[::1]:0")
+    },
+}
 
 
 @pytest.mark.parametrize("case", INSECURE)
