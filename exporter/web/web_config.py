@@ -158,7 +158,8 @@ def _hash(user: object, text: object, file: Path) -> bytes:
 
 def _tls(tls: Mapping[str, Any], paths: Mapping[str, Path], file: Path) -> ssl.SSLContext:
     def wrong(key: str, expected: str) -> SettingError:
-        return SettingError(f"{_SETTING}: '{file}': tls_server_config.{key}: {tls.get(key)!r}: expected {expected}")
+        value = repr(tls[key]) if tls.get(key) else "not set"
+        return SettingError(f"{_SETTING}: '{file}': tls_server_config.{key}: {value}: expected {expected}")
 
     for key, known in (("client_auth_type", _CLIENT_AUTH), ("min_version", _VERSIONS), ("max_version", _VERSIONS)):
         if tls.get(key) not in [None, *known]:  # not a set: the value may be a list, which cannot be hashed
