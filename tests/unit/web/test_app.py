@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from typing import Final
 
 import falcon
 import pytest
@@ -14,7 +15,7 @@ from exporter.web.checks import Facts
 from tests.support.fakes import FakeLedger
 from tests.support.status_page import facts
 
-SECRET = "Basic c2VzYW1l"  # noqa: S105 -- of the tests
+SECRET: Final = "Basic c2VzYW1l"  # noqa: S105 -- of the tests
 
 
 def client_of(

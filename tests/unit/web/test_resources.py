@@ -2,6 +2,7 @@
 
 import gzip
 from types import SimpleNamespace
+from typing import Final
 
 import falcon
 import pytest
@@ -14,7 +15,7 @@ from exporter.web.page import POLICY, page
 from exporter.web.resources import Healthy, Metrics, Page, Ready
 from tests.support.status_page import facts
 
-DUPLICATES = "smtpeter_exporter_duplicates_total"
+DUPLICATES: Final = "smtpeter_exporter_duplicates_total"
 
 
 @pytest.fixture
@@ -33,7 +34,7 @@ def scrape(telemetry: Telemetry, **headers: str) -> Result:
     return TestClient(app).simulate_get("/metrics", headers=named)
 
 
-OPEN: dict[str, str] = {"Accept": "application/openmetrics-text; version=1.0.0"}
+OPEN: Final = {"Accept": "application/openmetrics-text; version=1.0.0"}
 
 
 @pytest.mark.parametrize(
