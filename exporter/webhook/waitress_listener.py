@@ -57,7 +57,7 @@ class Listener:
         failed: Callable[[], None],
     ) -> None:
         self._workers = _Workers(threads)
-        self._sockets: dict[int, Any] = {}  # waitress's event loop, by file descriptor
+        self._sockets: dict[int, Any] = {}  # the sockets of waitress's event loop, by file descriptor
         self._server = create_server(
             app,
             map=self._sockets,

@@ -52,8 +52,8 @@ GRANIAN: Final = ("--webhook.server", "granian")
 @pytest.fixture(scope="module", params=["waitress", "granian"])
 def either(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Exporter]:
     """Yield an exporter on either server; it may log no error, no address, and no line in another format."""
-    folder = tmp_path_factory.mktemp(request.param)
-    with exporter(folder, "--webhook.server", request.param, "--log.level", "debug") as shared:
+    directory = tmp_path_factory.mktemp(request.param)
+    with exporter(directory, "--webhook.server", request.param, "--log.level", "debug") as shared:
         yield shared
         assert shared.stop() == 0
     assert [line for line in shared.lines if not line.startswith("ts=") or "jane.doe" in line] == []

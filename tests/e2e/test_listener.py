@@ -38,12 +38,12 @@ HEALTH: Final = {"/-/healthy": "healthy\n", "/-/ready": "ready\n"}
 SERIES: Final = {"rcptto/5xx/5.1.1": 1.0}
 
 
-def trusting(folder: Path | None = None) -> ssl.SSLContext:
-    """Return a context that trusts the tests' authority, with the client certificate in ``folder`` if given."""
+def trusting(directory: Path | None = None) -> ssl.SSLContext:
+    """Return a context that trusts the tests' authority, with the client certificate in ``directory`` if given."""
     context = ssl.create_default_context()
     authority().configure_trust(context)
-    if folder:
-        context.load_cert_chain(folder / "client-cert.pem", folder / "client-key.pem")
+    if directory:
+        context.load_cert_chain(directory / "client-cert.pem", directory / "client-key.pem")
     return context
 
 
@@ -77,10 +77,10 @@ def read_to_end(sock: socket.socket) -> bytes:
     return received
 
 
-def web_config(folder: Path, content: str) -> tuple[str, str]:
+def web_config(directory: Path, content: str) -> tuple[str, str]:
     """Write a configuration and a certificate beside it; return the flags for it."""
-    write_pair(folder)
-    file = folder / "web.yml"
+    write_pair(directory)
+    file = directory / "web.yml"
     file.write_text(content)
     return "--web.config.file", str(file)
 
@@ -88,8 +88,8 @@ def web_config(folder: Path, content: str) -> tuple[str, str]:
 @pytest.fixture(scope="module")
 def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Exporter]:
     """Yield an exporter with TLS, a password and one counted failure; clients may cause no log lines but warnings."""
-    folder = tmp_path_factory.mktemp("secured")
-    with exporter(folder, *web_config(folder, tls() + users(alice=hashed("sesame")))) as running:
+    directory = tmp_path_factory.mktemp("secured")
+    with exporter(directory, *web_config(directory, tls() + users(alice=hashed("sesame")))) as running:
         assert running.post(failure(1)).status == 200
         yield running
         assert {line["level"] for line in running.log() if line["msg"] != "ready"} == {"warning"}
@@ -293,9 +293,11 @@ def test_client_certificates_are_required(tmp_path: Path, version: str) -> None:
     pair.cert_chain_pems[0].write_to_path(foreign / "client-cert.pem")
     content = tls(client_auth_type="RequireAndVerifyClientCert", client_ca_file="ca.pem", max_version=version)
     with exporter(tmp_path, *web_config(tmp_path, content)) as running:
-        for path, folder in [(path, folder) for path in ("/metrics", "/-/healthy") for folder in (None, foreign)]:
+        for path, directory in [
+            (path, directory) for path in ("/metrics", "/-/healthy") for directory in (None, foreign)
+        ]:
             with pytest.raises((OSError, HTTPException)):
-                fetch(running.private, path, {}, trusting(folder))
+                fetch(running.private, path, {}, trusting(directory))
         for path in ("/metrics", "/-/healthy"):
             assert fetch(running.private, path, {}, trusting(tmp_path)).status == 200
 

@@ -47,9 +47,9 @@ def test_text_has_contrast(theme: str) -> None:
 class Browser:
     """A headless Chromium."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, directory: Path) -> None:
         self._program = server("chromium")
-        self._folder = folder
+        self._directory = directory
 
     def dump(self, address: str, theme: str) -> tuple[str, str]:
         """Load an address; return the document as HTML, and the messages of the console."""
@@ -57,7 +57,7 @@ class Browser:
             [
                 *(self._program, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--no-first-run"),
                 *(
-                    f"--user-data-dir={self._folder / 'profile'}",
+                    f"--user-data-dir={self._directory / 'profile'}",
                     f"--blink-settings=preferredColorScheme={THEMES[theme]}",
                 ),
                 *("--enable-logging=stderr", "--dump-dom", address),
@@ -71,7 +71,7 @@ class Browser:
 
     def measure(self, html: str, width: int, theme: str) -> tuple[int, int, str]:
         """Return the width of a window, the width of the document in it, and the background color."""
-        file = self._folder / "frame.html"
+        file = self._directory / "frame.html"
         # A frame, because a window has a minimum width.
         file.write_text(
             f"""<!DOCTYPE html><iframe width="{width}" height="900" style="border: 0" srcdoc="{escape(html)}"></iframe>

@@ -94,7 +94,7 @@ REFUSED: Final = {
     "capitals": (http(path="/FAILURES", body=form()), 404, "not_found"),
     "dots": (http("GET", "/../../etc/passwd"), 404, "not_found"),
     "path that is not UTF-8": (http("GET", "/%ff%00"), 404, "not_found"),
-    "verification file of nobody": (http("GET", "/smtpeter-abcde.txt"), 404, "not_found"),
+    "unknown verification file": (http("GET", "/smtpeter-abcde.txt"), 404, "not_found"),
     # the content type
     "plain text": (http(body=form(), content_type="text/plain"), 415, "content_type"),
     "no content type": (http(body=form(), content_type=None), 415, "content_type"),

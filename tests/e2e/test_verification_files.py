@@ -214,7 +214,7 @@ def test_a_missing_directory(tmp_path: Path) -> None:
 
 def test_rejected_files_leave_nothing_open(site: Site) -> None:
     """Docker creates a directory for a missing mounted file; requests for it leave no file descriptor open."""
-    (site.directory / "smtpeter-folder.txt").mkdir()
+    (site.directory / "smtpeter-directory.txt").mkdir()
     before = site.running.samples()["process_open_fds"]
-    assert {site.ask("GET", "/smtpeter-folder.txt").status for _ in range(50)} == {404}
+    assert {site.ask("GET", "/smtpeter-directory.txt").status for _ in range(50)} == {404}
     assert site.running.samples()["process_open_fds"] < before + 25
