@@ -57,12 +57,12 @@ SIGNED_GRANIAN: Final = Contestant(
 )
 POSTGRES: Final = Contestant("exporter: waitress, PostgreSQL", (*_EXPORTER, *_OFF, *_POSTGRES), counts_at="web")
 REPLICAS: Final = Contestant(
-    "three of these, one PostgreSQL", (*_EXPORTER, *_OFF, *_POSTGRES), counts_at="web", replicas=3
+    "three exporters: waitress, one PostgreSQL", (*_EXPORTER, *_OFF, *_POSTGRES), counts_at="web", replicas=3
 )
 GRANIAN_POSTGRES: Final = Contestant(
     "exporter: granian, PostgreSQL", (*_EXPORTER, *_OFF, *_GRANIAN, *_POSTGRES), counts_at="web"
 )
-MEMORY: Final = Contestant("the same Falcon application, in memory, on waitress", (*_PEER, "memory", "{port}"))
+MEMORY: Final = Contestant("the same application, in memory, on waitress", (*_PEER, "memory", "{port}"))
 FASTAPI: Final = Contestant(
     "FastAPI on uvicorn, in memory",
     (
@@ -80,10 +80,10 @@ CONTESTANTS: Final = (
     REPLICAS,
     GRANIAN_POSTGRES,
     MEMORY,
-    Contestant("… on the exporter's own listener", (*_PEER, "memory-tuned", "{port}")),
-    Contestant("… on granian", (*_PEER, "memory-granian", "{port}")),
+    Contestant("the same application, in memory, on the exporter's listener", (*_PEER, "memory-tuned", "{port}")),
+    Contestant("the same application, in memory, on granian", (*_PEER, "memory-granian", "{port}")),
     Contestant(
-        "Flask on gunicorn's threads, in memory",
+        "Flask on gunicorn with threads, in memory",
         (
             *(sys.executable, "-m", "gunicorn", "--worker-class", "gthread", "--threads", "64", "--keep-alive", "60"),
             *("--log-level", "error", "--bind", "127.0.0.1:{port}", "bench.by_hand:flask_app()"),
@@ -94,7 +94,7 @@ CONTESTANTS: Final = (
         "Fastify and prom-client on Node.js, in memory", ("node", "bench/fastify/server.js", "{port}"), needs="node"
     ),
     Contestant(
-        "Pushgateway, a push for each failure",
+        "Pushgateway, one push per failure",
         (
             *("prometheus-pushgateway", "--web.listen-address=127.0.0.1:{port}", "--log.level=error"),
             "--persistence.file={folder}/pushed",
@@ -102,15 +102,17 @@ CONTESTANTS: Final = (
         calls=PUSHES,
         needs="prometheus-pushgateway",
     ),
-    Contestant("ceiling: Falcon on waitress that only reads the body", (*_PEER, "body", "{port}"), counts_at=None),
-    Contestant("ceiling: checks of RSA signatures alone", (*_ALONE, "rsa"), calls=None, counts_at=None),
+    Contestant("ceiling: Falcon on waitress, reading the body only", (*_PEER, "body", "{port}"), counts_at=None),
+    Contestant("ceiling: verifying RSA signatures only", (*_ALONE, "rsa"), calls=None, counts_at=None),
     Contestant(
-        "ceiling: batches of 64 into SQLite alone",
+        "ceiling: writing batches of 64 to SQLite only",
         (*_ALONE, "sqlite:///{folder}/ledger.db"),
         calls=None,
         counts_at=None,
     ),
-    Contestant("ceiling: batches of 64 into PostgreSQL alone", (*_ALONE, "{database}"), calls=None, counts_at=None),
+    Contestant(
+        "ceiling: writing batches of 64 to PostgreSQL only", (*_ALONE, "{database}"), calls=None, counts_at=None
+    ),
 )
 
 

@@ -71,7 +71,7 @@ def main() -> None:
     )
     print(f"reasons: {words}")
     print(f"answers 200 to new failures {outcome.counted:,}, counted {counted:,.0f}")
-    print(f"answers 200 to failures told before {outcome.repeated:,}, counted as duplicates {repeated:,.0f}")
+    print(f"answers 200 to repeated failures {outcome.repeated:,}, counted as duplicates {repeated:,.0f}")
     print(f"resident memory {before / 1e6:.1f} MB after the warm-up, {after / 1e6:.1f} MB at the end")
     print(f"faults {len(outcome.faults)}, lines in the log that should not be there {len(wrong)}")
     for line in (*outcome.faults[:10], *wrong[:10]):

@@ -134,7 +134,7 @@ def compare(urls: dict[int, str]) -> str:
         ratio = statistics.median(getattr(one[most], of) / getattr(one[least], of) for one in rounds)
         rows.append([what, f"{ratio:.2f}", *(f"{value * factor:.2f} {unit}" for value in each.values())])
     rows.append(
-        ["on disk, a failure", f"{disk[most] / disk[least]:.2f}", *(f"{each:.0f} bytes" for each in disk.values())]
+        ["disk space per failure", f"{disk[most] / disk[least]:.2f}", *(f"{each:.0f} bytes" for each in disk.values())]
     )
     return columns(rows)
 
@@ -168,7 +168,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--postgres", action="store_true", help="measure PostgreSQL, too")
     database = database_here() if parser.parse_args().postgres else None
-    head = ["", "calls a second", "answered", "p50 ms", "p99 ms", "max ms", "to forget before", "forgotten meanwhile"]
+    head = ["", "requests/s", "answered", "p50 ms", "p99 ms", "max ms", "to prune before", "pruned meanwhile"]
     pruned = [head]
     try:
         with tempfile.TemporaryDirectory(dir=Path.cwd(), prefix="bench-") as folder:

@@ -87,15 +87,21 @@ def measure(running: Exporter, number: int, amount: int, first: int) -> bool:
     with besieged(running.public, number), ThreadPoolExecutor(CLIENTS + 1) as pool:
         scrapes = pool.submit(scraped, running, stopping)
         ways = {
-            "one after another": [timed(running.public, raw) for raw in requests[:amount]],
+            "one at a time": [timed(running.public, raw) for raw in requests[:amount]],
             f"{CLIENTS} at once": list(pool.map(lambda raw: timed(running.public, raw), requests[amount:])),
         }
         stopping.set()
         taken = scrapes.result()
     for way, results in ways.items():
         good = sum(right for right, _ in results)
-        print(row(f"{number:,} hostile: good ones, {way}", [took for _, took in results], f"{good} of {amount}"))
-    print(row(f"{number:,} hostile: scrapes", taken, f"{len(taken)} of {len(taken)}"), flush=True)
+        print(
+            row(
+                f"{number:,} hostile connections: valid requests, {way}",
+                [took for _, took in results],
+                f"{good} of {amount}",
+            )
+        )
+    print(row(f"{number:,} hostile connections: scrapes", taken, f"{len(taken)} of {len(taken)}"), flush=True)
     return all(right for results in ways.values() for right, _ in results) and max(taken) < LONGEST_SCRAPE
 
 

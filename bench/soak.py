@@ -99,16 +99,16 @@ def main() -> None:
     rows = [
         ["", ""],
         ["minutes", f"{MINUTES:g}"],
-        ["calls a second, half of what saturates", f"{rate:,.0f}"],
+        ["requests/s, half of saturation", f"{rate:,.0f}"],
         ["hostile connections", f"{HOSTILE}"],
-        ["failures answered 200, each another one", f"{paced.answered:,}"],
+        ["different failures answered 200", f"{paced.answered:,}"],
         ["counted", f"{counted:,.0f}"],
-        ["not answered, though repeated", f"{paced.unanswered:,}"],
-        ["other answers and lost connections, repeated", f"{paced.errors:,}"],
+        ["not answered after retries", f"{paced.unanswered:,}"],
+        ["other answers and lost connections, retried", f"{paced.errors:,}"],
         ["p50, p99, max ms", f"{paced.p50 * 1e3:.1f}, {paced.p99 * 1e3:.1f}, {paced.longest * 1e3:.0f}"],
-        ["memory MB: first, least, most, last", ", ".join(f"{size:.1f}" for size in sizes)],
-        ["memory over the second half, MB an hour", f"{slope(looks):+.2f}"],
-        ["open files and sockets: least, most", f"{min(files)}, {max(files)}"],
+        ["memory in MB: first, lowest, highest, last", ", ".join(f"{size:.1f}" for size in sizes)],
+        ["memory growth over the second half, MB/h", f"{slope(looks):+.2f}"],
+        ["open files and sockets: lowest, highest", f"{min(files)}, {max(files)}"],
     ]
     print(columns(rows))
     sys.exit(0 if counted == paced.answered and not paced.unanswered else 1)

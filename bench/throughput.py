@@ -128,7 +128,7 @@ def measure_end(server: Server, result: Result, signed: Path) -> None:
         result.wrong = result.wrong or f"{LAST_WORDS} were answered, it shows {shown - before:,.0f} more"
     result.left = "all" if left == shown and not result.wrong else f"{left:,.0f} of {shown:,.0f}" if left else "nothing"
     if server.contestant.calls == PUSHES:
-        result.left, result.wrong = f"{result.left}; keeps the last push, can not count", ""
+        result.left, result.wrong = f"{result.left}; keeps only the last push, does not count", ""
 
 
 def row(contestant: Contestant, result: Result | None, ours: Result | None) -> list[str]:
@@ -154,23 +154,24 @@ def table(found: Mapping[Contestant, Result], wanted: Sequence[Contestant]) -> s
     """All of it, in Markdown."""
     head = [
         "",
-        "times (1) a second",
-        "times (1) a CPU second",
-        "failures a second",
-        "a CPU second of it",
-        "a CPU second of PostgreSQL",
+        "throughput, relative",
+        "throughput per CPU second, relative",
+        "failures/s",
+        "failures per CPU second",
+        "failures per CPU second of PostgreSQL",
         "p50 ms",
         "p99 ms",
         "memory MB",
-        "left after kill -9",
+        "kept after kill -9",
     ]
     rows = [row(contestant, found.get(contestant), found.get(OURS)) for contestant in wanted]
-    beside = "with the load" if DATABASE_CORE == LOAD_CORE else "by itself"
+    beside = ", together with the load" if DATABASE_CORE == LOAD_CORE else ""
     how = (
-        f"Python {platform.python_version()}, {os.cpu_count()} cores: the server on core {SERVER_CORE}, the load on "
-        f"core {LOAD_CORE}, PostgreSQL on core {DATABASE_CORE} {beside}. Medians of {ROUNDS} rounds of {SECONDS} s; "
-        f"(1) is the {OURS.name.strip('*')}, ratios are of a round. Latency: at half of each one's own rate, from when "
-        "a call was due; in parentheses where the client that measures had no time to spare."
+        f"Python {platform.python_version()}, {os.cpu_count()} cores: server on core {SERVER_CORE}, load on core "
+        f"{LOAD_CORE}, PostgreSQL on core {DATABASE_CORE}{beside}. Medians of {ROUNDS} rounds of {SECONDS} s. Relative "
+        f"values compare with the {OURS.name.strip('*')} in the same round. Latency is measured at half of the "
+        "contestant's own throughput, from the time the request was due. Values in parentheses are unreliable, because "
+        "the measuring client was busy."
     )
     return f"{how}\n\n{columns([head, *rows])}\n"
 

@@ -83,8 +83,8 @@ def test_the_page_names_the_versions() -> None:
     """The page says from which Kubernetes on, and of which ones objects were compared with the schemas."""
     text = " ".join(PAGE.split())
     oldest, newest = VERSIONS
-    assert f"They need Kubernetes {oldest} and" in text
-    assert f"schemas of Kubernetes {oldest} and {newest}," in text
+    assert f"You need Kubernetes and `kubectl` {oldest} or later" in text
+    assert f"schemas of Kubernetes {oldest} and {newest} " in text
 
 
 # ---- the Pod Security Standard "restricted"

@@ -3,7 +3,7 @@
 # unpacked into .servers, so that nothing is installed and no daemon is started. Where that can't be done, the tests that
 # need them say that they are skipped.
 set -eu
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/../.."
 PATH=$PWD/.servers/usr/bin:$PWD/.servers/usr/sbin:$PATH
 
 missing() {
