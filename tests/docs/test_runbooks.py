@@ -234,7 +234,7 @@ def test_mails_show_the_annotations(amtool: str, tmp_path: Path, links: dict[str
     )
     assert re.split(r"\n\n\n+", rendered("smtpeter.text").strip()) == [
         part.format(""),
-        part.format(", over since 2026-11-23 09:40 UTC"),
+        part.format(", resolved at 2026-11-23 09:40 UTC"),
     ]
 
 
