@@ -169,7 +169,7 @@ def simulate_command(  # noqa: PLR0913, PLR0917 -- click calls it, by name
     wave = Spike(reason, spike_factor, now + spike_after, now + spike_after + spike_for) if spike else None
     simulation = Simulation(
         target,
-        Traffic(failures_per_day, seed=seed, spike=wave).events(now - past),
+        Traffic(failures_per_day, seed=seed, spike=wave).requests(now - past),
         clock=Clock(now, speed),
         end=float("inf") if lasting is None else now + lasting,
         form=form,

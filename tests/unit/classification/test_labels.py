@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.classification.labels import OVERFLOW, STATES, Labels, LabelSets, fold_state, labels_of
-from exporter.classification.status_codes import REGISTRY, SUBJECTS, VENDOR
+from exporter.classification.status_codes import REGISTRY, SUBJECTS, VENDOR_MEANINGS
 
 # MailerQ's states and SMTPeter's own, written out once more in the order of the alphabet.
 DOCUMENTED: Final = """
@@ -19,7 +19,7 @@ CODE_CLASSES: Final = {"2xx", "3xx", "4xx", "5xx", "other", "none"}
 EXTENDED: Final = {
     *("none", "invalid"),
     *(f"{class_}.{code}" for class_ in "245" for code in REGISTRY),
-    *VENDOR,
+    *VENDOR_MEANINGS,
     *(f"{class_}.{subject}.x" for class_ in "245" for subject in [*SUBJECTS, "x"]),
 }
 """All values that the label ``extended`` can have, but for the overflow."""

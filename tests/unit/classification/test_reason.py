@@ -13,7 +13,7 @@ from exporter.classification.phrase_matcher import LONGEST_TEXT, hint_of
 from exporter.classification.reason import DECIDERS, REASONS, UNCLASSIFIED, Decision, reason_of
 from exporter.classification.reason_phrases import HINTS, SLOTS
 from exporter.classification.report import Report
-from exporter.classification.status_codes import REGISTRY, VENDOR
+from exporter.classification.status_codes import REGISTRY, VENDOR_MEANINGS
 
 # Answers as large providers and common servers give them, put down by ourselves with the reason that each should have.
 ANSWERS = [json.loads(line) for line in (Path(__file__).parent / "answers.jsonl").read_text().splitlines()]
@@ -78,7 +78,7 @@ def test_vocabulary_is_closed_and_small() -> None:
     used = {
         *reason_codes.SETTLED.values(),
         *reason_codes.STATES.values(),
-        *reason_codes.VENDOR.values(),
+        *reason_codes.VENDOR_REASONS.values(),
         *reason_codes.OVERRIDES.values(),
         *reason_codes.EXTENDED.values(),
         *reason_codes.CODE_AND_STATE.values(),
@@ -112,7 +112,7 @@ def test_every_vendor_code_has_its_reason_on_purpose() -> None:
     """Each code of the vendors' table has the reason that the table above gives by hand."""
     wanted = {extended: reason for reason, row in VENDORS.items() for extended in row.split()}
 
-    assert set(wanted) == set(VENDOR)
+    assert set(wanted) == set(VENDOR_MEANINGS)
     assert {extended: decide(extended=extended).reason for extended in wanted} == wanted
 
 

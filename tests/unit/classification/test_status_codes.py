@@ -6,7 +6,7 @@ from itertools import combinations
 
 import pytest
 
-from exporter.classification.status_codes import REGISTRY, SUBJECTS, VENDOR, is_known, meaning
+from exporter.classification.status_codes import REGISTRY, SUBJECTS, VENDOR_MEANINGS, is_known, meaning
 
 # IANA's table "Enumerated Status Codes", as subject and the details registered under it. Written out once more, by
 # hand, so that a row lost from the module is missed here.
@@ -33,7 +33,7 @@ SAME_WORDS = (
     frozenset({"4.7.650", "4.7.651"}),
 )
 
-TABLES = {"subjects": SUBJECTS, "registry": REGISTRY, "vendor": VENDOR}
+TABLES = {"subjects": SUBJECTS, "registry": REGISTRY, "vendor": VENDOR_MEANINGS}
 
 
 def test_registry_holds_every_registered_code_and_no_other() -> None:
@@ -51,26 +51,26 @@ def test_subjects_are_those_of_rfc_3463() -> None:
 
 
 def test_vendor_codes_are_whole_failure_codes() -> None:
-    """VENDOR has whole codes of class 4 or 5, with a known subject and without leading zeros."""
-    assert [code for code in VENDOR if not re.fullmatch(r"[45]\.[0-7]\.(0|[1-9]\d{0,2})", code)] == []
+    """VENDOR_MEANINGS has whole codes of class 4 or 5, with a known subject and without leading zeros."""
+    assert [code for code in VENDOR_MEANINGS if not re.fullmatch(r"[45]\.[0-7]\.(0|[1-9]\d{0,2})", code)] == []
 
 
 def test_vendor_codes_beside_the_registry_are_few_enough_for_labels() -> None:
     """Vendor codes beside the registry number at most 125, a quarter of the limit of 500 label sets."""
-    assert len([code for code in VENDOR if code[2:] not in REGISTRY]) <= 125
+    assert len([code for code in VENDOR_MEANINGS if code[2:] not in REGISTRY]) <= 125
 
 
 def test_microsofts_banned_ip_range_is_complete() -> None:
-    """VENDOR has 5.7.606 to 5.7.649, all with the same words, and neither neighbour."""
+    """VENDOR_MEANINGS has 5.7.606 to 5.7.649, all with the same words, and neither neighbour."""
     block = [f"5.7.{detail}" for detail in range(605, 651)]
 
-    assert [code for code in block if code in VENDOR] == block[1:-1]
-    assert {VENDOR[code] for code in block[1:-1]} == {"Our IP address is banned, use the delist portal"}
+    assert [code for code in block if code in VENDOR_MEANINGS] == block[1:-1]
+    assert {VENDOR_MEANINGS[code] for code in block[1:-1]} == {"Our IP address is banned, use the delist portal"}
 
 
 def test_microsofts_throttling_range_is_not_listed_whole() -> None:
-    """Of 4.7.500 to 4.7.699 only the codes met by name are in VENDOR."""
-    listed = [code for code in (f"4.7.{detail}" for detail in range(500, 700)) if code in VENDOR]
+    """Of 4.7.500 to 4.7.699 only the codes met by name are in VENDOR_MEANINGS."""
+    listed = [code for code in (f"4.7.{detail}" for detail in range(500, 700)) if code in VENDOR_MEANINGS]
 
     assert listed == ["4.7.500", "4.7.550", "4.7.650", "4.7.651", "4.7.652"]
 
@@ -94,8 +94,10 @@ def test_vendor_meanings_tell_the_codes_apart() -> None:
     """Vendor codes share words only between the classes of one code, or where the vendor itself does."""
     alike = [
         (one, two)
-        for one, two in combinations(VENDOR, 2)
-        if VENDOR[one] == VENDOR[two] and one[2:] != two[2:] and not any({one, two} <= group for group in SAME_WORDS)
+        for one, two in combinations(VENDOR_MEANINGS, 2)
+        if VENDOR_MEANINGS[one] == VENDOR_MEANINGS[two]
+        and one[2:] != two[2:]
+        and not any({one, two} <= group for group in SAME_WORDS)
     ]
 
     assert alike == []
@@ -103,7 +105,7 @@ def test_vendor_meanings_tell_the_codes_apart() -> None:
 
 def test_vendor_meanings_differ_from_those_of_the_registry() -> None:
     """No vendor code only repeats what the registry says of it."""
-    assert [code for code, words in VENDOR.items() if words == REGISTRY.get(code[2:])] == []
+    assert [code for code, words in VENDOR_MEANINGS.items() if words == REGISTRY.get(code[2:])] == []
 
 
 @pytest.mark.parametrize("class_", ["2", "4", "5"])
@@ -113,8 +115,8 @@ def test_registered_codes_are_known_in_every_class(class_: str) -> None:
 
 
 def test_vendor_codes_are_known() -> None:
-    """Every code of VENDOR is known as it stands."""
-    assert [code for code in VENDOR if not is_known(code)] == []
+    """Every code of VENDOR_MEANINGS is known as it stands."""
+    assert [code for code in VENDOR_MEANINGS if not is_known(code)] == []
 
 
 @pytest.mark.parametrize(
@@ -153,14 +155,14 @@ def test_meaning_of_known_codes(extended: str, words: str) -> None:
 @pytest.mark.parametrize(
     ("extended", "words"),
     [
-        ("5.0.x", "No subject given"),
-        ("5.7.x", "Something about security or policy"),
-        ("4.2.x", "Something about the recipient's mailbox"),
-        ("5.7.999", "Something about security or policy"),
-        ("2.x.x", "Success, kind unknown"),
-        ("4.x.x", "Temporary failure, kind unknown"),
-        ("5.x.x", "Permanent failure, kind unknown"),
-        ("5.9.1", "Permanent failure, kind unknown"),
+        ("5.0.x", "Unspecified"),
+        ("5.7.x", "Security or policy, detail unknown"),
+        ("4.2.x", "Recipient's mailbox, detail unknown"),
+        ("5.7.999", "Security or policy, detail unknown"),
+        ("2.x.x", "Success, details unknown"),
+        ("4.x.x", "Temporary failure, details unknown"),
+        ("5.x.x", "Permanent failure, details unknown"),
+        ("5.9.1", "Permanent failure, details unknown"),
     ],
 )
 def test_meaning_of_folded_and_unknown_codes(extended: str, words: str) -> None:
@@ -172,10 +174,10 @@ def test_meaning_of_folded_and_unknown_codes(extended: str, words: str) -> None:
     ("extended", "words"),
     [
         ("none", "The report has no enhanced status code"),
-        ("invalid", "The report's enhanced status code is unreadable"),
-        ("other", "Not told apart: past the limit on label sets"),
-        ("", "The report's enhanced status code is unreadable"),
-        ("3.9.9", "The report's enhanced status code is unreadable"),
+        ("invalid", "The report's enhanced status code is malformed"),
+        ("other", "Counted together, past the limit on label sets"),
+        ("", "The report's enhanced status code is malformed"),
+        ("3.9.9", "The report's enhanced status code is malformed"),
     ],
 )
 def test_meaning_of_what_is_no_code(extended: str, words: str) -> None:

@@ -27,7 +27,7 @@ def report(fields: Mapping[str, str]) -> Report:
 
 def day(traffic: Traffic, hours: float = 24) -> list[SimulatedRequest]:
     """All calls of the first hours of a Monday."""
-    return list(before(MONDAY + hours * HOUR, traffic.events(MONDAY)))
+    return list(before(MONDAY + hours * HOUR, traffic.requests(MONDAY)))
 
 
 @pytest.mark.parametrize("reason", REASONS)
@@ -81,9 +81,9 @@ def test_a_week_has_hours() -> None:
 
 def test_a_seed_always_gives_the_same() -> None:
     """The first failures of a seed are these, in every variable; another seed gives others."""
-    first = next(Traffic(1_000, seed=1).events(MONDAY))
-    again = next(Traffic(1_000, seed=1).events(MONDAY))
-    other = next(Traffic(1_000, seed=2).events(MONDAY))
+    first = next(Traffic(1_000, seed=1).requests(MONDAY))
+    again = next(Traffic(1_000, seed=1).requests(MONDAY))
+    other = next(Traffic(1_000, seed=2).requests(MONDAY))
     assert first == again
     assert first.fields["id"] != other.fields["id"]
     assert (round(first.at - MONDAY, 3), dict(first.fields)) == (
@@ -118,7 +118,7 @@ def test_a_week_has_as_many_as_were_asked_for() -> None:
 def test_what_is_sent_is_what_smtpeter_sends() -> None:
     """The exporter reads each call, in the later generation's variables; its reason and provider are the table's."""
     providers = Providers({})
-    for event in islice(Traffic(1_000, seed=4, repeats=0).events(MONDAY), 2_000):
+    for event in islice(Traffic(1_000, seed=4, repeats=0).requests(MONDAY), 2_000):
         read = report(event.fields)
         assert (reason_of(read).reason, providers.provider_of(read.recipient)) == event.answer[:2]
         assert event.fields["type"] == "failure"
