@@ -57,7 +57,7 @@ def report_of(pairs: list[tuple[str, Any]]) -> Report:
     if len(fields) != len(pairs):
         _check_duplicates([name for name, _ in pairs])
     if fields.get("type") in _OTHER_WEBHOOKS and "state" not in fields:
-        _refuse("other_loop", f"report of the webhook for {fields['type']}, expected the webhook for failures")
+        _refuse("other_loop", f"report of type {fields['type']}, expected a report of the webhook for failures")
     report = Report(
         **{name: text_of(name, fields[name]) for name in _TEXTS if name in fields},
         tags=tags_of([value for name, value in pairs if name in {"tags", "tags[]"}]),
