@@ -38,12 +38,12 @@ def moment(day: int, hour: float) -> float:
 
 def traffic(per_day: int, seed: int, *, spikes: bool) -> Iterator[SimulatedRequest]:
     """The traffic of two weeks, in which spikes take the place of what would have been."""
-    calm = Traffic(per_day, seed=seed, repeats=0).events(BEGIN)
+    calm = Traffic(per_day, seed=seed, repeats=0).requests(BEGIN)
     for day, hour, reason in SPIKES.values() if spikes else ():
         spike = Spike(reason, 10, moment(day, hour), moment(day, hour) + LASTING)
         yield from before(spike.begin, calm)
-        yield from before(spike.end, Traffic(per_day, seed=seed, repeats=0, spike=spike).events(spike.begin))
-        calm = Traffic(per_day, seed=seed + 100 * (day + 1), repeats=0).events(spike.end)
+        yield from before(spike.end, Traffic(per_day, seed=seed, repeats=0, spike=spike).requests(spike.begin))
+        calm = Traffic(per_day, seed=seed + 100 * (day + 1), repeats=0).requests(spike.end)
     yield from before(END, calm)
 
 

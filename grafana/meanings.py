@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any, Final
 
-from exporter.classification.status_codes import REGISTRY, SUBJECTS, VENDOR, meaning
+from exporter.classification.status_codes import REGISTRY, SUBJECTS, VENDOR_MEANINGS, meaning
 
 _MANY: Final = 5
 _WORDS: Final = ("none", "invalid", "other")
@@ -24,12 +24,12 @@ def mappings() -> list[dict[str, Any]]:
 def _vendor() -> list[str]:
     """Return the vendors' codes, without those that ``_ranges`` covers."""
     ranged = {code for codes in _alike().values() for code in codes}
-    return [code for code in VENDOR if code not in ranged]
+    return [code for code in VENDOR_MEANINGS if code not in ranged]
 
 
 def _alike() -> dict[str, list[str]]:
     codes = defaultdict(list)
-    for code, text in VENDOR.items():
+    for code, text in VENDOR_MEANINGS.items():
         codes[text].append(code)
     return {text: found for text, found in codes.items() if len(found) >= _MANY}
 

@@ -184,8 +184,8 @@ def main() -> None:
         end = int(time.time()) // 60 * 60
         begin = end - wanted.days * 86_400
         traffic = Traffic(wanted.failures_per_day, seed=1, repeats=0)
-        load(folder / "data", {JOB: before(end, traffic.events(begin))}, begin, end, instance=at.metrics)
-        fill(folder / "ledger.db", before(end, traffic.events(begin)))
+        load(folder / "data", {JOB: before(end, traffic.requests(begin))}, begin, end, instance=at.metrics)
+        fill(folder / "ledger.db", before(end, traffic.requests(begin)))
         past_is_made = True
         alerts = Alertmanager(alertmanager, folder, example(), address=at.alertmanager)
         stack.callback(alerts.stop)

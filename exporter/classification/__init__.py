@@ -1,1 +1,1 @@
-"""What a report means: its labels, its reason, its mailbox provider. Pure: no network, no disk, no clock."""
+"""Classify reports of failures: labels, reason and mailbox provider. Pure: no network, disk or clock."""

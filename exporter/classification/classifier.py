@@ -1,6 +1,6 @@
-"""A report to what is recorded of it: the identity of the failure, and the series that it raises.
+"""Turn a report into the record that the ledger stores: the failure's identity and the counters it increments.
 
-Pure but for the label sets in use. After this module nothing personal is left.
+Pure, except for the set of label sets in use. A record holds no personal data.
 """
 
 from collections.abc import Iterable
@@ -14,11 +14,14 @@ from exporter.classification.reason import Decision, reason_of
 from exporter.classification.report import Report
 from exporter.classification.series import Record, Series
 
-_PURPOSE: Final = b"smtpeter failure"
+_HASH_PURPOSE: Final = b"smtpeter failure"
 
 
 class Failure(NamedTuple):
-    """What a report means: its record for the ledger, and what is told of it besides."""
+    """A classified report: the record for the ledger, and details for logs and telemetry.
+
+    ``labels`` are those of the report, even if it ``overflowed`` (was recorded as :data:`OVERFLOW`).
+    """
 
     record: Record
     labels: Labels
@@ -28,7 +31,7 @@ class Failure(NamedTuple):
 
 
 class Classifier:
-    """Makes failures of reports, with the label sets in use, the table of providers, and the tags that are counted."""
+    """Classifies reports. ``tags`` are those that are counted; all others become ``other``."""
 
     def __init__(self, label_sets: LabelSets, providers: Providers, tags: Iterable[str]) -> None:
         self._label_sets = label_sets
@@ -36,7 +39,7 @@ class Classifier:
         self._tags = frozenset(tags)
 
     def failure_of(self, report: Report) -> Failure:
-        """What the report means; never raises."""
+        """Classify a report. Never raises."""
         labels = labels_of(report.state, report.code, report.extended)
         admitted = self._label_sets.admit(labels)
         decision = reason_of(report)
@@ -60,11 +63,11 @@ def _series_of(
 
 
 def identity_of(report: Report) -> bytes:
-    """Sixteen bytes that are the same for two reports of the same failure, and practically never else.
+    """Return a 16-byte hash that identifies the failure. Never change it: ledgers store these hashes.
 
-    A failure is one message, one recipient (without case) and one answer. ``Date``, nonce and signature differ from
-    call to call and the log files lack ``time``, so these are left out. No value holds NUL, so the
-    joined text is unambiguous.
+    Two reports describe the same failure if message, recipient (ignoring case), state and codes are the same. Dates,
+    nonces and signatures are excluded because they differ from request to request, ``time`` because SMTPeter's log
+    files lack it. Values contain no NUL, so the joined text is unambiguous.
     """
-    what = "\0".join((report.id, report.recipient.lower(), fold_state(report.state), report.code, report.extended))
-    return blake2b(what.encode(), digest_size=16, person=_PURPOSE).digest()
+    key = "\0".join((report.id, report.recipient.lower(), fold_state(report.state), report.code, report.extended))
+    return blake2b(key.encode(), digest_size=16, person=_HASH_PURPOSE).digest()

@@ -1,6 +1,6 @@
-"""A report to the closed values of the labels ``state``, ``code_class`` and ``extended``. Pure.
+"""Map a report to the closed sets of values of the labels ``state``, ``code_class`` and ``extended``. Pure.
 
-No address, domain, id or free text gets through: what is not in a table becomes a fixed word.
+No address, domain, id or free text becomes a label: a value that is in no table becomes a fixed word.
 """
 
 import re
@@ -11,22 +11,22 @@ from typing import Final, NamedTuple
 from exporter.classification.status_codes import SUBJECTS, is_known
 
 STATES: Final = frozenset(
-    # MailerQ 4.x to 5.13, in the order of a delivery; then SMTPeter's word for a failure told by a later DSN.
+    # States of MailerQ 4.x to 5.13, in the order of a delivery. SMTPeter adds "bounce" for a later DSN.
     "amqp process suppression storage responsive personalize rewrite dns bind connect handshake intro ehlo helo "
     "starttls authplain authlogin authusername authpassword authcram authresponse mailfrom rcptto data message idle "
     "unknown bounce".split(),
 )
 
 NONE: Final = "none"
-"""The value is absent or empty."""
+"""Label of an absent or empty value."""
 OTHER: Final = "other"
-"""The value is not in the table, or there are too many label sets already."""
+"""Label of a value that is in no table, and of failures past the limit on label sets."""
 INVALID: Final = "invalid"
-"""The value is not of the form that RFC 3463 gives."""
+"""Label of an enhanced status code that does not have the syntax of RFC 3463."""
 
-# RFC 3463 section 2: class "." subject "." detail, no leading zeros, at most three digits each.
+# RFC 3463 section 2: class "." subject "." detail, without leading zeros, at most three digits each.
 _ENHANCED: Final = re.compile(r"[245]\.(0|[1-9][0-9]{0,2})\.(0|[1-9][0-9]{0,2})", re.ASCII)
-_REPLY: Final = re.compile(r"[2-5][0-9]{2}", re.ASCII)  # RFC 5321 section 4.2.1; some servers say 571
+_REPLY: Final = re.compile(r"[2-5][0-9]{2}", re.ASCII)  # RFC 5321 section 4.2.1, but also codes such as 571
 
 
 class Labels(NamedTuple):
@@ -38,17 +38,17 @@ class Labels(NamedTuple):
 
 
 OVERFLOW: Final = Labels(OTHER, OTHER, OTHER)
-"""Where all label sets past the limit are counted together."""
+"""The label set in which all label sets past the limit are counted."""
 
 
 @lru_cache(maxsize=4096)
 def labels_of(state: str, code: str, extended: str) -> Labels:
-    """The label set for the variables ``state``, ``code`` and ``extended`` as received (empty when absent)."""
+    """Return the label set for these variables as received (empty if absent)."""
     return Labels(_state(state), _code_class(code), _extended(extended))
 
 
 def fold_state(state: str) -> str:
-    """One spelling for a state: MailerQ 3 wrote ``rcpt to`` where later versions write ``rcptto``."""
+    """Return the state in its later spelling: MailerQ 3 wrote ``rcpt to`` where later versions write ``rcptto``."""
     return state.replace(" ", "").lower()
 
 
@@ -78,9 +78,9 @@ def _extended(extended: str) -> str:
 
 
 class LabelSets:
-    """The label sets in use: those that were learnt of, then at most ``limit`` in all besides :data:`OVERFLOW`.
+    """The label sets in use, at most ``limit`` besides :data:`OVERFLOW` and those that the ledger already has.
 
-    Safe to use from several threads: two that bring a new set at once may at worst pass the limit by one each.
+    Thread-safe without a lock: threads that add new sets at the same time may each exceed the limit by one.
     """
 
     def __init__(self, *, limit: int = 500) -> None:
@@ -88,15 +88,15 @@ class LabelSets:
         self._known = {OVERFLOW}
 
     def __len__(self) -> int:
-        """How many label sets are in use, the overflow not counted."""
+        """Return the number of label sets in use, without :data:`OVERFLOW`."""
         return len(self._known) - 1
 
     def learn(self, known: Iterable[Labels]) -> None:
-        """Know sets that the ledger has, which another exporter may have brought, though they pass the limit."""
+        """Add label sets that the ledger already has, even past the limit. Another replica may have added them."""
         self._known.update(known)
 
     def admit(self, labels: Labels) -> Labels:
-        """The set itself when it is known or there is room for it, else :data:`OVERFLOW`."""
+        """Return the label set if it is in use or below the limit, otherwise :data:`OVERFLOW`."""
         if labels in self._known:
             return labels
         if len(self) >= self._limit:

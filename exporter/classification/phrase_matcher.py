@@ -1,7 +1,6 @@
-"""Look for the phrases of ``reason_phrases`` in the words of an answer. Pure, and linear in a bounded text.
+"""Find the phrases of ``reason_phrases`` in the text of an answer. Pure, in linear time, on text of bounded length.
 
-No phrase is looked for unless one of its words is there: a dictionary from words to the phrases that need them leaves
-some ten out of a thousand.
+An index from words to the phrases that contain them reduces the candidates from about a thousand to about ten.
 """
 
 from collections import Counter
@@ -12,63 +11,63 @@ from typing import Final, TypeAlias
 from exporter.classification.reason_phrases import HINTS, SLOTS
 
 LONGEST_TEXT: Final = 2_000
-"""How many characters of a description are read; servers repeat themselves after that."""
+"""Number of characters of a description that are searched."""
 LONGEST_GAP: Final = 60
-"""How many characters may stand for the ``…`` of a phrase: a name and a few words, not another sentence."""
+"""Maximum number of characters that ``…`` in a phrase matches: a name and a few words, not another sentence."""
 MOST_PLACES: Final = 8
-"""From how many places of its first part such a phrase is tried: "user user user …" is to cost no more than prose."""
+"""Maximum number of places from which a phrase with ``…`` is tried. It bounds the cost of "user user user ..."."""
 
 _MARKS: Final = b'!"#$%&()*+,-./:;<=>?[\\]^_`{|}~'
 _BLANKS: Final = bytes.maketrans(_MARKS, b" " * len(_MARKS))
-# Words of nearly every answer, or of none of the reasons more than another: not worth looking from.
+# Words that are in nearly every answer, so they make bad keys of the index.
 _COMMON: Final = frozenset(
     "a address been blocked by com command delivery denied error for found from host in is mail message no not of on "
     "rejected server the to".split(),
 )
-_JAPANESE: Final = "\u3040"  # the first letter of its kana, which come before its kanji
+_JAPANESE: Final = "\u3040"  # the first of the kana, which come before the kanji
 
 
-# Rank, first part, rest, reason. The least rank in a text decides; the rest is what follows the gap, empty without one.
-# A plain tuple, because it is taken apart for every phrase that is looked for.
+# Rank, first part, rest, reason. The lowest rank found decides. The rest is the part after the gap, empty without one.
+# A plain tuple, because unpacking one is faster than reading attributes.
 _Phrase: TypeAlias = tuple[int, str, str, str]
 
 
 def hint_of(description: str) -> str | None:
-    """The reason that a server's words hint at, ``None`` when no phrase is in them. Never raises."""
+    """Return the reason that the text of an answer hints at, None if no phrase is found. Never raises."""
     words = _words(description)
     text = f" {' '.join(words)} "
-    best, answer = len(_PHRASES), None
+    best, hint = len(_PHRASES), None
     for word in _WORDS.intersection(words):
         for rank, first, rest, reason in _INDEX[word]:
             if rank >= best:
                 break
             if first in text and (not rest or (rest in text and _with_gap(first, rest, text))):
-                best, answer = rank, reason
+                best, hint = rank, reason
                 break
     if not text.isascii():
         for rank, first, _, reason in _UNSPACED:
             if rank < best and first in text:
-                best, answer = rank, reason
-    return answer
+                best, hint = rank, reason
+    return hint
 
 
 def _words(description: str) -> list[str]:
-    """The beginning of a description as words, without case, addresses and punctuation."""
+    """Return the words at the beginning of a description, case-folded, without addresses and punctuation."""
     text = description[:LONGEST_TEXT].casefold()
     if "@" in text:
         text = _without_addresses(text)
     if not text.isascii():
-        text = text.replace("\u2019", "")  # the other apostrophe
-    # As bytes, because to translate those takes a tenth of the time. A lone surrogate becomes a question mark.
+        text = text.replace("\u2019", "")  # the typographic apostrophe
+    # Translating bytes takes a tenth of the time. A lone surrogate becomes a question mark.
     return text.encode(errors="replace").translate(_BLANKS, b"'").decode().split()
 
 
 def _without_addresses(text: str) -> str:
-    """The text without words that hold an address: whatever its owner is called, it says nothing of the reason.
+    """Return the text without the words that contain an address: an owner's name says nothing about the reason.
 
-    What follows it after a colon is kept, as in "<someone@example.com>:blocked".
+    The part of a word after a colon is kept, as in "<someone@example.com>:blocked".
     """
-    if not text.isascii():  # Japanese has no blanks around an address: only words of ASCII are taken out
+    if not text.isascii():  # Japanese has no spaces around an address, so only ASCII words are removed
         return " ".join([word for word in text.split() if "@" not in word or not word.isascii()])
     kept = []
     before, at, after = text.replace("\n", " ").replace("\r", " ").replace("\t", " ").partition("@")
@@ -81,20 +80,20 @@ def _without_addresses(text: str) -> str:
 
 
 def _with_gap(first: str, rest: str, text: str) -> bool:
-    """Whether the rest follows within reach, after one of the first few places where the first part stands."""
+    """Return whether the rest follows within LONGEST_GAP after one of the first MOST_PLACES of the first part."""
     start = -1
     for _ in range(MOST_PLACES):
         start = text.find(first, start + 1)
         if start < 0:
             return False
-        end = start + len(first) - 1  # the blank behind the first part is that before the rest
+        end = start + len(first) - 1  # the space after the first part may be the one before the rest
         if text.find(rest, end, end + LONGEST_GAP + len(rest)) >= 0:
             return True
     return False
 
 
 def _phrases() -> Iterator[_Phrase]:
-    """All phrases, slots filled in, in the order of the table."""
+    """Yield all phrases in the order of the table, once for each combination of their slots' words."""
     rank = 0
     for reason, *rows in HINTS:
         for pattern in " | ".join(rows).split(" | "):
@@ -105,21 +104,21 @@ def _phrases() -> Iterator[_Phrase]:
 
 
 def _bounded(part: str) -> str:
-    """Part of a phrase as it stands in a text, with blanks where a word must begin or end."""
-    if not part or part[0] >= _JAPANESE:  # Japanese has no blanks between words
+    """Return a part of a phrase with spaces where a word must begin or end."""
+    if not part or part[0] >= _JAPANESE:  # Japanese has no spaces between words
         return part
     return f" {part[:-1]}" if part[-1] == "*" else f" {part} "
 
 
 def _whole_words(phrase: _Phrase) -> list[str]:
-    """The words of a phrase that a text has to have, whatever their place."""
+    """Return the complete words of a phrase, which a matching text must contain."""
     parts = phrase[1:3]
-    # A star after a last word that is left open takes it out; after a blank it is a word of its own, and taken out.
+    # Appending a star marks an unfinished last word. After a space the star is a word of its own. Neither is returned.
     return [word for part in parts for word in f"{part}*".split() if word[-1] != "*"]
 
 
 def _index(phrases: list[_Phrase]) -> dict[str, tuple[_Phrase, ...]]:
-    """The phrases by the rarest of their words, as far as the phrases themselves tell."""
+    """Return the phrases by the rarest of their words, as counted in the phrases themselves."""
     count = Counter(word for phrase in phrases for word in _whole_words(phrase))
     index: dict[str, list[_Phrase]] = {}
     for phrase in phrases:

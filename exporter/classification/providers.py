@@ -1,8 +1,8 @@
-"""The mailbox provider of a recipient, from a closed table of domains and the user's own. Pure.
+"""Find the mailbox provider of a recipient in a table of domains and the user's own table. Pure.
 
-Domains never become labels, names of providers do: the table's are few, and a domain in no table is :data:`OTHER`. What
-counts is the domain of the address, not who runs its mail server: a company's own domain at Google or Microsoft is
-``other`` unless the user names it.
+Only the names of providers become labels, never domains; a domain in neither table is :data:`OTHER`. The domain of the
+address decides, not the operator of its mail server: a company's own domain at Google or Microsoft is ``other`` unless
+the user adds it.
 """
 
 import re
@@ -11,9 +11,9 @@ from typing import Final
 
 from exporter.classification.labels import OTHER
 
-# A domain stands for itself alone; "*.example.com" for all below it. That is written only where a provider hands out
-# subdomains to customers or regions. Elsewhere a subdomain is a server of its own, such as the provider's newsletter or
-# its lists, and says nothing of how mailboxes there behave.
+# A domain matches only itself; "*.example.com" matches all domains below it. Wildcards are only used for providers that
+# give subdomains to customers or regions. Other subdomains, such as those of a provider's newsletters or mailing lists,
+# are not its mailboxes.
 PROVIDERS: Final[Mapping[str, str]] = {
     # Worldwide
     "gmail": "gmail.com googlemail.com",
@@ -32,7 +32,7 @@ PROVIDERS: Final[Mapping[str, str]] = {
         live.in live.it live.jp live.nl live.no live.ru live.se
         msn.com windowslive.com passport.com
         *.onmicrosoft.com
-    """,  # *.onmicrosoft.com: each customer of Microsoft 365 has one
+    """,  # *.onmicrosoft.com: one for each customer of Microsoft 365
     "yahoo": """
         yahoo.com yahoo.at yahoo.be yahoo.ca yahoo.ch yahoo.cl yahoo.co.id yahoo.co.il yahoo.co.in yahoo.co.kr
         yahoo.co.nz yahoo.co.th yahoo.co.uk yahoo.co.za yahoo.com.ar yahoo.com.au yahoo.com.br yahoo.com.co yahoo.com.hk
@@ -41,8 +41,8 @@ PROVIDERS: Final[Mapping[str, str]] = {
         yahoo.nl yahoo.no yahoo.pl yahoo.pt yahoo.ro yahoo.se ymail.com rocketmail.com myyahoo.com
         aol.com aol.co.uk aol.de aol.fr aol.it aol.es aol.nl aol.be aol.at aol.ch aol.se aol.ca aol.com.au aol.com.br
         aol.com.mx aol.jp aim.com netscape.net cs.com compuserve.com verizon.net
-    """,  # verizon.net: its mailboxes went to AOL in 2017
-    "apple": "icloud.com me.com mac.com privaterelay.appleid.com",  # the last is "Hide My Email" of Sign in with Apple
+    """,  # verizon.net: its mailboxes moved to AOL in 2017
+    "apple": "icloud.com me.com mac.com privaterelay.appleid.com",  # the last one is "Hide My Email"
     "proton": "proton.me protonmail.com protonmail.ch pm.me",
     "zoho": "zoho.com zoho.eu zoho.in zohomail.com zohomail.eu zohomail.in",
     "fastmail": """
@@ -55,7 +55,7 @@ PROVIDERS: Final[Mapping[str, str]] = {
     "kpn": """
         kpnmail.nl kpnplanet.nl planet.nl hetnet.nl telfort.nl telfortglasvezel.nl tiscali.nl xs4all.nl
         *.xs4all.nl demon.nl *.demon.nl xmsnet.nl 12move.nl freeler.nl wxs.nl
-    """,  # *.xs4all.nl, *.demon.nl: its customers' machines. tiscali.nl came to Telfort, and with it to KPN
+    """,  # *.xs4all.nl, *.demon.nl: hosts of customers. tiscali.nl became part of Telfort, then of KPN
     "ziggo": """
         ziggo.nl ziggomail.com upcmail.nl home.nl chello.nl casema.nl multiweb.nl quicknet.nl hahah.nl
         razcall.nl razcall.com
@@ -99,7 +99,7 @@ PROVIDERS: Final[Mapping[str, str]] = {
     "sky": "sky.com",
     "virgin_media": "virginmedia.com virgin.net ntlworld.com blueyonder.co.uk",
     "talktalk": "talktalk.net tiscali.co.uk lineone.net",
-    "plusnet": "plus.com plus.net *.plus.com",  # its customers have user@name.plus.com
+    "plusnet": "plus.com plus.net *.plus.com",  # addresses of customers are user@name.plus.com
     "eircom": "eircom.net",
     # Spain, Portugal, Scandinavia, Poland, Czechia, Hungary
     "telefonica_es": "telefonica.net movistar.es terra.es",
@@ -126,7 +126,7 @@ PROVIDERS: Final[Mapping[str, str]] = {
         att.net sbcglobal.net bellsouth.net ameritech.net pacbell.net swbell.net snet.net prodigy.net flash.net
         nvbell.net
     """,
-    "verizon": "vzwmail.net vtext.com",  # its mobile messages; its mailboxes are at AOL
+    "verizon": "vzwmail.net vtext.com",  # mobile messages; its mailboxes are at AOL
     "optimum": "optonline.net optimum.net",
     "earthlink": "earthlink.net mindspring.com",
     "centurylink": "centurylink.net embarqmail.com q.com",
@@ -152,8 +152,8 @@ PROVIDERS: Final[Mapping[str, str]] = {
     "au": "ezweb.ne.jp au.com uqmobile.jp",
     "softbank": """
         softbank.ne.jp i.softbank.jp disney.ne.jp ymobile.ne.jp vodafone.ne.jp *.vodafone.ne.jp y-mobile.ne.jp
-    """,  # *.vodafone.ne.jp: its regions, such as t.vodafone.ne.jp, are SoftBank's today
-    "yahoo_japan": "yahoo.co.jp ybb.ne.jp yahoo.ne.jp",  # a company of its own, with its own servers
+    """,  # *.vodafone.ne.jp: regions such as t.vodafone.ne.jp, now SoftBank's
+    "yahoo_japan": "yahoo.co.jp ybb.ne.jp yahoo.ne.jp",  # another company than Yahoo, with its own servers
     "rakuten": "rakuten.jp rakumail.jp",
     "telstra": "bigpond.com bigpond.net.au telstra.com",
     "optus": "optusnet.com.au",
@@ -162,31 +162,30 @@ PROVIDERS: Final[Mapping[str, str]] = {
 }
 
 _NAME: Final = re.compile(r"[a-z0-9_]{1,40}", re.ASCII)
-# RFC 1035 section 2.3.4 and RFC 5890 section 2.3.1; underscores are no part of a mail domain, but found in the wild.
+# RFC 1035 section 2.3.4 and RFC 5890 section 2.3.1. Underscores are not allowed in mail domains, but they occur.
 _DOMAIN: Final = re.compile(r"[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})+", re.ASCII)
-_LONGEST: Final = 253
-_BELOW: Final = "*."
+_MAX_DOMAIN_LENGTH: Final = 253
+_WILDCARD: Final = "*."
 
 
 class Providers:
-    """The table, and before it the user's ``own``: domain (or ``*.domain``) to name of a provider.
+    """The user's ``own`` table, from domain (or ``*.domain``) to provider, and the built-in table behind it.
 
-    Raises :class:`ValueError`, one line that says which entry and what was expected, for a name or a domain that can't
-    be one.
+    Raises :class:`ValueError` with one line for an invalid name or domain in ``own``.
     """
 
     def __init__(self, own: Mapping[str, str] | None = None) -> None:
         own = own or {}
         for domain, name in own.items():
             if not _NAME.fullmatch(name):
-                raise ValueError(f"provider {name[:50]!r} of {domain[:80]!r} is not 1 to 40 of a-z, 0-9 and _")
+                raise ValueError(f"provider {name[:50]!r} of {domain[:80]!r}: expected 1 to 40 of a-z, 0-9 and _")
         rows = {domain: name for name, domains in PROVIDERS.items() for domain in domains.split()}
         self._tables = (_Table(own), _Table(rows))
         self.names: Final = frozenset({*own.values(), *PROVIDERS, OTHER})
-        """All values that :meth:`provider_of` can return."""
+        """All possible return values of :meth:`provider_of`."""
 
     def provider_of(self, recipient: str) -> str:
-        """The provider's name for an e-mail address. Takes any text, never raises."""
+        """Return the name of the provider of an email address. Accepts any text, never raises."""
         _, at, domain = recipient.rpartition("@")
         domain = _folded(domain) if at else ""
         if domain:
@@ -198,34 +197,34 @@ class Providers:
 
 
 class _Table:
-    """Domains and wildcards to names; the domain itself first, then the nearest wildcard above it."""
+    """Names by domain and by wildcard. The domain itself takes precedence, then the nearest wildcard above it."""
 
     def __init__(self, rows: Mapping[str, str]) -> None:
         self._exact: dict[str, str] = {}
-        self._below: dict[str, str] = {}
+        self._wildcards: dict[str, str] = {}
         for domain, name in rows.items():
-            folded = _folded(domain.removeprefix(_BELOW))
+            folded = _folded(domain.removeprefix(_WILDCARD))
             if not folded:
-                raise ValueError(f"{domain[:80]!r} is not a domain such as example.com or *.example.com")
-            (self._below if domain.startswith(_BELOW) else self._exact)[folded] = name
+                raise ValueError(f"{domain[:80]!r}: expected a domain such as example.com or *.example.com")
+            (self._wildcards if domain.startswith(_WILDCARD) else self._exact)[folded] = name
 
     def name_of(self, domain: str) -> str | None:
         name = self._exact.get(domain)
-        while name is None and domain and self._below:
+        while name is None and domain and self._wildcards:
             _, _, domain = domain.partition(".")
-            name = self._below.get(domain)
+            name = self._wildcards.get(domain)
         return name
 
 
 def _folded(domain: str) -> str:
-    """A domain in lower case and ASCII (``xn--…``), without the root's dot; empty for what is no domain."""
+    """Return a domain in lower case and ASCII (``xn--…``), without a final dot; empty if it is not a domain."""
     domain = domain.strip().removesuffix(".").lower()
     if not domain.isascii():
-        if len(domain) > _LONGEST:  # the codec's time grows with the square of the length
+        if len(domain) > _MAX_DOMAIN_LENGTH:  # the codec's time grows with the square of the length
             return ""
         try:
-            # IDNA of 2003 (RFC 3490) is what Python brings. It differs from that of 2008 in four letters, such as ß.
+            # Python implements IDNA 2003 (RFC 3490), which differs from IDNA 2008 in four letters, such as ß.
             domain = domain.encode("idna").decode().lower()
         except UnicodeError:
             return ""
-    return domain if len(domain) <= _LONGEST and _DOMAIN.fullmatch(domain) else ""
+    return domain if len(domain) <= _MAX_DOMAIN_LENGTH and _DOMAIN.fullmatch(domain) else ""

@@ -1,7 +1,7 @@
-"""A report to its reason: what went wrong, in a word that people use. Pure; the same report has the same reason.
+"""Decide on the reason of a failure: what went wrong, in one word of a closed vocabulary. Pure and deterministic.
 
-The vocabulary is closed: :data:`REASONS` are the values of the label ``reason``, :data:`DECIDERS` those of
-``decided_by``. Tables of codes are in ``reason_codes``, of words in ``reason_phrases``.
+:data:`REASONS` are the values of the label ``reason``, :data:`DECIDERS` those of ``decided_by``. The tables are in
+``reason_codes`` and ``reason_phrases``.
 """
 
 import re
@@ -19,59 +19,59 @@ from exporter.classification.reason_codes import (
     OVERRIDES,
     SETTLED,
     STATES,
-    VENDOR,
+    VENDOR_REASONS,
 )
 from exporter.classification.report import Report
 
 UNCLASSIFIED: Final = "unclassified"
 
 REASONS: Final[Mapping[str, str]] = {
-    "recipient_unknown": "The address does not exist at that domain, or no longer.",
-    "mailbox_unavailable": "The mailbox exists but takes no mail now: disabled, suspended or busy.",
+    "recipient_unknown": "The address does not exist at that domain, or no longer exists.",
+    "mailbox_unavailable": "The mailbox exists but accepts no mail now: it is disabled, suspended or busy.",
     "mailbox_full": "The mailbox is over its quota.",
-    "message_too_large": "The message is larger than the recipient's side allows.",
-    "domain_invalid": "The recipient's domain does not exist or takes no mail.",
-    "routing": "No way to the recipient's server was found: DNS failed, or the mail went in a loop.",
-    "connection": "The recipient's server could not be reached, or the connection broke off.",
-    "expired": "The message was tried for as long as allowed and never taken.",
-    "remote_system": "The recipient's server has a problem of its own.",
-    "rate_limited": "Too much mail in too short a time, says the recipient's side.",
+    "message_too_large": "The message is larger than the recipient's server or mailbox allows.",
+    "domain_invalid": "The recipient's domain does not exist or accepts no mail.",
+    "routing": "No route to the recipient's server was found: DNS failed, or the message was caught in a mail loop.",
+    "connection": "The recipient's server could not be reached, or the connection was lost.",
+    "expired": "The message was retried for as long as allowed, and was never accepted.",
+    "remote_system": "The recipient's server has an internal problem.",
+    "rate_limited": "The recipient's server says that it was sent too much mail in too short a time.",
     "sender_rejected": "The sender's address or domain is not accepted, or may not write to this recipient.",
     "authentication": "SPF, DKIM, DMARC or the reverse DNS of the sender is missing or wrong.",
     "blocked": "The sending IP address or network is on a block list or has a bad reputation.",
-    "policy": "A rule of the recipient's side forbids it, and the answer does not say more.",
-    "security": "TLS or a login failed or is required.",
-    "content": "The message itself was refused: spam, a virus, a link, or its format.",
+    "policy": "A rule of the recipient's server forbids the message, and the answer gives no details.",
+    "security": "TLS or a login failed, or is required.",
+    "content": "The message itself was rejected: spam, a virus, a link, or its format.",
     "protocol": "The two servers did not understand each other's SMTP.",
-    "platform": "The sending platform failed before the message left it.",
+    "platform": "The sending platform failed before it sent the message.",
     "suppressed": "The sending platform did not try: the address is on its suppression list.",
-    UNCLASSIFIED: "Neither codes nor words of the answer are known.",
+    UNCLASSIFIED: "Neither the codes nor the words of the answer are known.",
 }
-"""The closed vocabulary, each with what it means in a sentence."""
+"""Each reason and its meaning in one sentence."""
 
 DECIDERS: Final[Mapping[str, str]] = {
-    "state": "The state alone settles it, whatever the codes say.",
-    "vendor": "A vendor's own sense of an enhanced code, or of codes and state together.",
-    "extended": "The enhanced status code, in the registry's sense.",
-    "code_and_state": "The SMTP code, together with the state it came in.",
-    "state_alone": "The state, for want of a code that helps.",
+    "state": "The state alone decides, whatever the codes are.",
+    "vendor": "A vendor's own meaning of an enhanced code, or of codes and state together.",
+    "extended": "The registered meaning of the enhanced status code.",
+    "code_and_state": "The SMTP code and the state.",
+    "state_alone": "The state, because no code helps.",
     "description": "The words of the answer, because the codes were vague.",
-    UNCLASSIFIED: "Nothing did.",
+    UNCLASSIFIED: "No step decided.",
 }
-"""The closed steps, in the order in which they are asked."""
+"""Each step that can decide, in the order in which they are tried."""
 
-# These say so little that the words of the answer may always say more.
+# Reasons so unspecific that the words of the answer may always replace them.
 _VAGUE: Final = frozenset({"policy", "remote_system", UNCLASSIFIED})
 _ANY: Final = frozenset(REASONS)
 _OF_RECIPIENTS: Final = frozenset({"recipient_unknown", "mailbox_unavailable", "mailbox_full", "domain_invalid"})
 _NONE: Final[frozenset[str]] = frozenset()
 
-# An enhanced code amid words, with one class and a known subject; not a part of an IP address or a version.
+# An enhanced code in a text, of class 4 or 5 and with a known subject; not part of an IP address or a version.
 _CODE_IN_TEXT: Final = re.compile(r"(?<![0-9.])[45]\.[0-7]\.[0-9]{1,3}(?!\.?[0-9])", re.ASCII)
 
 
 class Decision(NamedTuple):
-    """Why a delivery failed (a key of :data:`REASONS`), and which step said so (a key of :data:`DECIDERS`)."""
+    """Why a delivery failed (a key of :data:`REASONS`), and which step decided (a key of :data:`DECIDERS`)."""
 
     reason: str
     decided_by: str
@@ -81,53 +81,56 @@ _NOTHING: Final = Decision(UNCLASSIFIED, UNCLASSIFIED)
 
 
 def reason_of(report: Report) -> Decision:
-    """Decide on the reason of a failure. Takes any text, never raises."""
-    decision, movable = _by_codes(report.state, report.code, report.extended)
-    if not movable or not report.description:
+    """Decide on the reason of a failure. Accepts any text, never raises."""
+    decision, alternatives = _by_codes(report.state, report.code, report.extended)
+    if not alternatives or not report.description:
         return decision
     reason = hint_of(report.description)
     if reason is None and decision.reason == UNCLASSIFIED:
         reason = _by_code_in(report.description[:LONGEST_TEXT])
-    if reason is None or reason == decision.reason or reason not in movable:
+    if reason is None or reason == decision.reason or reason not in alternatives:
         return decision
     return Decision(reason, "description")
 
 
 @lru_cache(maxsize=4096)
 def _by_codes(state: str, code: str, extended: str) -> tuple[Decision, frozenset[str]]:
-    """What state and codes say, and to which reasons the text may move it."""
+    """Return the decision by state and codes, and the reasons with which the text may replace it."""
     state = fold_state(state)
     if state in SETTLED:
         return Decision(SETTLED[state], "state"), _NONE
     reason = OVERRIDES.get((code, extended, state)) or OVERRIDES.get(("", extended, state))
-    if reason:  # made from coarse signs together, so the text may know better
-        return Decision(reason, "vendor"), _sayable_in(state)
-    if extended in VENDOR:
-        return Decision(VENDOR[extended], "vendor"), _NONE
-    reason, movable = _by_extended(extended)
+    if reason:  # a guess from unspecific codes, so the text may be better
+        return Decision(reason, "vendor"), _possible_in(state)
+    if extended in VENDOR_REASONS:
+        return Decision(VENDOR_REASONS[extended], "vendor"), _NONE
+    reason, alternatives = _by_extended(extended)
     if reason != UNCLASSIFIED:
-        return Decision(reason, "extended"), movable & _sayable_in(state)
-    return _by_code_and_state(code, state), _sayable_in(state)
+        return Decision(reason, "extended"), alternatives & _possible_in(state)
+    return _by_code_and_state(code, state), _possible_in(state)
 
 
-def _sayable_in(state: str) -> frozenset[str]:
-    """The reasons that words can mean in a state: before RCPT TO nobody was told of a recipient, only of a sender."""
+def _possible_in(state: str) -> frozenset[str]:
+    """Return the reasons that a text can mean in a state. Before RCPT TO, the server does not know the recipient."""
     return _ANY - _OF_RECIPIENTS if state in {"connect", "intro", "ehlo", "helo", "mailfrom"} else _ANY
 
 
 def _by_code_and_state(code: str, state: str) -> Decision:
-    """What is left when no enhanced code helps."""
+    """Decide without an enhanced code."""
     reason = CODE_AND_STATE.get((code, state)) or CODES.get(code)
     if reason:
         return Decision(reason, "code_and_state")
-    # In "process" without a code the platform gave up; with one that no table knows, nobody can tell.
+    # In "process" without a code the platform gave up. With a code that is in no table, the reason is unknown.
     if state in STATES and not (state == "process" and code):
         return Decision(STATES[state], "state_alone")
     return _NOTHING
 
 
 def _by_extended(extended: str) -> tuple[str, frozenset[str]]:
-    """The registry's sense of an enhanced code, whatever its class; an unlisted detail has that of its subject."""
+    """Return the reason of a registered code in any class, and the reasons with which the text may replace it.
+
+    A code with an unknown detail has the reason of its subject (X.0).
+    """
     class_, _, rest = extended.partition(".")
     subject, _, detail = rest.partition(".")
     if class_ not in {"4", "5"} or not detail:
@@ -135,14 +138,14 @@ def _by_extended(extended: str) -> tuple[str, frozenset[str]]:
     reason = EXTENDED.get(rest)
     if reason is None:
         return EXTENDED.get(f"{subject}.0", UNCLASSIFIED), _ANY
-    if detail == "0" or rest == "5.1" or reason in _VAGUE:  # 5.5.1 is many a server's answer to all it dislikes
+    if detail == "0" or rest == "5.1" or reason in _VAGUE:  # many servers answer 5.5.1 to anything they dislike
         return reason, _ANY
     return reason, MISUSED.get(rest, _NONE)
 
 
 def _by_code_in(text: str) -> str | None:
-    """The registry's sense of the first enhanced code in the words of an answer that came without one."""
+    """Return the reason of the first enhanced code in a text, if there is one."""
     match = _CODE_IN_TEXT.search(text)
     if match is None:
         return None
-    return VENDOR.get(match[0]) or _by_extended(match[0])[0]
+    return VENDOR_REASONS.get(match[0]) or _by_extended(match[0])[0]

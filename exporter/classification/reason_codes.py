@@ -1,36 +1,36 @@
-"""Tables from codes and states to reasons. Data only; ``reason`` says in which order they are asked.
+"""Tables from codes and states to reasons. Data only; ``reason`` defines the order in which they are used.
 
-Enhanced codes are keyed by subject and detail ("1.1"), because the first digit rarely changes what went wrong, or whole
-("5.4.1") where it does. Meanings are those of ``status_codes``; sources are named there too.
+Enhanced codes are keyed by subject and detail ("1.1"), because the first digit rarely changes the reason, or by the
+whole code ("5.4.1") where it does. ``status_codes`` has their meanings and the sources.
 """
 
 from collections.abc import Mapping
 from typing import Final
 
-# States of MailerQ in which nothing has left the sending platform yet, or which can only mean one thing. No code that
-# comes with them says more.
+# States in which the message has not left the sending platform, or that can only mean one thing. Codes that come with
+# them are ignored.
 SETTLED: Final[Mapping[str, str]] = {
     **dict.fromkeys("amqp storage responsive personalize rewrite bind".split(), "platform"),
     "suppression": "suppressed",
-    # Whatever is answered to STARTTLS or AUTH is about STARTTLS or AUTH, although servers say 4.7.0 and 5.7.1 to both.
+    # Servers also answer STARTTLS and AUTH with unspecific codes such as 4.7.0 and 5.7.1.
     **dict.fromkeys(
         "starttls authplain authlogin authusername authpassword authcram authresponse".split(),
         "security",
     ),
 }
 
-# What is left to a state when no code helps.
+# States that decide if no code does.
 STATES: Final[Mapping[str, str]] = {
     "dns": "domain_invalid",
     **dict.fromkeys("connect intro handshake ehlo helo".split(), "connection"),
-    "process": "expired",  # MailerQ gives up by itself in this state; with a code, the code has spoken before
+    "process": "expired",  # MailerQ gave up; only if the report has no code
 }
 
-# Whole enhanced codes whose sense at a vendor is not the registry's, or not in the registry.
-VENDOR: Final[Mapping[str, str]] = {
-    # Google. The registry gives 7.23 to 7.30 to authentication as well, except 7.27, 7.29 and 7.30.
+# Whole enhanced codes that a vendor uses in its own meaning, or that are not registered.
+VENDOR_REASONS: Final[Mapping[str, str]] = {
+    # Google. The registered meanings of 7.27, 7.29 and 7.30 differ.
     **dict.fromkeys("4.7.23 4.7.27 5.7.27 4.7.30 5.7.30".split(), "authentication"),
-    **dict.fromkeys("4.7.29 5.7.29".split(), "authentication"),  # no TLS at Gmail: one of its sender requirements
+    **dict.fromkeys("4.7.29 5.7.29".split(), "authentication"),  # Gmail requires TLS, as it requires SPF and DKIM
     **dict.fromkeys("4.7.31 4.7.32 5.7.32 4.7.40 5.7.40".split(), "authentication"),
     # Microsoft
     "5.1.20": "sender_rejected",
@@ -41,11 +41,11 @@ VENDOR: Final[Mapping[str, str]] = {
     "5.3.190": "remote_system",
     "5.4.14": "routing",
     "5.4.300": "expired",
-    "4.4.312": "routing",  # DNS did not answer; that the domain does not exist is 5.4.310
+    "4.4.312": "routing",  # DNS did not answer; 5.4.310 means that the domain does not exist
     "5.4.312": "routing",
     **dict.fromkeys("4.4.315 4.4.316 4.4.317 4.4.318 5.4.316 5.4.317 5.4.318".split(), "connection"),
     "5.6.11": "content",
-    "5.7.12": "policy",  # takes mail from inside its company only; in the registry a matter of login
+    "5.7.12": "policy",  # accepts mail from its own company only; the registered meaning is about login
     "5.7.57": "security",
     **dict.fromkeys("5.7.64 5.7.124 5.7.133 5.7.134 5.7.135 5.7.136 5.7.193 5.7.367".split(), "policy"),
     **{f"{class_}.7.{detail}": "security" for class_ in "45" for detail in range(320, 326)},  # DANE and MTA-STS
@@ -61,47 +61,47 @@ VENDOR: Final[Mapping[str, str]] = {
     "5.7.520": "policy",
     "5.7.703": "policy",
     **{f"4.7.{detail}": "rate_limited" for detail in (*range(500, 700), *range(850, 900))},
-    # In the range above, but the answer's words are "rate limited due to IP reputation": slowing down does not help.
+    # In the range above, but the text is "rate limited due to IP reputation": slowing down does not help.
     "4.7.650": "blocked",
     "4.7.651": "blocked",
 }
 
-# SMTP code, enhanced code and state together: what only makes sense where it was said. "" is any code.
+# SMTP code, enhanced code and state together, for codes whose meaning depends on the command. "" is any SMTP code.
 OVERRIDES: Final[Mapping[tuple[str, str, str], str]] = {
-    # Exchange Online says 5.4.1 for a recipient that its directory does not have. 4.4.1 keeps the registry's sense.
+    # Exchange Online answers 5.4.1 if the recipient is not in its directory. 4.4.1 keeps its registered meaning.
     **{("550", "5.4.1", state): "recipient_unknown" for state in ("rcptto", "data", "message", "bounce")},
-    # Temporary and about us, not about the mailbox: the usual way to say "slower" (Yahoo, Gmail, Apple).
+    # Temporary and about the sender: Yahoo, Gmail and Apple use it to ask for a lower rate.
     **{(code, "4.7.0", state): "rate_limited" for code in ("421", "450") for state in ("mailfrom", "rcptto")},
-    # Yahoo and AOL say 5.7.9 of the message; the registry's weak login would be a 534.
+    # Yahoo and AOL use 5.7.9 for messages. In its registered meaning (a weak login) the SMTP code is 534.
     **{("554", "5.7.9", state): "policy" for state in ("rcptto", "data", "message", "bounce")},
-    # In answer to MAIL FROM, an address that is wrong or refused is the sender's.
+    # In the answer to MAIL FROM, the address is the sender's.
     **{("", f"5.1.{detail}", "mailfrom"): "sender_rejected" for detail in range(4)},
     **{("", f"4.1.{detail}", "mailfrom"): "sender_rejected" for detail in range(4)},
     **{(code, "5.7.1", "mailfrom"): "sender_rejected" for code in ("550", "553")},
 }
 
-# The registry, all of it. X.0 and unlisted details of a subject get the row of X.0.
+# All registered codes. Unlisted details of a subject have the reason of its X.0.
 EXTENDED: Final[Mapping[str, str]] = {
-    "0.0": "unclassified",  # and 5.0.350, in which Exchange Online wraps answers that it can't read
+    "0.0": "unclassified",  # also 5.0.350, in which Exchange Online wraps answers that it does not understand
     **dict.fromkeys("1.0 1.1 1.3 1.4 1.6".split(), "recipient_unknown"),
     "1.2": "domain_invalid",
-    "1.5": "unclassified",  # "address is valid" explains no failure
+    "1.5": "unclassified",  # "address is valid" does not explain a failure
     "1.7": "sender_rejected",
     "1.8": "sender_rejected",
     "1.9": "remote_system",
-    "1.10": "domain_invalid",  # null MX; at Exchange Online an unknown recipient, which its text says
+    "1.10": "domain_invalid",  # null MX; Exchange Online uses it for unknown recipients, which its text reveals
     **dict.fromkeys("2.0 2.1 2.4".split(), "mailbox_unavailable"),
     "2.2": "mailbox_full",
     "2.3": "message_too_large",
     **dict.fromkeys("3.0 3.1 3.2 3.3 3.5 3.6".split(), "remote_system"),
     "3.4": "message_too_large",
-    **dict.fromkeys("4.0 4.3 4.4 4.6 4.8".split(), "routing"),  # 4.8 is Microsoft's: MX not in the MTA-STS policy
+    **dict.fromkeys("4.0 4.3 4.4 4.6 4.8".split(), "routing"),  # 4.8 (Microsoft): MX not in the MTA-STS policy
     "4.1": "connection",
     "4.2": "connection",
     "4.5": "remote_system",
     "4.7": "expired",
     **dict.fromkeys("5.0 5.1 5.2 5.4 5.5 5.6".split(), "protocol"),
-    "5.3": "rate_limited",  # too many recipients in one go
+    "5.3": "rate_limited",  # too many recipients in one message
     **{f"6.{detail}": "content" for detail in range(11)},
     **dict.fromkeys("7.0 7.1 7.2 7.14 7.15 7.19".split(), "policy"),
     **{f"7.{detail}": "security" for detail in range(3, 13)},
@@ -109,23 +109,23 @@ EXTENDED: Final[Mapping[str, str]] = {
     "7.16": "message_too_large",
     "7.17": "recipient_unknown",
     "7.18": "domain_invalid",
-    # 7.27 and from 7.29 on in Gmail's sense, which by volume wins over the registry's.
+    # 7.27 and 7.29 onwards have Gmail's meaning, because most of these answers come from Gmail.
     **{f"7.{detail}": "authentication" for detail in (*range(20, 28), *range(29, 33), 40)},
     "7.28": "rate_limited",
 }
 
-# Which other reasons the text may move an enhanced code to, where it is not a catch-all but often misused.
+# Specific enhanced codes that servers often misuse, and the reasons with which the text may replace theirs.
 MISUSED: Final[Mapping[str, frozenset[str]]] = {
-    "1.1": frozenset({"mailbox_full", "mailbox_unavailable"}),  # one code for all that is wrong with a mailbox
+    "1.1": frozenset({"mailbox_full", "mailbox_unavailable"}),  # some servers use it for any problem of a mailbox
     "1.3": frozenset({"blocked"}),
     "1.10": frozenset({"recipient_unknown"}),  # Exchange Online
     "2.1": frozenset({"recipient_unknown", "rate_limited", "mailbox_full"}),  # Sendmail in Japan; Gmail; qmail
     "4.1": frozenset({"recipient_unknown", "policy", "routing", "domain_invalid"}),
-    "4.3": frozenset({"domain_invalid"}),  # a DNS answer that says "no such host" is no failure of DNS
-    "4.4": frozenset({"domain_invalid"}),  # Postfix's code for a domain that does not exist
+    "4.3": frozenset({"domain_invalid"}),  # the text "no such host" means that DNS did answer
+    "4.4": frozenset({"domain_invalid"}),  # Postfix uses it for a domain that does not exist
 }
 
-# SMTP code and state, in place of an enhanced code. Source of the senses: RFC 5321 section 4.2.3.
+# SMTP code and state, for reports without an enhanced code. Source of the meanings: RFC 5321 section 4.2.3.
 CODE_AND_STATE: Final[Mapping[tuple[str, str], str]] = {
     **{(code, "rcptto"): "recipient_unknown" for code in ("550", "551", "553")},
     ("450", "rcptto"): "mailbox_unavailable",
@@ -134,7 +134,8 @@ CODE_AND_STATE: Final[Mapping[tuple[str, str], str]] = {
     **{("552", state): "message_too_large" for state in ("mailfrom", "data", "message")},
     ("550", "mailfrom"): "sender_rejected",
     ("553", "mailfrom"): "sender_rejected",
-    **{(code, state): "blocked" for code in ("550", "554") for state in ("connect", "intro")},  # not greeted at all
+    # Rejected instead of greeted.
+    **{(code, state): "blocked" for code in ("550", "554") for state in ("connect", "intro")},
     **{(code, state): "policy" for code in ("550", "554") for state in ("ehlo", "helo", "data", "message")},
 }
 
@@ -145,10 +146,10 @@ CODES: Final[Mapping[str, str]] = {
     "451": "remote_system",
     "452": "remote_system",  # "insufficient system storage"
     **dict.fromkeys("500 501 502 503 504".split(), "protocol"),
-    "521": "domain_invalid",  # RFC 7504: the host takes no mail at all
+    "521": "domain_invalid",  # RFC 7504: the host does not accept mail
     **dict.fromkeys("530 534 535 538".split(), "security"),  # RFC 4954
     "551": "recipient_unknown",
-    "552": "mailbox_full",  # in a bounce; where the size of a message is refused, the state says so
+    "552": "mailbox_full",  # in bounces; the states above cover a message that is too large
     "556": "domain_invalid",  # RFC 7504
-    "571": "policy",  # in no RFC; some servers take the last digits of 5.7.1
+    "571": "policy",  # in no RFC; some servers use it for 5.7.1
 }

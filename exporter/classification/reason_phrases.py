@@ -1,11 +1,11 @@
-"""What servers write in their answers, in words, and the reason it hints at. Data only.
+"""Phrases in the text of answers, and the reasons that they hint at. Data only.
 
-``phrase_matcher`` says how a phrase is looked for. In short: ``|`` stands between phrases, ``…`` for a few
-words more ("mailbox … full"), ``*`` for any ending of a word, a word in capitals for each word of its slot. The text
-comes without case, addresses, punctuation and apostrophes ("doesnt", "recipient address rejected access denied").
+``phrase_matcher`` finds them. Syntax: ``|`` separates phrases, ``…`` matches a few words ("mailbox … full"), ``*``
+matches any ending of a word, and a word in capitals matches each entry of its slot. The text is case-folded, without
+addresses, punctuation and apostrophes ("doesnt", "recipient address rejected access denied").
 
-The first row with a phrase in the text decides, so what is sharp stands before what is general: an answer that says
-"blocked" and names DMARC is about DMARC. Rows are general on purpose; a comment says whose the odd ones are.
+The first row with a phrase in the text decides, so specific rows come before general ones. For example, an answer that
+says "blocked" and names DMARC is about DMARC. Comments name the source of unusual phrases.
 """
 
 from collections.abc import Mapping
@@ -40,21 +40,21 @@ HINTS: Final[tuple[tuple[str, ...], ...]] = (
         "domain of sender | sender domain … exist | sender domain … not found | sender verify failed",
         "sender verification | sender … blacklisted | from … blacklisted | from domain is invalid | a valid from",
         "valid sender address | invalid sender",
-        # Google Groups refuses what may not be posted in some sixty languages, with this address in each.
+        # Google Groups rejects posts in some sixty languages, all with this address.
         "groups google com support",
-        # Microsoft's Sender ID (RFC 4407): none of the header fields names a sender.
+        # Microsoft's Sender ID (RFC 4407): no header field names a sender.
         "purported responsible address",
         "absenderadresse | absender … abgelehnt | adresse dexpediteur | adresse dexpéditeur | afzender … geweigerd",
         "mittente … rifiutato",
     ),
-    # About the message, beyond doubt; weaker words follow further down.
+    # Certainly about the message; vaguer phrases follow below.
     (
         "content",
         "duplicate header | content REFUSED | contents are not | content … not accept* | multiple from | virus",
         "malware | infected | phishing … detected | content filter*",
         "attachment … REFUSED | attachments … REFUSED | executable | illegal attachment",
         "MESSAGE … as spam | spam MESSAGE | spam detected | spam score | likely unsolicited",
-        # Lists of links in messages, not of senders.
+        # Lists of links in messages, not of senders
         "uribl | surbl | blacklisted url",
         # Mimecast
         "mcspamsignature",
@@ -64,10 +64,10 @@ HINTS: Final[tuple[tuple[str, ...], ...]] = (
         "dmarc | dkim | spf | sender policy framework | fail* … authentication check* | unauthenticated",
         "authentication checks | authentication information | authentication results | ptr | reverse dns | rdns",
         "fcrdns | reverse hostname | reverse lookup | no reverse | inverse dns",
-        # Postfix: the client's address has no name.
+        # Postfix: the client's address has no name in DNS.
         "cannot find your | name lookup failed | match your ip | unverifiable … ip* | unverifyable … ip* | 逆引き",
     ),
-    # Of a directory; what is listed stands on a block list.
+    # Not listed in a directory; "listed in" below is about block lists.
     ("recipient_unknown", "not listed in"),
     (
         "blocked",
@@ -80,9 +80,9 @@ HINTS: Final[tuple[tuple[str, ...], ...]] = (
         "listed at | listed in | listed by | listed on | your mail server … REFUSED | no access from",
         "access forbidden",
         "connection rejected",
-        # Postfix: the client, with its address, is refused before anything is said of recipients.
+        # Postfix rejects the client, whatever the recipient.
         "client host | client … blocked",
-        # Barracuda, Yahoo, Cox, Apple and T-Online, in this order. T-Online ends with (BL), (DNS) or (HOST).
+        # Barracuda, Yahoo, Cox, Apple and T-Online, in this order
         "one or more recipients blocked | user complaints | permanently deferred | cdrbl | esmtp not accepting",
         "ask your postmaster",
         "schwarze liste | sperrliste | liste noire | zwarte lijst | lista nera | ブラックリスト",
@@ -94,7 +94,7 @@ HINTS: Final[tuple[tuple[str, ...], ...]] = (
         "too frequent* | connection limit* | sending limit* | daily limit* | hourly limit* | unusual rate",
         "sending rate | rate exceeded | per hour | per minute | per day | concurrency limit* | sending quota",
         "sender quota | daily quota | hourly quota | unusual … volume | excessive | slow down",
-        # Gmail in 4.2.1 and 5.2.1: the one recipient gets too much.
+        # Gmail in 4.2.1 and 5.2.1: one recipient receives too much.
         "receiving mail at a rate | receiving mail too quickly",
         "trop de connexion* | trop de message* | zu viele | te veel verbinding* | te veel bericht*",
         "troppe connession* | troppi messaggi",
@@ -114,7 +114,7 @@ HINTS: Final[tuple[tuple[str, ...], ...]] = (
         "maximum … size | EXCEEDS … size | message … larger",
         "trop volumineux | trop gros | zu gross | te groot | troppo grande",
     ),
-    # Sharper than the same words of a recipient.
+    # More specific than the same words about a recipient
     ("domain_invalid", "null mx | nullmx | recipient domain … not exist | recipient domain … not found"),
     (
         "recipient_unknown",
@@ -126,7 +126,7 @@ HINTS: Final[tuple[tuple[str, ...], ...]] = (
         "user … invalid | not a valid WHO | not a known | bad destination mailbox | not our customer",
         "unrouteable address | unroutable address | undeliverable address | recipient table | mailbox table",
         "alias table | has moved | has left the",
-        # Gmail's help page; Exchange's resolver; Exchange Online and Postfix, of who is not in their directory.
+        # Gmail's help page; Exchange's resolver; Exchange Online and Postfix if the recipient is not in their directory
         "nosuchuser | recipnotfound | recipientnotfound | recipient address rejected access denied",
         "utilisateur inconnu | destinataire inconnu | adresse inconnue | adresse invalide | nexiste pas",
         "empfänger … unbekannt | benutzer … unbekannt | unbekannter | existiert nicht | nicht gefunden",
@@ -139,13 +139,13 @@ HINTS: Final[tuple[tuple[str, ...], ...]] = (
         "BOX … OFF | disabled BOX | inactive BOX | suspended BOX",
         "mailbox temporarily | mailbox … busy | inactivity | recipient … not accepting | not accepting mail",
         "not accepting messages | account … expired | on hold",
-        # RFC 5321's words for 450; those for 550 lack "mail" and come below.
+        # RFC 5321's text for 450. Its text for 550 is without "mail" and follows below.
         "requested mail action not taken",
         "compte … bloqu* | compte … désactiv* | compte … desactiv* | compte … suspendu | postfach … gesperrt",
         "konto … gesperrt | konto … deaktiviert | account … geblokkeerd | account … opgeheven",
         "casella … disabilitata | casella … sospesa | 利用停止 | 休止",
     ),
-    # RFC 5321's words for 550: most servers that write no others mean an unknown user.
+    # RFC 5321's text for 550. Most servers that use it mean an unknown user.
     ("recipient_unknown", "mailbox unavailable | mailbox is unavailable | mailbox not available"),
     (
         "sender_rejected",
@@ -156,7 +156,7 @@ HINTS: Final[tuple[tuple[str, ...], ...]] = (
         "routing",
         "too many hops | hop count | mail loop | forwarding loop | routing loop | loops back | loop detected",
         "too many received",
-        # DNS gave no answer: Postfix adds "try again" then. Google quotes its resolver.
+        # DNS did not answer: Postfix adds "try again", Google quotes its resolver.
         "host not found try again | dns error … lookup of | dns timeout | dns server fail* | temporary dns",
         "name resolution | host name lookup failure | host lookup | nameserver query",
     ),
@@ -179,9 +179,9 @@ HINTS: Final[tuple[tuple[str, ...], ...]] = (
     ),
     (
         "content",
-        # Orange's number for the content; its other numbers are about the sending address.
+        # Orange's number for content; its other numbers are about the sending address.
         "ofr 506",
-        # After "to protect our users from spam", which Gmail adds to answers about SPF.
+        # Below "spf": Gmail adds "to protect our users from spam" to answers about SPF.
         "unsolicited | spam | junk mail | bulk mail | message content | message header* | rfc 5322 | rfc5322",
         "rfc 2822 | 迷惑メール",
     ),
@@ -206,7 +206,7 @@ HINTS: Final[tuple[tuple[str, ...], ...]] = (
         "couldnt connect | cannot connect | failed to connect | requests to connect | no answer | not responding",
         "did not respond | socket error",
     ),
-    # Postfix: a refusal in place of the greeting. Here it had no words of its own.
+    # Postfix: rejected instead of greeted, and without a text that matched above
     ("blocked", "refused to talk to me"),
     (
         "protocol",
@@ -225,9 +225,9 @@ HINTS: Final[tuple[tuple[str, ...], ...]] = (
         "mailer error | exit status | command died | command failed | pipe to | out of memory | permission denied",
         "procmail | duplicated message id",
     ),
-    # What is left of quotas: those of senders come above.
+    # Quotas of mailboxes; those of senders are above.
     ("mailbox_full", "quota"),
     ("blocked", "your ip"),
-    # The last resort: something does not exist, and nothing above said what.
+    # The last resort: something does not exist, and no phrase above says what.
     ("recipient_unknown", "not exist | doesnt exist | inexistant | inconnu | unbekannt | onbekend | sconosciuto"),
 )

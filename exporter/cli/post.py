@@ -187,7 +187,7 @@ def simulate_command(  # noqa: PLR0913, PLR0917 -- click passes arguments by nam
     wave = Spike(reason, spike_factor, now + spike_after, now + spike_after + spike_for) if spike else None
     simulation = Simulation(
         target,
-        Traffic(failures_per_day, seed=seed, spike=wave).events(now - past),
+        Traffic(failures_per_day, seed=seed, spike=wave).requests(now - past),
         clock=Clock(now, speed),
         end=float("inf") if run_for is None else now + run_for,
         form=form,

@@ -1,1 +1,1 @@
-"""What Prometheus scrapes: the ledger's totals, and the metrics about the exporter itself."""
+"""The metrics that Prometheus scrapes: the ledger's totals, and those about the exporter itself."""

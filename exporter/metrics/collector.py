@@ -1,4 +1,4 @@
-"""Totals to metric families: what Prometheus sees of the ledger."""
+"""Expose the totals of the ledger as metric families."""
 
 import logging
 import threading
@@ -18,11 +18,11 @@ from exporter.ledger.contract import Ledger, Total
 log = logging.getLogger(__name__)
 
 USUAL_CLASSES: Final = ("4xx", "5xx", "none")
-"""The code classes that each provider has a series for from the start; others are rare, and born like any series."""
+"""The code classes for which each provider has a series from the start. Series of the other classes are rare."""
 
 
 def closed_series(providers: Iterable[str], tags: Iterable[str]) -> list[Series]:
-    """The series that stand at 0 from the start: each reason, provider and counted tag."""
+    """Return the series that are exposed as 0 from the start: each reason, provider and counted tag."""
     return [
         *(("failures_by_reason", reason) for reason in REASONS),
         *(("failures_by_provider", provider, code) for provider in sorted(providers) for code in USUAL_CLASSES),
@@ -31,7 +31,7 @@ def closed_series(providers: Iterable[str], tags: Iterable[str]) -> list[Series]
 
 
 class Snapshot(NamedTuple):
-    """The ledger at one moment: totals, bytes on disk, and when they were read by this machine's clock (0: never)."""
+    """The ledger at one time: totals, size in bytes, and the time by this host's clock (0 if it was never read)."""
 
     totals: list[Total]
     size: int
@@ -39,10 +39,9 @@ class Snapshot(NamedTuple):
 
 
 class LedgerCollector(Collector):
-    """Expose a ledger's totals, a series that is still held at 0 as 0.
+    """Exposes a ledger's totals. A series that is held at 0 is exposed as 0.
 
-    When the ledger can't be read, the last totals that could be are exposed: a counter must not vanish in the very
-    hour in which it is looked at.
+    If the ledger is not readable, the last totals are exposed: counters must not disappear during an outage.
     """
 
     def __init__(
@@ -54,9 +53,10 @@ class LedgerCollector(Collector):
         problem: Callable[[], str | None],
         last: Snapshot = Snapshot([], 0, 0.0),  # noqa: B008 -- nothing changes it
     ) -> None:
-        """``closed`` are exposed as 0 when the ledger lacks them; ``label_sets`` counts those in use, given totals.
+        """Expose ``closed`` series as 0 if the ledger does not have them yet.
 
-        ``last`` is the ledger as read at the start: counters must not go back to 0 if it can't be read again.
+        ``label_sets`` returns the number of label sets in use, given the totals. ``problem`` returns why the ledger is
+        not writable, or None. ``last`` is the snapshot to expose if the ledger is not readable at first.
         """
         self._ledger = ledger
         self._closed = dict.fromkeys(closed, 0)
@@ -64,19 +64,19 @@ class LedgerCollector(Collector):
         self._problem = problem
         self._latest = last
         self._readable = True
-        self._reading = threading.Lock()
+        self._lock = threading.Lock()
 
     @property
     def latest(self) -> Snapshot:
-        """The last snapshot that could be read; waits for nothing."""
+        """The last snapshot; does not block."""
         return self._latest
 
     def describe(self) -> Iterable[Metric]:
-        """The families without samples: registering asks for the names only."""
+        """Return the families without samples of counters, for the registry."""
         return _families({}, 0.0, 0, 0, writable=False)
 
     def collect(self) -> Iterable[Metric]:
-        """The families as of the last commit. May be called by several threads at once."""
+        """Return the families as of the last commit. Thread-safe."""
         totals, size, _ = self.refresh()
         return _families(
             self._closed | {total.series: 0 if total.held else total.value for total in totals},
@@ -87,15 +87,15 @@ class LedgerCollector(Collector):
         )
 
     def refresh(self) -> Snapshot:
-        """Read the ledger; if that fails, keep the last snapshot."""
-        # One at a time, or a slow scrape could leave totals behind that are older than what another one has shown.
-        with self._reading:
+        """Read the ledger and return its snapshot, or the last one if the ledger is not readable."""
+        # One thread at a time, so that a slow scrape does not replace newer totals with older ones.
+        with self._lock:
             try:
                 self._latest = Snapshot(self._ledger.totals(), self._ledger.size(), time.time())
                 self._readable = True
             except LedgerError as error:
                 if self._readable:
-                    log.warning("the ledger can't be read, exposing the totals last read", extra={"error": str(error)})
+                    log.warning("ledger not readable; exposing the last totals", extra={"error": str(error)})
                 self._readable = False
             return self._latest
 
@@ -107,23 +107,23 @@ def _families(
         name: CounterMetricFamily(f"smtpeter_{name}", text, labels=labels) for name, (text, labels) in FAMILIES.items()
     }
     for (family, *values), value in series.items():
-        if family in counters:  # else a later version's, which this one knows nothing of
+        if family in counters:  # a later version may have added families
             counters[family].add_metric(values, value)
     yield from counters.values()
     yield _gauge(
         "smtpeter_last_failure_timestamp_seconds",
-        "When a failure was last counted, in seconds since the epoch; 0 when there was none yet.",
+        "Time at which a failure was last counted, in seconds since the epoch; 0 if none was.",
         last,
     )
     yield _gauge(
         "smtpeter_exporter_ledger_writable",
-        "1 when failures can be recorded, 0 when they are answered 503 until they can.",
+        "Whether failures can be recorded: 1, or 0 while they are answered 503.",
         writable,
     )
-    yield _gauge("smtpeter_exporter_ledger_size_bytes", "Size of the ledger on disk.", size)
+    yield _gauge("smtpeter_exporter_ledger_size_bytes", "Size of the ledger on disk, in bytes.", size)
     yield _gauge(
         "smtpeter_exporter_label_sets",
-        "Label sets of smtpeter_failures_total in use; past 500 they are counted as other.",
+        "Number of label sets of smtpeter_failures_total in use; new ones past 500 are counted as other.",
         label_sets,
     )
 

@@ -1,1 +1,1 @@
-"""Act as SMTPeter: send one failure or a stream of simulated traffic; never imported by the server."""
+"""Act as SMTPeter: send one failure, or a stream of simulated failures. ``serve`` never imports this package."""

@@ -1,8 +1,8 @@
-"""What simulated traffic is made of: mailboxes, and the answers that servers give about them. Data, and no more.
+"""The tables from which ``traffic`` draws: mailboxes, and the answers of their servers. Data only.
 
-``traffic`` draws from these tables. The answers are what the providers themselves write, some shortened.
-The sender is at 192.0.2.25 (RFC 5737) and writes from example.com. A company's domain lies under .example (RFC 2606),
-and a mistyped one under a top-level domain that does not exist.
+The answers are those of the real providers, some of them shortened. The sender has the IP address 192.0.2.25 (RFC 5737)
+and the domain example.com. Domains of companies are under .example (RFC 2606), mistyped ones under top-level domains
+that do not exist.
 """
 
 from collections.abc import Iterator, Mapping
@@ -12,14 +12,14 @@ from exporter.classification.labels import OTHER
 
 
 class Mailboxes(NamedTuple):
-    """Where recipients have their mailboxes: the provider, its share of them in per cent, and its domains."""
+    """The mailboxes of one provider: its share of the recipients in percent, and its domains."""
 
     provider: str
     share: int
     domains: tuple[str, ...]
 
 
-# Of a sender in the Netherlands. A domain that stands twice comes twice as often.
+# Recipients of a sender in the Netherlands. A domain that is listed twice is drawn twice as often.
 MAILBOXES: Final[Mapping[str, Mailboxes]] = {
     "gmail": Mailboxes("gmail", 34, ("gmail.com",)),
     "microsoft": Mailboxes(
@@ -38,9 +38,9 @@ MAILBOXES: Final[Mapping[str, Mailboxes]] = {
 }
 
 _ALL: Final = "all"
-"""An answer that can be about any mailbox, because it is the sending platform's own or the network's."""
+"""Key of answers about any mailbox: they come from the sending platform or the network."""
 
-# Per mille of all failures, mailboxes, state, SMTP code, enhanced code, text.
+# Per mille of all failures, key of MAILBOXES, state, SMTP code, enhanced code, text.
 _Row: TypeAlias = tuple[int, str, str, str, str, str]
 
 _ROWS: Final[Mapping[str, tuple[_Row, ...]]] = {
@@ -64,7 +64,7 @@ _ROWS: Final[Mapping[str, tuple[_Row, ...]]] = {
             *(60, "company", "rcptto", "550", "5.1.1"),
             "5.1.1 <{recipient}>: Recipient address rejected: User unknown in virtual mailbox table",
         ),
-        # Exchange Online, synchronous and by a bounce
+        # Exchange Online, in the SMTP conversation and in a bounce
         (25, "company", "rcptto", "550", "5.4.1", "5.4.1 Recipient address rejected: Access denied. [{queue}]"),
         (
             *(10, "company", "bounce", "550", "5.1.10"),
@@ -200,13 +200,13 @@ JUDGES: Final[Mapping[str, str]] = {
     "rate_limited": "gmail",
     "content": "gmail",
 }
-"""Reasons by which a provider judges the sender, and the one whose verdict makes most of a spike."""
+"""For each reason that depends on the sender's reputation, the provider that causes most of a spike of it."""
 
 
 class SampleReply(NamedTuple):
-    """One of the answers: the reason and provider that it is counted under, its share of all failures, and its words.
+    """An answer of a server: its reason and provider, its share of all failures (0 to 1), and its variables.
 
-    In ``text`` stand ``{recipient}``, ``{domain}`` (of the recipient) and ``{queue}`` (an id of the server's).
+    ``text`` may contain ``{recipient}``, ``{domain}`` (of the recipient) and ``{queue}`` (a queue id of the server).
     """
 
     reason: str
@@ -222,12 +222,12 @@ class SampleReply(NamedTuple):
 def _answers() -> Iterator[SampleReply]:
     for reason, rows in _ROWS.items():
         for per_mille, name, state, code, extended, text in rows:
-            parts = MAILBOXES.values() if name == _ALL else [MAILBOXES[name]._replace(share=100)]
-            for part in parts:
-                if part.share:
-                    share = per_mille / 1_000 * part.share / 100
-                    yield SampleReply(reason, part.provider, share, state, code, extended, text, part.domains)
+            mailboxes = MAILBOXES.values() if name == _ALL else [MAILBOXES[name]._replace(share=100)]
+            for each in mailboxes:
+                if each.share:
+                    share = per_mille / 1_000 * each.share / 100
+                    yield SampleReply(reason, each.provider, share, state, code, extended, text, each.domains)
 
 
 SAMPLE_REPLIES: Final = tuple(_answers())
-"""All answers; an answer that can be about any mailbox stands once for each provider. Shares add up to 1."""
+"""All answers. An answer about any mailbox is listed once for each provider. The shares add up to 1."""

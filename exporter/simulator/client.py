@@ -1,4 +1,4 @@
-"""``send``: post one failure to a URL, as SMTPeter would, and say what came back."""
+"""Post a failure to a URL, as SMTPeter would, optionally signed."""
 
 import json
 import urllib.error
@@ -19,13 +19,13 @@ from exporter.errors import ExporterError, SettingError
 from exporter.signature.verifier import Request, signed_headers
 
 FORMS: Final = ("form", "json", "multipart")
-"""In what a failure can be sent; SMTPeter's documentation has the first two."""
+"""The formats of a request's body. SMTPeter documents the first two."""
 TIMEOUT: Final = 15
-"""Seconds to wait for an answer; longer than the exporter takes to answer 503 when its disk hangs."""
+"""Seconds to wait for an answer; longer than the exporter needs to answer 503 while its disk hangs."""
 
 
 class Response(NamedTuple):
-    """What came back: HTTP status, its words, the body's first line."""
+    """The answer: HTTP status, reason phrase, and the first line of the body."""
 
     status: int
     phrase: str
@@ -33,9 +33,9 @@ class Response(NamedTuple):
 
 
 def body_of(fields: Mapping[str, str], form: str) -> tuple[str, bytes]:
-    """Content type and body of the fields in ``form`` (form, json or multipart).
+    """Return content type and body for the fields in ``form``, one of :data:`FORMS`.
 
-    Bytes that the command line could not decode (``surrogateescape``) are sent as they were typed.
+    Except in JSON, bytes that the command line could not decode (``surrogateescape``) are sent unchanged.
     """
     if form == "json":
         return "application/json", json.dumps(fields).encode()
@@ -51,17 +51,17 @@ def body_of(fields: Mapping[str, str], form: str) -> tuple[str, bytes]:
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """What is behind a redirect is asked for by GET, and its 200 would pass for an answer to the failure."""
+    """A handler that follows no redirects: urllib would send GET, whose 200 does not mean that the failure counts."""
 
     def redirect_request(self, *_: Any, **__: Any) -> None:  # noqa: ANN401 -- whatever urllib gives
-        """Follow none."""
+        """Return None, so that the redirect itself is the answer."""
 
 
 _OPENER: Final = urllib.request.build_opener(_NoRedirect)
 
 
 class Signing(NamedTuple):
-    """Whose signature to give to a call: private key, its name in DNS, and the account."""
+    """How to sign requests: the private key, the DNS name of the public key, and the account."""
 
     key: RSAPrivateKey
     key_id: str
@@ -69,7 +69,7 @@ class Signing(NamedTuple):
 
 
 def signing(file: Path, key_id: str, account: str) -> Signing:
-    """Read the private key from a PEM file. Raises SettingError."""
+    """Read the private key from a PEM file. Raises SettingError if it is not an unencrypted RSA key."""
     try:
         key = load_pem_private_key(file.read_bytes(), password=None)
     except OSError as error:
@@ -81,10 +81,10 @@ def signing(file: Path, key_id: str, account: str) -> Signing:
     return Signing(key, key_id, account)
 
 
-def call_of(
+def headers_and_body(
     host: str, target: str, fields: Mapping[str, str], *, form: str, signer: Signing | None = None
 ) -> tuple[dict[str, str], bytes]:
-    """Headers and body of the call that posts the fields to ``target`` at ``host``, signed by ``signer`` now."""
+    """Return headers and body of a request that posts the fields to ``target`` (path and query), dated now."""
     content_type, body = body_of(fields, form)
     headers = {"Host": host, "Content-Type": content_type, "Content-Length": str(len(body))}
     if signer:
@@ -94,28 +94,28 @@ def call_of(
             "X-Nonce": uuid.uuid4().hex,
         }
         values = {name.lower(): value for name, value in headers.items()}
-        call = Request("POST", target, lambda name: values.get(name.lower()), body)
-        headers |= signed_headers(signer.key, call, key_id=signer.key_id)
+        request = Request("POST", target, lambda name: values.get(name.lower()), body)
+        headers |= signed_headers(signer.key, request, key_id=signer.key_id)
     return headers, body
 
 
 def _request_of(
     url: str, fields: Mapping[str, str], *, form: str, signer: Signing | None = None
 ) -> urllib.request.Request:
-    """The request that posts the fields. Raises ValueError when there can be none."""
+    """Return the request that posts the fields. Raises ValueError if the URL is not HTTP or HTTPS with a host."""
     request = urllib.request.Request(url)  # noqa: S310 -- checked below
-    if request.type not in {"http", "https"} or not request.host:  # urllib reads files, too
+    if request.type not in {"http", "https"} or not request.host:  # urllib would also open file: URLs
         raise ValueError(f"unknown url type: {url!r}")
-    headers, body = call_of(request.host, request.selector, fields, form=form, signer=signer)
+    headers, body = headers_and_body(request.host, request.selector, fields, form=form, signer=signer)
     return urllib.request.Request(url, body, headers)  # noqa: S310 -- checked above
 
 
 def send(url: str, fields: Mapping[str, str], *, form: str, signer: Signing | None = None) -> Response:
-    """Post the fields. Raises ExporterError when no HTTP answer comes."""
+    """Post the fields and return the answer. Raises ExporterError if there is none."""
     try:
         request = _request_of(url, fields, form=form, signer=signer)
-        with _OPENER.open(request, timeout=TIMEOUT) as answer:
-            return Response(answer.status, answer.reason, answer.readline().decode(errors="replace").strip())
+        with _OPENER.open(request, timeout=TIMEOUT) as response:
+            return Response(response.status, response.reason, response.readline().decode(errors="replace").strip())
     except urllib.error.HTTPError as error:
         with error:
             return Response(error.code, error.reason, error.readline().decode(errors="replace").strip())

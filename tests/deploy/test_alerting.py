@@ -43,7 +43,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def calm(size: int) -> Iterator[SimulatedRequest]:
     """The traffic of a day and two hours."""
-    return before(END, Traffic(size, seed=7, repeats=0).events(BEGIN))
+    return before(END, Traffic(size, seed=7, repeats=0).requests(BEGIN))
 
 
 def test_a_calm_day_fires_nothing(folder: Path) -> None:

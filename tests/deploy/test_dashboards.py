@@ -18,7 +18,7 @@ from jsonschema import Draft7Validator
 
 from exporter.classification.labels import STATES
 from exporter.classification.reason import REASONS
-from exporter.classification.status_codes import REGISTRY, VENDOR, meaning
+from exporter.classification.status_codes import REGISTRY, VENDOR_MEANINGS, meaning
 from exporter.metrics.telemetry import Telemetry
 from tests.support.grafana import NAMES, Part, load, panels, places, questions, selectors
 from tests.support.tree import ROOT
@@ -250,7 +250,14 @@ def test_statuses_are_told_in_words() -> None:
     panel = next(panel for panel in panels(load("failures")) if panel["title"] == "Failures by status")
     overrides = {one["matcher"]["options"]: one["properties"] for one in panel["fieldConfig"]["overrides"]}
     mappings = next(one["value"] for one in overrides["meaning"] if one["id"] == "mappings")
-    codes = [*VENDOR, *(f"{first}.{rest}" for first in "245" for rest in REGISTRY), "5.7.x", "4.x.x", "none", "invalid"]
+    codes = [
+        *VENDOR_MEANINGS,
+        *(f"{first}.{rest}" for first in "245" for rest in REGISTRY),
+        "5.7.x",
+        "4.x.x",
+        "none",
+        "invalid",
+    ]
     assert {code: _mapped(code, mappings) for code in codes} == {code: meaning(code) for code in codes}
 
 

@@ -47,7 +47,7 @@ class World(NamedTuple):
     def post(self, first: int) -> None:
         """Post 200 failures, some of which come twice, and make a call that is refused."""
         with self.exporter.client() as client:
-            for event in islice(Traffic(100_000, repeats=0.1).events(0), first, first + 200):
+            for event in islice(Traffic(100_000, repeats=0.1).requests(0), first, first + 200):
                 assert client.post(event.fields).status == 200
             assert client.post({}, "/elsewhere").status == 404
 
@@ -60,7 +60,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     spike = Spike("blocked", 100, now - 1_200, now)
     for end in (now - WEEK, now):
         begin = end - 2 * 3_600
-        traffic = before(end, Traffic(2_000, seed=1, spike=spike).events(begin))
+        traffic = before(end, Traffic(2_000, seed=1, spike=spike).requests(begin))
         events = (one for one in traffic if one.at >= spike.begin or one.answer.extended != NEW)
         with skipping():
             load_past(folder / "data", {"past": events}, begin, end)

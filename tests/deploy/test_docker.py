@@ -448,7 +448,7 @@ def test_simulation_understands_its_arguments(projects: Mapping[str, Any]) -> No
         text=True,
         cwd=ROOT,
     )
-    assert (done.returncode, done.stdout) == (0, "0 calls sent: 0 answered 200, 0 of them repeats; 0 refused\n")
+    assert (done.returncode, done.stdout) == (0, "0 requests sent: 0 answered 200, 0 of them repeats; 0 rejected\n")
 
 
 def test_alertmanager_reads_its_configuration(live: Any, tmp_path: Path) -> None:

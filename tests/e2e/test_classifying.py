@@ -1,4 +1,4 @@
-"""From posted failures to the sums by reason, provider and tag, through a real exporter."""
+"""Posted failures increment the counters by reason, provider and tag of a running exporter."""
 
 import json
 from collections.abc import Iterator
@@ -25,15 +25,15 @@ _numbers = count()
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Exporter]:
-    """One with a provider and tags of its own."""
-    folder = tmp_path_factory.mktemp("classifying")
-    (folder / "exporter.toml").write_text(CONFIGURATION)
-    with exporter(folder, "--config.file", str(folder / "exporter.toml")) as shared:
+    """Run an exporter with a provider and tags in its configuration."""
+    directory = tmp_path_factory.mktemp("classifying")
+    (directory / "exporter.toml").write_text(CONFIGURATION)
+    with exporter(directory, "--config.file", str(directory / "exporter.toml")) as shared:
         yield shared
 
 
-def raised(running: Exporter, name: str, content_type: str, body: bytes) -> dict[str, float]:
-    """What a failure raises of the sums by ``name``, by label values."""
+def incremented(running: Exporter, name: str, content_type: str, body: bytes) -> dict[str, float]:
+    """Post a failure; return how much it increments the counters by ``name``, by their labels."""
     before = running.samples()
     with running.client() as client:
         assert client.request("POST", "/failures", body, {"Content-Type": content_type}).status == 200
@@ -42,13 +42,13 @@ def raised(running: Exporter, name: str, content_type: str, body: bytes) -> dict
     return {key.removeprefix(prefix): by for key, by in found.items() if key.startswith(prefix)}
 
 
-def test_closed_sets_are_complete_from_the_start(tmp_path: Path) -> None:
-    """Before the first failure, each reason, provider and counted tag stands at 0; the main counter has no series."""
+def test_each_reason_provider_and_tag_has_a_series_from_the_start(tmp_path: Path) -> None:
+    """Before the first failure they are all 0, and the main counter has no series."""
     (tmp_path / "exporter.toml").write_text(CONFIGURATION)
     with exporter(tmp_path, "--config.file", str(tmp_path / "exporter.toml")) as fresh:
-        sums = {key: value for key, value in fresh.samples().items() if key.startswith("smtpeter_failures")}
+        counters = {key: value for key, value in fresh.samples().items() if key.startswith("smtpeter_failures")}
     names = [*PROVIDERS, "school", "other"]
-    assert sums == {
+    assert counters == {
         **{f'smtpeter_failures_by_reason_total{{reason="{reason}"}}': 0.0 for reason in REASONS},
         **{
             f'smtpeter_failures_by_provider_total{{code_class="{code}",provider="{name}"}}': 0.0
@@ -66,12 +66,12 @@ TAGS: dict[str, tuple[str, bytes | dict[str, object], set[str]]] = {
     "one text": (FORM, b"tags=newsletter", {"newsletter"}),
     "with semicolons": (FORM, b"tags=x;May+sale%3B+newsletter+", {"newsletter", "May sale"}),
     "repeated": (FORM, b"tags=newsletter&tags=May+sale", {"newsletter", "May sale"}),
-    "repeated in PHP's manner": (FORM, b"tags%5B%5D=newsletter&tags[]=y", {"newsletter"}),
+    "repeated as PHP does": (FORM, b"tags%5B%5D=newsletter&tags[]=y", {"newsletter"}),
     "list": ("application/json", {"tags": ["newsletter", "x", 3, None]}, {"newsletter"}),
     "text in JSON": ("application/json", {"tags": "newsletter;x"}, {"newsletter"}),
     "not ASCII": (FORM, "tags=naïve".encode(), {"naïve"}),
     "twice the same": (FORM, b"tags=newsletter;newsletter", {"newsletter"}),
-    "none that is counted": (FORM, b"tags=x;y", {"other"}),
+    "none that is configured": (FORM, b"tags=x;y", {"other"}),
     "other spelling": (FORM, b"tags=Newsletter", {"other"}),
     "empty": (FORM, b"tags=", {"other"}),
     "none": (FORM, b"", {"other"}),
@@ -81,11 +81,11 @@ TAGS: dict[str, tuple[str, bytes | dict[str, object], set[str]]] = {
 
 
 @pytest.mark.parametrize(("content_type", "tags", "expected"), TAGS.values(), ids=TAGS)
-def test_counts_tags(running: Exporter, content_type: str, tags: bytes | dict[str, object], expected: set[str]) -> None:
-    """In whatever shape tags come: each counted tag is raised by one, and other when there is none of them."""
+def test_tags_count(running: Exporter, content_type: str, tags: bytes | dict[str, object], expected: set[str]) -> None:
+    """In each format, each configured tag is incremented by one, or other if there is none of them."""
     fields = failure(next(_numbers))
     body = urlencode(fields).encode() + b"&" + tags if isinstance(tags, bytes) else json.dumps(fields | tags).encode()
-    assert raised(running, "tag", content_type, body) == {f'{{tag="{tag}"}}': 1.0 for tag in expected}
+    assert incremented(running, "tag", content_type, body) == {f'{{tag="{tag}"}}': 1.0 for tag in expected}
 
 
 @pytest.mark.parametrize(
@@ -99,10 +99,10 @@ def test_counts_tags(running: Exporter, content_type: str, tags: bytes | dict[st
         ("jane", "other"),
     ],
 )
-def test_counts_providers(running: Exporter, recipient: str, provider: str) -> None:
-    """The recipient's domain becomes the name of a provider, or other; the domain itself shows nowhere."""
+def test_providers_count(running: Exporter, recipient: str, provider: str) -> None:
+    """The recipient's domain becomes the name of a provider, or other; the domain itself is not exposed."""
     body = urlencode(failure(next(_numbers), recipient=recipient)).encode()
-    assert raised(running, "provider", FORM, body) == {f'{{code_class="5xx",provider="{provider}"}}': 1.0}
+    assert incremented(running, "provider", FORM, body) == {f'{{code_class="5xx",provider="{provider}"}}': 1.0}
     assert "example" not in running.get("/metrics").text
 
 
@@ -114,20 +114,20 @@ def test_counts_providers(running: Exporter, recipient: str, provider: str) -> N
         ({"state": "suppression", "code": "", "extended": "", "description": ""}, "suppressed"),
     ],
 )
-def test_counts_reasons(running: Exporter, fields: dict[str, str], reason: str) -> None:
-    """Codes, state and words together become a reason."""
+def test_reasons_count(running: Exporter, fields: dict[str, str], reason: str) -> None:
+    """Codes, state and description become a reason."""
     body = urlencode(failure(next(_numbers), **fields)).encode()
-    assert raised(running, "reason", FORM, body) == {f'{{reason="{reason}"}}': 1.0}
+    assert incremented(running, "reason", FORM, body) == {f'{{reason="{reason}"}}': 1.0}
 
 
-def test_sums_agree(running: Exporter) -> None:
-    """Over all series, failures by reason and by provider are as many as failures."""
+def test_totals_agree(running: Exporter) -> None:
+    """The sums of failures, of failures by reason and of failures by provider are the same."""
     for code, extended in (("550", "5.1.1"), ("452", "4.2.2"), ("", "")):
         running.post(failure(next(_numbers), code=code, extended=extended))
     samples = running.samples()
-    of = {
+    totals = {
         name: sum(value for key, value in samples.items() if key.startswith(f"smtpeter_{name}_total"))
         for name in ("failures", "failures_by_reason", "failures_by_provider")
     }
-    assert of["failures"] >= 3
-    assert set(of.values()) == {of["failures"]}
+    assert totals["failures"] >= 3
+    assert set(totals.values()) == {totals["failures"]}

@@ -1,4 +1,4 @@
-"""What the private listener shows: births at zero, formats, names, bounds, and that nobody outside can stop it."""
+"""The private listener exposes the metrics: new series at 0, formats, names and limits, whatever clients do."""
 
 import gzip
 import re
@@ -49,19 +49,19 @@ FAMILIES: Final = {
     "process_start_time_seconds": "gauge",
     "process_virtual_memory_bytes": "gauge",
 }
-"""All there is, with types; a name that goes or changes breaks somebody's dashboard."""
+"""All families and their types. A change of a name breaks users' dashboards."""
 
 OPENMETRICS: Final = "application/openmetrics-text; version=1.0.0"
 PROMETHEUS: Final = (
     "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,"
     "text/plain;version=0.0.4;q=0.5,*/*;q=0.1"
 )
-"""What Prometheus 2.42 accepts."""
+"""The Accept header of Prometheus 2.42."""
 
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Exporter]:
-    """An exporter that has counted two failures on two series, one of them twice, and refused one."""
+    """Run an exporter that has counted two failures on two series and a duplicate, and rejected a request."""
     with exporter(tmp_path_factory.mktemp("exposing")) as shared:
         two = [failure(1), failure(2, state="", code="", extended="")]
         assert [shared.post(fields).status for fields in [*two, two[0], {"id": "1"}]] == [200, 200, 200, 400]
@@ -69,19 +69,19 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Exporter]:
 
 
 def values_until(running: Exporter, value: float) -> list[float]:
-    """The values that the series shows until it shows ``value``, each once."""
+    """Return the values of the series until it has ``value``, each once."""
     seen: list[float] = []
 
-    def shown() -> bool:
+    def reached() -> bool:
         seen.append(running.failures()[SERIES])
         return seen[-1] == value
 
-    until(shown)
+    until(reached)
     return list(dict.fromkeys(seen))
 
 
-def test_is_born_at_zero(tmp_path: Path) -> None:
-    """A series that is new shows 0 for the hold time, then its true value at once, and is never held again."""
+def test_a_new_series_starts_at_zero(tmp_path: Path) -> None:
+    """It is 0 for the hold time, then has its full value, and is never held again."""
     with exporter(tmp_path, *HOLD) as running:
         assert running.failures() == {}
         assert [running.post(failure(number)).status for number in range(3)] == [200] * 3
@@ -90,8 +90,8 @@ def test_is_born_at_zero(tmp_path: Path) -> None:
         assert running.failures() == {SERIES: 4}
 
 
-def test_is_born_at_zero_over_a_restart(tmp_path: Path) -> None:
-    """A restart in the middle of the hold time neither shows the value too early nor forgets it."""
+def test_a_restart_does_not_release_a_held_series(tmp_path: Path) -> None:
+    """A series that is held during a restart is released after the hold time, with its full value."""
     with exporter(tmp_path, *HOLD) as running:
         assert [running.post(failure(number)).status for number in range(3)] == [200] * 3
         assert running.failures() == {SERIES: 0}
@@ -101,15 +101,15 @@ def test_is_born_at_zero_over_a_restart(tmp_path: Path) -> None:
         assert running.failures() == {SERIES: 3}
 
 
-def test_is_shown_at_once_without_hold(tmp_path: Path) -> None:
-    """With a hold of 0s the first scrape after the answer shows the failure."""
+def test_without_a_hold_a_failure_is_exposed_immediately(tmp_path: Path) -> None:
+    """With a hold of 0s, the first scrape after the answer has the failure."""
     with exporter(tmp_path, "--metrics.birth-hold", "0s") as running:
         assert running.post(failure(1)).status == 200
         assert running.failures() == {SERIES: 1}
 
 
 def steady(samples: Samples) -> Samples:
-    """The samples that do not change from scrape to scrape."""
+    """Return the samples that do not change from scrape to scrape."""
     return {key: value for key, value in samples.items() if not key.startswith("process_")}
 
 
@@ -125,8 +125,8 @@ def steady(samples: Samples) -> Samples:
     ],
     ids=["nothing", "anything", "text", "JSON", "OpenMetrics", "Prometheus"],
 )
-def test_speaks_what_is_asked_for(running: Exporter, accept: str, content_type: str) -> None:
-    """The format follows Accept, and shows the same samples as text."""
+def test_the_format_follows_accept(running: Exporter, accept: str, content_type: str) -> None:
+    """It is OpenMetrics if the scraper accepts that, otherwise text, with the same samples."""
     answer = running.get("/metrics", Accept=accept)
     assert (answer.status, answer.headers["Content-Type"]) == (200, content_type)
     if content_type.startswith("text/plain"):
@@ -138,16 +138,16 @@ def test_speaks_what_is_asked_for(running: Exporter, accept: str, content_type: 
 
 
 @pytest.mark.parametrize(("accepted", "encoding"), [("gzip, deflate", "gzip"), ("identity", None)])
-def test_compresses_on_demand(running: Exporter, accepted: str, encoding: str | None) -> None:
-    """The exposition comes compressed when the scraper takes gzip, and is the same."""
+def test_compression_follows_accept_encoding(running: Exporter, accepted: str, encoding: str | None) -> None:
+    """The exposition is compressed if the scraper accepts gzip, and is the same."""
     answer = running.get("/metrics", Accept_Encoding=accepted)
     assert answer.headers.get("Content-Encoding") == encoding
     body = gzip.decompress(answer.body) if encoding else answer.body
     assert steady(samples_of(body.decode())) == steady(running.samples())
 
 
-def test_exposes_no_more_and_no_less(running: Exporter) -> None:
-    """The families and their types are those that are listed here; each has a help text that is a sentence."""
+def test_the_families_are_fixed(running: Exporter) -> None:
+    """The families and their types are those listed above; each has a help text that is a sentence."""
     text = running.get("/metrics").text
     assert dict(re.findall(r"^# TYPE (\S+) (\S+)$", text, re.MULTILINE)) == FAMILIES
     helps = dict(re.findall(r"^# HELP (\S+) (.+)$", text, re.MULTILINE))
@@ -156,20 +156,20 @@ def test_exposes_no_more_and_no_less(running: Exporter) -> None:
 
 
 @pytest.mark.parametrize("accept", ["text/plain", OPENMETRICS])
-def test_does_not_say_when_series_were_created(running: Exporter, accept: str) -> None:
-    """No series has a twin called _created, which would double their number."""
+def test_no_series_has_its_time_of_creation(running: Exporter, accept: str) -> None:
+    """Otherwise _created would double the number of series."""
     text = running.get("/metrics", Accept=accept).text
     assert re.findall(r"^\S+_created\b.*$", text, re.MULTILINE) == []
 
 
-def test_has_no_series_twice(running: Exporter) -> None:
+def test_no_series_is_duplicated(running: Exporter) -> None:
     """Each series is exposed once."""
     lines = [line.rpartition(" ")[0] for line in running.get("/metrics").text.splitlines() if line[:1] != "#"]
     assert [series for series, times in Counter(lines).items() if times > 1] == []
 
 
-def test_satisfies_promtool(running: Exporter, promtool: str) -> None:
-    """Promtool finds nothing to complain of in a real exposition."""
+def test_promtool_has_no_complaints(running: Exporter, promtool: str) -> None:
+    """Its linter accepts the exposition."""
     text = running.get("/metrics").body
     checked = subprocess.run(
         [promtool, "check", "metrics"], input=text, capture_output=True, timeout=TIMEOUT, check=False
@@ -177,8 +177,8 @@ def test_satisfies_promtool(running: Exporter, promtool: str) -> None:
     assert (checked.returncode, checked.stdout, checked.stderr) == (0, b"", b"")
 
 
-def test_counts_what_happened(running: Exporter) -> None:
-    """Failures, duplicates and refusals stand where they belong; closed sets of labels are complete from the start."""
+def test_failures_duplicates_and_rejected_requests_are_counted(running: Exporter) -> None:
+    """Each has its counter; rejected requests have a series for each reason."""
     samples = running.samples()
     assert failures_of(samples) == {SERIES: 1, "none/none/none": 1}
     refused = {key: value for key, value in samples.items() if key.startswith("smtpeter_exporter_refused_total")}
@@ -198,8 +198,8 @@ def test_counts_what_happened(running: Exporter) -> None:
     assert {name: samples[f"smtpeter_exporter_{name}"] for name in own} == own
 
 
-def test_tells_when_and_how_much(running: Exporter) -> None:
-    """The time of the last failure lies within the life of the process, and the ledger has the size of its files."""
+def test_the_time_of_the_last_failure_and_the_size_of_the_ledger(running: Exporter) -> None:
+    """The time is within the life of the process, and the size is that of the ledger's files."""
     samples = running.samples()
     started = samples["process_start_time_seconds"]
     assert started - 1 < samples["smtpeter_last_failure_timestamp_seconds"] < started + 600
@@ -207,8 +207,8 @@ def test_tells_when_and_how_much(running: Exporter) -> None:
     assert samples["smtpeter_exporter_ledger_size_bytes"] == sum(path.stat().st_size for path in files)
 
 
-def test_tells_its_version(running: Exporter) -> None:
-    """Build info names this version and what it runs on."""
+def test_the_version_is_exposed(running: Exporter) -> None:
+    """Build info has the versions of the exporter, Python and SQLite."""
     (found,) = [key for key in running.samples() if key.startswith("smtpeter_exporter_build_info")]
     pattern = r'smtpeter_exporter_build_info\{python="3\.\d+\.\d+\S*",sqlite="3\.\d+\.\d+",version="(.+)"\}'
     match = re.fullmatch(pattern, found)
@@ -217,27 +217,27 @@ def test_tells_its_version(running: Exporter) -> None:
 
 
 @pytest.mark.parametrize(("path", "body"), [("/-/healthy", "healthy\n"), ("/-/ready", "ready\n")])
-def test_tells_its_health(running: Exporter, path: str, body: str) -> None:
-    """Health and readiness are told in a word of plain text."""
+def test_health_and_readiness(running: Exporter, path: str, body: str) -> None:
+    """They are one word of plain text."""
     answer = running.get(path)
     assert (answer.status, answer.headers["Content-Type"].partition(";")[0], answer.text) == (200, "text/plain", body)
 
 
 @pytest.mark.parametrize("path", ["/failures", "/smtpeter-x.txt", "/metrics/", "/-/quit"])
-def test_serves_nothing_else(running: Exporter, path: str) -> None:
-    """The private listener takes no failures and knows no other paths."""
+def test_other_paths_do_not_exist(running: Exporter, path: str) -> None:
+    """The private listener accepts no failures and has no other paths."""
     assert running.get(path).status == 404
 
 
-def test_takes_no_odd_accept_for_a_fault(running: Exporter) -> None:
-    """A version in Accept that is none is answered with text, and is no reason for a line in the log."""
+def test_an_invalid_version_in_accept_is_harmless(running: Exporter) -> None:
+    """It is answered with text, without an error in the log."""
     answer = running.get("/metrics", Accept="application/openmetrics-text; version=new")
     assert (answer.status, answer.headers["Content-Type"].partition(";")[0]) == (200, "text/plain")
     assert [line for line in running.log() if line["level"] == "error"] == []
 
 
-def test_folds_past_500_label_sets(tmp_path: Path) -> None:
-    """The 500 label sets that came first go on being counted; what is new after that is other, and counted as such."""
+def test_label_sets_past_500_are_other(tmp_path: Path) -> None:
+    """The first 500 label sets keep counting, also after a restart; new ones count as other, and as overflow."""
     states = "rcptto data bounce mailfrom connect message ehlo dns intro helo".split()
     codes = ("550", "450", "", "x", "250")
     details = [f"5.7.{detail}" for detail in range(11)]
@@ -262,8 +262,8 @@ def test_folds_past_500_label_sets(tmp_path: Path) -> None:
         assert running.samples()["smtpeter_exporter_label_sets"] == 500
 
 
-def test_answers_whatever_strangers_do(tmp_path: Path) -> None:
-    """200 connections that say nothing, or half a request, hold up neither scrapes nor failures."""
+def test_idle_clients_block_nothing(tmp_path: Path) -> None:
+    """200 connections that send nothing, or half a request, block neither scrapes nor failures."""
     with exporter(tmp_path) as running, ExitStack() as stack:
         for number in range(200):
             sock = stack.enter_context(connect(running.public))
@@ -276,7 +276,7 @@ def test_answers_whatever_strangers_do(tmp_path: Path) -> None:
 
 @pytest.fixture
 def many_files() -> Iterator[None]:
-    """Let this process open more files than it may by default on most systems."""
+    """Raise the limit on open files of this process, which is too low on most systems."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (4_096 if hard == resource.RLIM_INFINITY else min(4_096, hard), hard))
     yield
@@ -284,8 +284,8 @@ def many_files() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("many_files")
-def test_answers_when_the_public_listener_is_full(tmp_path: Path) -> None:
-    """With all connections that the public listener takes in strange hands, and 1,024 files at most, scrapes go on."""
+def test_a_full_public_listener_does_not_block_scrapes(tmp_path: Path) -> None:
+    """Scrapes are answered while clients hold all connections of the public listener, with at most 1,024 files."""
     with exporter(tmp_path) as running, ExitStack() as stack:
         resource.prlimit(running.pid, resource.RLIMIT_NOFILE, (1_024, 1_024))
         for _ in range(1_100):

@@ -1,4 +1,4 @@
-"""A real Prometheus scrapes the exporter while failures come in: what its users' queries see."""
+"""A real Prometheus scrapes the exporter while failures arrive, and queries give the right results."""
 
 from pathlib import Path
 from typing import Final
@@ -10,18 +10,18 @@ KINDS: Final = {
     "rcptto/4xx/4.2.2": {"state": "rcptto", "code": "452", "extended": "4.2.2"},
     "bounce/none/none": {"state": "bounce", "code": "", "extended": ""},
 }
-"""Three series, and what a failure has to say to fall on each."""
+"""Three series, and the variables of a failure that increments each."""
 
 
 def post(running: Exporter, first: int, count: int) -> None:
-    """Post so many failures, in turn on each of the series, from the number ``first`` on."""
+    """Post ``count`` failures, numbered from ``first``, on each of the series in turn."""
     with running.client() as client:
         for number in range(first, first + count):
             assert client.post(failure(number, **list(KINDS.values())[number % len(KINDS)])).status == 200
 
 
-def test_prometheus_sees_births(tmp_path: Path, prometheus: Prometheus) -> None:
-    """The raw totals are what was posted, and increase() sees all of it, also the first failures of a new series."""
+def test_increase_includes_the_first_failures_of_a_series(tmp_path: Path, prometheus: Prometheus) -> None:
+    """The totals are the number of failures posted, and increase() includes all of them."""
     hold = f"{prometheus.INTERVAL * 6 * 1000:.0f}ms"
     with exporter(tmp_path, "--metrics.birth-hold", hold) as running:
         prometheus.add("births", running.private)
@@ -38,15 +38,15 @@ def test_prometheus_sees_births(tmp_path: Path, prometheus: Prometheus) -> None:
         }
         assert found == running.failures() == dict.fromkeys(KINDS, 30)
 
-        # At the very time of the last scrape, so that increase() has nothing to extrapolate.
+        # At the time of the last scrape, so that increase() does not extrapolate.
         at = prometheus.value('max(timestamp(smtpeter_failures_total{job="births"}))')
         assert prometheus.value('sum(increase(smtpeter_failures_total{job="births"}[5m]))', at) == 90
         increases = prometheus.query('increase(smtpeter_failures_total{job="births",state="rcptto"}[5m])', at)
         assert {labels["extended"]: value for labels, value in increases} == {"5.1.1": 30, "4.2.2": 30}
 
 
-def test_prometheus_sees_no_reset(tmp_path: Path, prometheus: Prometheus) -> None:
-    """A restart on the same ledger is no reset of the counters: they go on from where they were."""
+def test_a_restart_is_no_reset(tmp_path: Path, prometheus: Prometheus) -> None:
+    """After a restart on the same ledger, the counters continue."""
     total = 'sum(smtpeter_failures_total{job="restart"})'
     address = f"127.0.0.1:{free_port()}"
     with exporter(tmp_path, "--web.listen-address", address) as running:

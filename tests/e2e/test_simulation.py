@@ -1,62 +1,90 @@
-"""``simulate`` against the real exporter: what it says it sent is what was counted."""
+"""``simulate`` and ``send`` against servers: every request is counted, retried if necessary, and reported."""
 
 import re
 import signal
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from itertools import repeat
 from pathlib import Path
+from typing import Final, NamedTuple
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from exporter.simulator.simulation import Clock
-from tests.support.running import TIMEOUT, Exporter, environment, exporter, until
+from exporter.simulator import simulation
+from exporter.simulator.answers import SAMPLE_REPLIES
+from exporter.simulator.client import FORMS, send
+from exporter.simulator.simulation import Clock, Simulation, target_of
+from exporter.simulator.traffic import SimulatedRequest
+from tests.support.running import TIMEOUT, Exporter, changes, environment, exporter, free_port, until
+from tests.support.scripted_server import scripted_server
 from tests.support.signing import ACCOUNT, KEY_ID, NameServer, key, record
 
-SUMMARY = r"([\d,]+) calls sent: ([\d,]+) answered 200, ([\d,]+) of them repeats; ([\d,]+) refused(: .*)?"
+
+class Summary(NamedTuple):
+    """The numbers in the last line of ``simulate``."""
+
+    sent: int
+    accepted: int
+    repeats: int
+    rejected: int
+
+
+def summary_of(line: str) -> Summary:
+    """Return the numbers in a summary. The third one is the status 200."""
+    sent, accepted, status, repeats, rejected, *_ = (
+        int(number.replace(",", "")) for number in re.findall(r"[\d,]*\d", line)
+    )
+    assert status == 200
+    return Summary(sent, accepted, repeats, rejected)
+
+
+def command(*arguments: str) -> list[str]:
+    """Return the command line of ``simulate``."""
+    return [sys.executable, "-m", "exporter", "simulate", *arguments]
 
 
 def simulate(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run the command to its end."""
+    """Run ``simulate`` to its end."""
     return subprocess.run(
-        [sys.executable, "-m", "exporter", "simulate", *arguments],
-        check=False,
-        capture_output=True,
-        text=True,
-        env=environment(),
-        timeout=TIMEOUT,
+        command(*arguments), check=False, capture_output=True, text=True, env=environment(), timeout=TIMEOUT
     )
 
 
-def numbers(line: str) -> list[int]:
-    """The figures of the last line: sent, answered 200, repeats, refused."""
-    match = re.fullmatch(SUMMARY, line.strip())
-    assert match, line
-    return [int(number.replace(",", "")) for number in match.groups()[:4]]
-
-
 def url(running: Exporter) -> str:
-    """The callback of an exporter."""
+    """Return the URL of the webhook."""
     return f"http://{running.public}/failures"
 
 
-@pytest.mark.parametrize("form", ["form", "json", "multipart"])
-def test_what_it_says_it_sent_is_counted(form: str, tmp_path: Path) -> None:
-    """Past traffic is sent at once, in each form; each failure counts once, and each repeat as a duplicate."""
-    with exporter(tmp_path) as running:
-        done = simulate(url(running), *"--past 7d --for 1s --failures-per-day 100 --seed 1 --format".split(), form)
-        sent, good, repeats, refused = numbers(done.stdout)
-        samples = running.samples()
-        counted = sum(running.failures().values())
-    assert (done.returncode, refused) == (0, 0)
-    assert sent == good == counted + repeats
-    assert samples["smtpeter_exporter_duplicates_total"] == repeats > 0
-    assert 560 < counted < 840  # a whole week has as many whatever the hour of the test
-    assert done.stderr == f"sending 100 failures a day to {url(running)}, seed 1; Ctrl-C stops\n"
+# The command
 
 
-def test_signed_calls_count(tmp_path: Path) -> None:
-    """With a key to sign with, its calls pass the check of signatures; without, all are refused, and it says so."""
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Exporter]:
+    """Run an exporter for all tests that send unsigned requests."""
+    with exporter(tmp_path_factory.mktemp("simulation")) as shared:
+        yield shared
+
+
+@pytest.mark.parametrize(("seed", "form"), list(enumerate(FORMS)), ids=FORMS)
+def test_past_traffic_is_sent_and_counted(seed: int, form: str, running: Exporter) -> None:
+    """A week of the past is sent at once, in each format; failures count once, and repeats are duplicates."""
+    before = running.samples()
+    past = ["--past", "7d", "--for", "1s", "--failures-per-day", "100", "--seed", str(seed), "--format", form]
+    done = simulate(url(running), *past)
+    counted = changes(before, running.samples())
+    summary = summary_of(done.stdout)
+    failures = sum(by for name, by in counted.items() if name.startswith("smtpeter_failures_total"))
+    assert (done.returncode, summary.rejected) == (0, 0)
+    assert summary.sent == summary.accepted == failures + summary.repeats
+    assert counted["smtpeter_exporter_duplicates_total"] == summary.repeats > 0
+    assert 560 < failures < 840
+
+
+def test_signed_requests_count(tmp_path: Path) -> None:
+    """With a key, the requests pass the verification. Without one, all are rejected, and the first answer is shown."""
     pem = tmp_path / "key.pem"
     pem.write_bytes(key().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
     signing = ["--sign-key", str(pem), "--sign-key-id", KEY_ID, "--sign-account", ACCOUNT]
@@ -64,78 +92,152 @@ def test_signed_calls_count(tmp_path: Path) -> None:
     with NameServer() as names:
         names.records[KEY_ID] = [record(key())]
         flags = ("--signature.mode", "required", "--signature.account", ACCOUNT)
-        with exporter(tmp_path, *flags, "--signature.nameserver", names.address) as running:
-            signed, unsigned = simulate(url(running), *past, *signing), simulate(url(running), *past)
-            counted = sum(running.failures().values())
-    sent, good, repeats, refused = numbers(signed.stdout)
-    assert (sent, counted, refused) == (good, good - repeats, 0)
-    sent, good, repeats, refused = numbers(unsigned.stdout)
-    assert (good, repeats, refused) == (0, 0, sent)
-    assert "first answer of its kind: 403 Forbidden: unsigned\n" in unsigned.stderr
-    assert unsigned.stdout.endswith(f"refused: {sent:,} with 403\n")
+        with exporter(tmp_path, *flags, "--signature.nameserver", names.address) as guarded:
+            signed, unsigned = simulate(url(guarded), *past, *signing), simulate(url(guarded), *past)
+            counted = sum(guarded.failures().values())
+    summary = summary_of(signed.stdout)
+    assert (summary.sent, counted, summary.rejected) == (summary.accepted, summary.accepted - summary.repeats, 0)
+    summary = summary_of(unsigned.stdout)
+    assert (summary.accepted, summary.repeats, summary.rejected) == (0, 0, summary.sent)
+    assert [line for line in unsigned.stderr.splitlines() if "403 Forbidden: unsigned" in line] != []
+    assert " 403\n" in unsigned.stdout
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_it_stops_when_told_to(number: signal.Signals, tmp_path: Path) -> None:
-    """A signal ends it in good order: exit code 0, and a last line with what was sent."""
-    with exporter(tmp_path) as running:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "exporter", "simulate", url(running), "--failures-per-day", "1000000"],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=environment(),
-        )
-        until(lambda: sum(running.failures().values()) > 5)
-        process.send_signal(number)
-        output, errors = process.communicate(timeout=TIMEOUT)
-        sent, good, repeats, refused = numbers(output)
-        assert (process.returncode, refused) == (0, 0)
-        assert sent == good == sum(running.failures().values()) + repeats
-    assert re.fullmatch(r"sending 1,000,000 failures a day to \S+, seed \d+; Ctrl-C stops\n", errors)
+def test_a_signal_stops_it(number: signal.Signals, running: Exporter) -> None:
+    """The exit code is 0, and the summary is right."""
+    before = running.samples()
+    process = subprocess.Popen(
+        command(url(running), "--failures-per-day", "1000000"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(),
+    )
+
+    def counted() -> float:
+        found = changes(before, running.samples())
+        return sum(by for name, by in found.items() if name.startswith("smtpeter_failures_total"))
+
+    until(lambda: counted() > 5)
+    process.send_signal(number)
+    output, errors = process.communicate(timeout=TIMEOUT)
+    summary = summary_of(output)
+    assert (process.returncode, summary.rejected) == (0, 0)
+    assert summary.sent == summary.accepted == counted() + summary.repeats
+    assert (errors.count("\n"), url(running) in errors) == (1, True)
 
 
-def test_a_target_that_does_not_answer_is_told_once() -> None:
-    """While nobody answers it tries on and says so in one line; at the end it ends."""
-    done = simulate("http://127.0.0.1:1/failures", *"--past 1d --for 1s --seed 3".split())
-    assert done.returncode == 0
-    assert numbers(done.stdout) == [0, 0, 0, 0]
-    first, trouble = done.stderr.splitlines()
-    assert first == "sending 1,000 failures a day to http://127.0.0.1:1/failures, seed 3; Ctrl-C stops"
-    assert re.fullmatch(r"no answer from http://127\.0\.0\.1:1/failures: .*Connection refused; trying on", trouble)
+def test_no_answer_is_reported_once() -> None:
+    """While the target does not answer, requests are retried; at the end, none was sent."""
+    target = f"http://127.0.0.1:{free_port()}/failures"
+    done = simulate(target, *"--past 1d --for 1s --seed 3".split())
+    assert (done.returncode, summary_of(done.stdout)) == (0, (0, 0, 0, 0))
+    _, problem = done.stderr.splitlines()
+    assert (target in problem, "Connection refused" in problem) == (True, True)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["ftp://example.com/x"], "URL: 'ftp://example.com/x': expected that of the callback"),
-        (["http://"], "URL: 'http://': expected that of the callback"),
-        (["http://a:b/"], "URL: 'http://a:b/': expected that of the callback"),
-        (["http://user@a/"], "URL: 'http:***@a/': expected that of the callback"),
-        (["http://a/", "--for", "2x"], "'2x': expected a duration such as 90s, 2m or 1d12h"),
-        (["http://a/", "--past", "99999999d"], "'99999999d': expected a duration of at most 3660d"),
-        (["http://a/", "--failures-per-day", "nan"], "Invalid value for '--failures-per-day': nan is not a number."),
-        (["http://a/", "--speed", "nan"], "Invalid value for '--speed': nan is not a number."),
-        (["http://a/", "--failures-per-day", "0"], "0.0 is not in the range 1<=x<=10000000"),
-        (["http://a/", "--spike", "bad"], "'bad' is not one of 'recipient_unknown'"),
-        (["http://a/", "--spike-factor", "0"], "0.0 is not in the range 1<=x<=1000"),
-        (["http://a/", "--speed", "0"], "0.0 is not in the range 0.01<=x<=100000"),
-        (["http://a/", "--sign-key", "x"], "--sign-key, --sign-key-id and --sign-account go together"),
-    ],
-)
-def test_mistakes_are_told(arguments: list[str], message: str) -> None:
-    """A wrong argument ends it with exit code 2 and a line that says which and what was expected."""
-    done = simulate(*arguments)
+def test_a_password_in_the_url_is_not_shown() -> None:
+    """A URL with a password is an error with exit code 2, in which it is masked."""
+    done = simulate("http://user:secret@example.com/")
     assert (done.returncode, done.stdout) == (2, "")
-    assert message in done.stderr
+    assert "secret" not in done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_the_clock_runs_at_its_speed() -> None:
-    """A minute of the simulation takes a second at sixty times the speed; what has passed needs no wait."""
-    now = 50.0
-    clock = Clock(1_000.0, 60.0, lambda: now)
-    assert clock.until(1_060.0) == 1.0
-    now = 50.5
-    assert clock.until(1_060.0) == 0.5
-    assert clock.until(940.0) == -1.5
+# Retries
+
+END: Final = 0.2
+"""The clock stands still at 0, so the end is never reached, but nobody waits longer than this for it."""
+
+
+@pytest.fixture
+def handlers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Restore the signal handlers that a simulation replaces; wait only shortly before retries."""
+    monkeypatch.setattr(simulation, "BACKOFF", (0.01, 0.01))
+    monkeypatch.setattr(simulation, "RETRY", 0.01)
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def traffic(number: int) -> Iterator[SimulatedRequest]:
+    """Yield so many requests that are due now, and no more before the end."""
+    for index in range(number):
+        yield SimulatedRequest(0.0, SAMPLE_REPLIES[0], {"id": f"m{index}", "recipient": "jan@example.com"})
+    yield from repeat(SimulatedRequest(END, SAMPLE_REPLIES[0], {}))
+
+
+def simulation_of(port: int, number: int, say: Callable[[str], None]) -> Simulation:
+    """Return a simulation of so many requests to loopback."""
+    clock = Clock(0.0, 1.0, lambda: 0.0)
+    target = target_of(f"http://127.0.0.1:{port}/failures")
+    return Simulation(target, traffic(number), clock=clock, end=END, form="form", signer=None, say=say)
+
+
+@pytest.mark.usefixtures("handlers")
+@pytest.mark.parametrize(("statuses", "result"), [((503, 503, 200), "200"), ((503, 503, 503), "503")])
+def test_503_is_retried_a_few_times(statuses: tuple[int, ...], result: str) -> None:
+    """The same request is sent again. The last answer counts, and the first 503 is reported."""
+    said: list[str] = []
+    with scripted_server(iter(statuses)) as server:
+        running = simulation_of(server.port, 1, said.append)
+        running.run()
+    assert (len(server.requests), len(set(server.requests))) == (3, 1)
+    assert (running.tally.requests, summary_of(str(running.tally)).accepted) == (1, int(result == "200"))
+    assert [line for line in said if "503" not in line] == []
+    assert len(said) == 1
+
+
+@pytest.mark.usefixtures("handlers")
+def test_other_answers_are_not_retried() -> None:
+    """A rejected request is sent once; the first answer of each status is reported."""
+    said: list[str] = []
+    with scripted_server(iter([403, 403, 400])) as server:
+        running = simulation_of(server.port, 3, said.append)
+        running.run()
+    assert len(server.requests) == 3
+    assert summary_of(str(running.tally)) == (3, 0, 0, 3)
+    assert [status for status in ("400", "403") for line in said if status in line] == ["400", "403"]
+
+
+@pytest.mark.usefixtures("handlers")
+def test_requests_are_retried_until_the_target_answers() -> None:
+    """No request is lost while nothing listens; the outage and its end are reported."""
+    port = free_port()
+    said: list[str] = []
+    with ExitStack() as stack:
+
+        def say(line: str) -> None:
+            said.append(line)
+            if len(said) == 1:  # the outage was reported
+                stack.enter_context(scripted_server(repeat(200), port=port))
+
+        running = simulation_of(port, 1, say)
+        running.run()
+    assert summary_of(str(running.tally)) == (1, 1, 0, 0)
+    assert len(said) == 2
+
+
+@pytest.mark.usefixtures("handlers")
+def test_a_connection_that_the_server_closed_is_opened_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each request is sent once and answered, and nothing is reported."""
+    monkeypatch.setattr(simulation, "CONNECTIONS", 1)
+    said: list[str] = []
+    with scripted_server(repeat(200), closing=True) as server:
+        running = simulation_of(server.port, 5, said.append)
+        running.run()
+    assert (len(server.requests), len(set(server.requests))) == (5, 5)
+    assert (summary_of(str(running.tally)), said) == ((5, 5, 0, 0), [])
+
+
+# One failure
+
+
+def test_send_follows_no_redirect() -> None:
+    """The redirect is the answer: the target of a redirect would be requested with GET, and count nothing."""
+    with scripted_server(iter([302, 200])) as server:
+        answer = send(f"http://127.0.0.1:{server.port}/", {"id": "1"}, form="form")
+    assert answer.status == 302
+    assert server.requests == [("POST", b"id=1")]

@@ -1,4 +1,4 @@
-"""What a report counts as: an identity that never changes its meaning, and the series that it raises."""
+"""A report becomes a record: an identity that never changes, and the counters that it increments."""
 
 from typing import Any, Final
 
@@ -18,7 +18,7 @@ REPORT: Final = Report(
     "qa7d0e1f2b3c", "jane.doe@gmail.com", "rcptto", "550", "5.1.1", "550 5.1.1 No such user", ("newsletter", "may")
 )
 
-# Ledgers in use hold these: when one changes, every failure that comes again after an upgrade counts twice.
+# Ledgers in production contain these. If one changed, failures that are repeated after an upgrade would count twice.
 IDENTITIES: Final = {
     Report("1", "r"): "c102983c345378ad3a7de4530af15807",
     Report("1", "jane@example.com", "rcptto", "550", "5.1.1"): "464c9f85259b0d5d7534bed344d93c84",
@@ -29,16 +29,16 @@ IDENTITIES: Final = {
 
 
 def classifier(*tags: str, limit: int = 500) -> Classifier:
-    """One with so many label sets at most, the built-in providers, and a provider of its own."""
+    """Return a classifier with a limit on label sets, the built-in providers, and one of the user."""
     return Classifier(LabelSets(limit=limit), Providers({"school.example": "school"}), tags)
 
 
-# Identity.
+# Identity
 
 
 @pytest.mark.parametrize(("report", "identity"), IDENTITIES.items(), ids=range(len(IDENTITIES)))
 def test_identities_never_change(report: Report, identity: str) -> None:
-    """The identity of a failure is for ever what the first release made of it."""
+    """The identity of a failure is the same as in the first release."""
     assert identity_of(report).hex() == identity
 
 
@@ -55,8 +55,8 @@ def test_identities_never_change(report: Report, identity: str) -> None:
     ],
     ids=str,
 )
-def test_what_is_no_part_of_the_identity(change: dict[str, Any]) -> None:
-    """Case of the recipient, spelling of the state, words and tags may differ in two reports of one failure."""
+def test_two_reports_of_one_failure(change: dict[str, Any]) -> None:
+    """Case of the recipient, spelling of the state, description and tags do not change the identity."""
     assert identity_of(REPORT._replace(**change)) == identity_of(REPORT)
 
 
@@ -79,8 +79,8 @@ def test_what_is_no_part_of_the_identity(change: dict[str, Any]) -> None:
     ],
     ids=str,
 )
-def test_what_is_part_of_the_identity(change: dict[str, Any]) -> None:
-    """Another message, recipient, state or code is another failure, also where the joined text would be the same."""
+def test_reports_of_two_failures(change: dict[str, Any]) -> None:
+    """Another message, recipient, state or code is another failure, even if the concatenated values are the same."""
     assert identity_of(REPORT._replace(**change)) != identity_of(REPORT)
 
 
@@ -91,37 +91,37 @@ REPORTS_AT_RANDOM: Final = st.builds(
 
 
 def essence(report: Report) -> tuple[str, ...]:
-    """What two reports of one failure have in common."""
+    """Return what two reports of one failure have in common."""
     state = report.state.replace(" ", "").lower()
     return (report.id, report.recipient.lower(), state, report.code, report.extended)
 
 
-# So few texts that the same failure often comes twice.
+# Few texts, so that two reports are often of the same failure.
 ALIKE: Final = st.builds(Report, *[st.sampled_from(["", "a", "A", "a A"])] * 6)
 
 
 @given(one=ALIKE, other=ALIKE)
-def test_identities_are_the_same_for_the_same_failure_only(one: Report, other: Report) -> None:
-    """Any two reports have the same 16 bytes if they tell of the same failure, and else not."""
+def test_identities_are_equal_for_the_same_failure_only(one: Report, other: Report) -> None:
+    """Two reports have the same 16 bytes if, and only if, they are of the same failure."""
     assert len(identity_of(one)) == 16
     assert (identity_of(one) == identity_of(other)) == (essence(one) == essence(other))
 
 
 @given(texts=st.lists(TEXTS, min_size=5, max_size=5), moved=st.integers(0, 3))
-def test_values_are_not_run_together(texts: list[str], moved: int) -> None:
-    """A letter that goes from the end of one variable to the beginning of the next makes another failure."""
+def test_values_are_delimited(texts: list[str], moved: int) -> None:
+    """Moving a letter from the end of one variable to the beginning of the next makes another failure."""
     one, other = [*texts], [*texts]
     one[moved] = f"{texts[moved]}x"
     other[moved + 1] = f"x{texts[moved + 1]}"
     assert identity_of(Report._make([*one, "", ()])) != identity_of(Report._make([*other, "", ()]))
 
 
-# Series.
+# Counters
 
 
 @pytest.mark.parametrize("example", REPORTS.values(), ids=REPORTS)
 def test_reports_in_files(example: Example) -> None:
-    """Each report in a file has the labels, the decision and the series of the JSON file beside it."""
+    """Each report in tests/support/reports has the labels, decision and counters of its JSON file."""
     failure = classifier(*COUNTED_TAGS).failure_of(example.report)
     assert {
         "labels": failure.labels._asdict(),
@@ -130,8 +130,8 @@ def test_reports_in_files(example: Example) -> None:
     } == example.expected
 
 
-def test_all_that_a_report_means() -> None:
-    """A failure is its identity, one series in each family, and one for each counted tag."""
+def test_a_failure() -> None:
+    """A failure has its identity, one counter in each family, and one for each counted tag."""
     assert classifier("may", "newsletter", "june").failure_of(REPORT) == Failure(
         Record(
             identity_of(REPORT),
@@ -164,20 +164,20 @@ def test_all_that_a_report_means() -> None:
         (tuple("hgfedcba"), tuple("bdfhaceg"), list("abcdefgh")),
     ],
 )
-def test_only_counted_tags(counted: tuple[str, ...], tags: tuple[str, ...], expected: list[str]) -> None:
-    """A failure counts once in each of its tags that is counted, in order; in ``other`` if it has none of these."""
+def test_only_configured_tags_count(counted: tuple[str, ...], tags: tuple[str, ...], expected: list[str]) -> None:
+    """A failure counts once in each of its tags that is configured, in order, or in ``other`` if none of them is."""
     record = classifier(*counted).failure_of(REPORT._replace(tags=tags)).record
     assert [series[1] for series in record.series if series[0] == "failures_by_tag"] == expected
 
 
-def test_the_users_providers() -> None:
-    """A domain of the user's counts under the user's name, with the class of the code."""
+def test_the_users_providers_count() -> None:
+    """A domain of the user counts under the user's name, with the class of the code."""
     failure = classifier().failure_of(REPORT._replace(recipient="a@school.example", code="451"))
     assert (failure.provider, failure.record.series[2]) == ("school", ("failures_by_provider", "school", "4xx"))
 
 
-def test_overflow() -> None:
-    """Past the limit the first series is ``other`` throughout; labels, reason and provider are still the true ones."""
+def test_past_the_limit_on_label_sets() -> None:
+    """The labels of the main counter are all ``other``; labels, reason and provider of the failure stay true."""
     one = classifier(limit=0).failure_of(REPORT)
     assert one == Failure(
         Record(
@@ -196,8 +196,8 @@ def test_overflow() -> None:
     )
 
 
-def test_a_set_that_is_known_does_not_overflow() -> None:
-    """With room for one set, the second one overflows and the first one goes on as before."""
+def test_a_known_label_set_does_not_overflow() -> None:
+    """With a limit of one label set, the second one overflows, and the first one keeps counting."""
     one = classifier(limit=1)
     codes = ["5.1.1", "5.2.2", "5.1.1", "5.2.2"]
     failures = [one.failure_of(REPORT._replace(extended=extended)) for extended in codes]
@@ -207,7 +207,7 @@ def test_a_set_that_is_known_does_not_overflow() -> None:
 
 @given(report=REPORTS_AT_RANDOM)
 def test_any_report_is_a_failure(report: Report) -> None:
-    """Any report raises one series in each family, the first three for certain, and nothing personal is in them."""
+    """Any report increments one counter in each family, and no address is in the labels."""
     failure = classifier("newsletter").failure_of(report)
     families = [series[0] for series in failure.record.series]
     assert families == ["failures", "failures_by_reason", "failures_by_provider", "failures_by_tag"]

@@ -1,4 +1,4 @@
-"""Labels come out of closed sets, whatever the variables hold, and there are never too many sets of them."""
+"""Labels have values of closed sets, whatever a report contains, and the number of label sets is bounded."""
 
 from threading import Barrier, Thread
 from typing import Final
@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.classification.labels import OVERFLOW, STATES, Labels, LabelSets, fold_state, labels_of
-from exporter.classification.status_codes import REGISTRY, SUBJECTS, VENDOR
+from exporter.classification.status_codes import REGISTRY, SUBJECTS, VENDOR_MEANINGS
 
-# MailerQ's states and SMTPeter's own, written out once more in the order of the alphabet.
+# The states of MailerQ, and SMTPeter's "bounce", in alphabetical order.
 DOCUMENTED: Final = """
     amqp authcram authlogin authpassword authplain authresponse authusername bind bounce connect data dns ehlo handshake
     helo idle intro mailfrom message personalize process rcptto responsive rewrite starttls storage suppression unknown
@@ -19,20 +19,20 @@ CODE_CLASSES: Final = {"2xx", "3xx", "4xx", "5xx", "other", "none"}
 EXTENDED: Final = {
     *("none", "invalid"),
     *(f"{class_}.{code}" for class_ in "245" for code in REGISTRY),
-    *VENDOR,
+    *VENDOR_MEANINGS,
     *(f"{class_}.{subject}.x" for class_ in "245" for subject in [*SUBJECTS, "x"]),
 }
-"""All values that the label ``extended`` can have, but for the overflow."""
+"""All values of the label ``extended`` except ``other``."""
 
 
 def test_states_are_the_documented_ones() -> None:
-    """The closed set of states is that of the documentation, and holds no word of the label's own."""
+    """The states are those of the documentation. The label's special values are not among them."""
     assert sorted(STATES) == DOCUMENTED.split()
     assert {"none", "other"} & STATES == set()
 
 
 def test_each_state_is_its_own_label() -> None:
-    """A documented state is shown as it is, and folding does not change it."""
+    """A documented state is its own label."""
     assert {state: labels_of(state, "", "").state for state in STATES} == {state: state for state in STATES}
     assert {fold_state(state) for state in STATES} == STATES
 
@@ -57,7 +57,7 @@ def test_each_state_is_its_own_label() -> None:
     ],
 )
 def test_state(state: str, label: str) -> None:
-    """Case and spaces make no difference, an unknown state is ``other``, an absent one ``none``."""
+    """Case and spaces make no difference; an unknown state is ``other``, an absent one ``none``."""
     assert labels_of(state, "", "") == Labels(label, "none", "none")
 
 
@@ -86,7 +86,7 @@ def test_state(state: str, label: str) -> None:
     ],
 )
 def test_code_class(code: str, label: str) -> None:
-    """Three digits from 200 to 599 have the class of the first; anything else is ``other``, and absent ``none``."""
+    """A code from 200 to 599 has the class of its first digit; another one is ``other``, an absent one ``none``."""
     assert labels_of("", code, "") == Labels("none", label, "none")
 
 
@@ -98,7 +98,7 @@ def test_code_class(code: str, label: str) -> None:
         ("4.2.2", "4.2.2"),
         ("2.1.5", "2.1.5"),
         ("5.7.606", "5.7.606"),
-        ("4.7.606", "4.7.x"),  # the vendor's code is one of class 5
+        ("4.7.606", "4.7.x"),  # the vendor only uses class 5
         ("5.7.999", "5.7.x"),
         ("5.0.1", "5.0.x"),
         ("4.3.99", "4.3.x"),
@@ -123,12 +123,12 @@ def test_code_class(code: str, label: str) -> None:
     ],
 )
 def test_extended(extended: str, label: str) -> None:
-    """A known code is shown as sent, one of known form folds to its subject or class, and anything else is invalid."""
+    """A known code is its own label, a well-formed one folds to its subject or class, others are ``invalid``."""
     assert labels_of("", "", extended) == Labels("none", "none", label)
 
 
-def test_class_of_code_and_of_extended_are_not_compared() -> None:
-    """Digits that disagree are both shown."""
+def test_code_and_extended_may_be_of_different_classes() -> None:
+    """The two labels are independent of each other."""
     assert labels_of("data", "550", "4.7.1") == Labels("data", "5xx", "4.7.1")
 
 
@@ -140,8 +140,8 @@ TEXTS: Final = st.text(max_size=12)
     code=st.integers(-1, 1_000).map(str) | TEXTS,
     extended=st.from_regex(r"[0-9]\.[0-9]{1,4}\.[0-9]{1,4}") | TEXTS,
 )
-def test_any_text_has_closed_labels(state: str, code: str, extended: str) -> None:
-    """Any text gives labels out of the closed sets, the same each time; only an empty one is ``none``."""
+def test_any_text_has_known_labels(state: str, code: str, extended: str) -> None:
+    """Any text has labels of the closed sets, the same each time; only an empty one is ``none``."""
     labels = labels_of(state, code, extended)
 
     assert labels.state in STATES | {"none", "other"}
@@ -152,22 +152,22 @@ def test_any_text_has_closed_labels(state: str, code: str, extended: str) -> Non
 
 
 @given(class_=st.sampled_from("245"), subject=st.integers(0, 999), detail=st.integers(0, 999))
-def test_every_well_formed_code_is_valid(class_: str, subject: int, detail: int) -> None:
-    """A code of the form of RFC 3463 is never ``invalid``, and keeps its class."""
+def test_each_well_formed_code_is_valid(class_: str, subject: int, detail: int) -> None:
+    """A code in the syntax of RFC 3463 is never ``invalid``, and keeps its class."""
     label = labels_of("", "", f"{class_}.{subject}.{detail}").extended
     assert label in {f"{class_}.{subject}.{detail}", f"{class_}.{subject}.x", f"{class_}.x.x"}
 
 
-# Label sets.
+# Label sets
 
 
 def sets(number: int) -> list[Labels]:
-    """So many label sets that differ."""
+    """Return different label sets."""
     return [Labels("rcptto", "5xx", f"5.1.{detail}") for detail in range(number)]
 
 
-def test_sets_are_admitted_up_to_500() -> None:
-    """The first 500 label sets are admitted, all that come later are ``other`` in every label, for good."""
+def test_500_label_sets_are_admitted() -> None:
+    """The first 500 label sets are admitted; the labels of all later ones are ``other``, permanently."""
     label_sets = LabelSets()
     wanted = sets(600)
 
@@ -177,8 +177,8 @@ def test_sets_are_admitted_up_to_500() -> None:
     assert Labels("other", "other", "other") == OVERFLOW
 
 
-def test_overflow_is_no_set_of_its_own() -> None:
-    """The overflow is always admitted and takes nobody's place."""
+def test_overflow_does_not_count_against_the_limit() -> None:
+    """The overflow is always admitted, and does not take the place of another label set."""
     label_sets = LabelSets(limit=1)
     label_sets.learn([OVERFLOW])
     first, second = sets(2)
@@ -187,8 +187,8 @@ def test_overflow_is_no_set_of_its_own() -> None:
     assert len(label_sets) == 1
 
 
-def test_sets_known_from_the_start_are_kept() -> None:
-    """What the ledger has already is admitted even past the limit, and counts against it."""
+def test_label_sets_of_the_ledger_are_admitted() -> None:
+    """Label sets that the ledger has are admitted even past the limit, and count against it."""
     known, new = sets(4)[:3], sets(4)[3]
     label_sets = LabelSets(limit=2)
     label_sets.learn(known)
@@ -197,8 +197,8 @@ def test_sets_known_from_the_start_are_kept() -> None:
     assert len(label_sets) == 3
 
 
-def test_sets_learnt_of_are_admitted() -> None:
-    """A set that another exporter has brought is admitted though the limit is reached, and counts against it."""
+def test_label_sets_of_another_replica_are_admitted() -> None:
+    """A label set that another replica has added is admitted past the limit, and counts against it."""
     known, new = sets(4)[:3], sets(4)[3]
     label_sets = LabelSets(limit=3)
     label_sets.learn(known)
@@ -207,8 +207,8 @@ def test_sets_learnt_of_are_admitted() -> None:
     assert (label_sets.admit(new), len(label_sets)) == (new, 4)
 
 
-def test_the_same_set_again_takes_no_room() -> None:
-    """A set counts once, however often it comes."""
+def test_a_label_set_counts_once() -> None:
+    """A repeated label set does not count against the limit again."""
     label_sets = LabelSets(limit=2)
     first, second = sets(2)
 
@@ -216,16 +216,16 @@ def test_the_same_set_again_takes_no_room() -> None:
     assert len(label_sets) == 2
 
 
-def test_threads_pass_the_limit_by_one_each_at_most() -> None:
-    """Of eight threads that bring new sets at once, each gets past the limit once at worst."""
+def test_each_thread_exceeds_the_limit_by_at_most_one() -> None:
+    """Eight threads that add new label sets at the same time exceed the limit by at most eight."""
     label_sets, wanted, together = LabelSets(limit=10), sets(800), Barrier(8)
 
-    def bring(own: list[Labels]) -> None:
+    def admit(own: list[Labels]) -> None:
         together.wait()
         for labels in own:
             label_sets.admit(labels)
 
-    threads = [Thread(target=bring, args=(wanted[start::8],)) for start in range(8)]
+    threads = [Thread(target=admit, args=(wanted[start::8],)) for start in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -235,7 +235,7 @@ def test_threads_pass_the_limit_by_one_each_at_most() -> None:
 
 @given(data=st.lists(st.tuples(TEXTS, TEXTS, TEXTS)), limit=st.integers(0, 5))
 def test_any_texts_stay_within_the_limit(data: list[tuple[str, str, str]], limit: int) -> None:
-    """Whatever comes, no more than the limit are in use; what was admitted stays admitted."""
+    """No more label sets than the limit are in use, and an admitted one stays admitted."""
     label_sets = LabelSets(limit=limit)
     admitted = {labels: label_sets.admit(labels) for labels in (labels_of(*texts) for texts in data)}
 

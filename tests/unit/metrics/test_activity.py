@@ -1,4 +1,4 @@
-"""What was seen lately, by a clock that the test moves."""
+"""Recent activity is remembered for the status page, by a clock that the test sets."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -6,18 +6,18 @@ from exporter.metrics.activity import MINUTES, Activity
 
 
 class Clock:
-    """Says what it is set to."""
+    """A clock that shows the time to which it is set."""
 
     def __init__(self, now: float) -> None:
         self.now = now
 
     def __call__(self) -> float:
-        """The time."""
+        """Return the time."""
         return self.now
 
 
-def test_the_last_of_each_kind_is_known() -> None:
-    """Of each kind of event the time of the last one is kept, and of one that never was none."""
+def test_the_last_event_of_each_kind_is_kept() -> None:
+    """Each kind of event has the time of its last one; a kind that never happened has none."""
     clock = Clock(1_000.0)
     activity = Activity(clock)
     assert (activity.since, activity.last()) == (1_000.0, {})
@@ -29,8 +29,8 @@ def test_the_last_of_each_kind_is_known() -> None:
     assert (activity.since, activity.last()) == (1_000.0, {"signed": 1_002.0, "file": 1_001.5})
 
 
-def test_refusals_are_those_of_the_last_hour() -> None:
-    """They are summed by reason, most first, and forgotten minute by minute after an hour."""
+def test_rejected_requests_are_kept_for_an_hour() -> None:
+    """They are counted by reason, highest first, and forgotten minute by minute after an hour."""
     clock = Clock(0.0)
     activity = Activity(clock)
     seen = []
@@ -46,8 +46,8 @@ def test_refusals_are_those_of_the_last_hour() -> None:
     assert list(two) == list(seen[1])
 
 
-def test_a_quiet_time_and_a_clock_that_is_set_leave_nothing_behind() -> None:
-    """What is older than an hour does not come back with the same minute of a later hour, nor what lies ahead."""
+def test_only_the_last_hour_counts_after_a_pause_or_a_change_of_the_clock() -> None:
+    """The same minute of an earlier hour is not counted, nor is a minute in the future."""
     clock = Clock(90.0)
     activity = Activity(clock)
     activity.refused("date")
@@ -61,14 +61,14 @@ def test_a_quiet_time_and_a_clock_that_is_set_leave_nothing_behind() -> None:
     assert activity.refusals() == {"date": 1}
 
 
-def test_many_threads_lose_no_refusal() -> None:
-    """Refusals that come from several threads at the same time are all counted."""
+def test_threads_lose_no_rejected_request() -> None:
+    """Requests that are rejected by several threads at the same time are all counted."""
     activity = Activity(Clock(0.0))
 
-    def refuse(_number: int) -> None:
+    def reject(_number: int) -> None:
         for _ in range(2_000):
             activity.refused("slow")
 
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(refuse, range(8)))
+        list(pool.map(reject, range(8)))
     assert activity.refusals() == {"slow": 16_000}

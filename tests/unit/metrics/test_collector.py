@@ -1,4 +1,4 @@
-"""Totals of a ledger to what Prometheus sees of them: complete, born at zero, and never back."""
+"""A ledger's totals are exposed completely, new series start at 0, and no counter goes back."""
 
 import itertools
 import json
@@ -21,42 +21,44 @@ from exporter.classification.series import FAMILIES, Record, Series
 from exporter.errors import LedgerError
 from exporter.ledger.contract import Ledger, Total
 from exporter.ledger.sqlite import SqliteLedger
-from exporter.metrics.collector import USUAL_CLASSES, LedgerCollector, closed_series
+from exporter.metrics.collector import USUAL_CLASSES, LedgerCollector, Snapshot, closed_series
 from tests.support.fakes import FakeLedger
+from tests.support.texts import Texts
 
 EXPOSITIONS: Final = sorted((Path(__file__).parent / "expositions").glob("*.json"))
+"""Ledgers; beside each is its exposition. This module, run as a program, writes the expositions anew."""
 CLOSED: Final = closed_series(["other", "gmail"], ["may"])
 SERIES: Final = ("failures", "rcptto", "5xx", "5.1.1")
 REASON: Final = ("failures_by_reason", "recipient_unknown")
 
 
-class Rows(FakeLedger):
-    """A ledger of such totals and size; ``unreadable`` makes both fail."""
+class FixedLedger(FakeLedger):
+    """A ledger with given totals and size; it cannot be read while ``readable`` is false."""
 
     def __init__(self, totals: list[Total], size: int = 0) -> None:
         super().__init__()
         self.rows = totals
         self.bytes = size
-        self.unreadable = False
+        self.readable = True
 
     def totals(self) -> list[Total]:
-        """What the test says."""
-        if self.unreadable:
+        """Return the given totals. Raises LedgerError."""
+        if not self.readable:
             raise LedgerError("out of reach")
         return self.rows
 
     def size(self) -> int:
-        """What the test says."""
+        """Return the given size."""
         return self.bytes
 
 
 def collector(ledger: Ledger, *, label_sets: int = 0, problem: str | None = None) -> LedgerCollector:
-    """One with two providers and one tag."""
+    """Return a collector for two providers and one tag."""
     return LedgerCollector(ledger, CLOSED, label_sets=lambda _totals: label_sets, problem=lambda: problem)
 
 
-def shown(one: LedgerCollector) -> dict[Series, float]:
-    """The counters that it exposes, as series of a ledger are written."""
+def exposed(one: LedgerCollector) -> dict[Series, float]:
+    """Return the exposed counters by the ledger's keys."""
     samples: dict[Series, float] = {}
     for metric in one.collect():
         family = metric.name.removeprefix("smtpeter_")
@@ -67,27 +69,31 @@ def shown(one: LedgerCollector) -> dict[Series, float]:
 
 
 def above_zero(one: LedgerCollector) -> dict[Series, float]:
-    """The counters that it exposes with another value than 0."""
-    return {series: value for series, value in shown(one).items() if value}
+    """Return the exposed counters that are not 0."""
+    return {series: value for series, value in exposed(one).items() if value}
 
 
-# What is exposed.
+# Expositions
+
+
+def exposition(path: Path) -> str:
+    """Return the exposition of the ledger in a file."""
+    given = json.loads(path.read_text("utf-8"))
+    ledger = FixedLedger([Total(tuple(series), *rest) for series, *rest in given["totals"]], given["size"])
+    registry = CollectorRegistry()
+    registry.register(collector(ledger, label_sets=given["label_sets"], problem=given["problem"]))
+    return generate_latest(registry).decode()
 
 
 @pytest.mark.parametrize("path", EXPOSITIONS, ids=[path.stem for path in EXPOSITIONS])
 def test_expositions_in_files(path: Path) -> None:
-    """Each ledger in a file is exposed as the file beside it says: families, types, help, series, values, order."""
-    given = json.loads(path.read_text("utf-8"))
-    totals = [Total(tuple(series), value, held, at) for series, value, held, at in given["totals"]]
-    registry = CollectorRegistry()
-    registry.register(collector(Rows(totals, given["size"]), label_sets=given["label_sets"], problem=given["trouble"]))
+    """A ledger is exposed as in the file beside it: families, types, help, series, values and order."""
     expected = path.with_suffix(".prom").read_text("utf-8")
-    text = generate_latest(registry).decode()
-    assert list(text_string_to_metric_families(text)) == list(text_string_to_metric_families(expected))
+    assert list(text_string_to_metric_families(exposition(path))) == list(text_string_to_metric_families(expected))
 
 
 def test_closed_series() -> None:
-    """Each reason, each provider with the usual classes, each counted tag and ``other`` have a series, once."""
+    """Each reason, each provider with the usual classes, each counted tag, and the tag ``other`` have a series."""
     assert closed_series(["other", "gmail"], ("may", "other", "april")) == [
         *[("failures_by_reason", reason) for reason in REASONS],
         ("failures_by_provider", "gmail", "4xx"),
@@ -103,144 +109,165 @@ def test_closed_series() -> None:
     assert USUAL_CLASSES == ("4xx", "5xx", "none")
 
 
-def test_closed_series_stand_at_zero() -> None:
-    """An empty ledger is exposed as its closed series at 0, and no others."""
-    assert shown(collector(FakeLedger())) == dict.fromkeys(CLOSED, 0)
+def test_closed_series_start_at_zero() -> None:
+    """Of an empty ledger, the closed series are exposed as 0, and no others."""
+    assert exposed(collector(FakeLedger())) == dict.fromkeys(CLOSED, 0)
 
 
 def test_describes_families_without_samples() -> None:
-    """Registering asks for names only: the same families as are collected, without samples of counters."""
+    """To register the collector, the ledger is not read. The families are the same, counters without samples."""
 
     def unread() -> list[Total]:
         raise AssertionError("the ledger was read")
 
-    ledger = Rows([])
+    ledger = FixedLedger([])
     ledger.totals = unread  # type: ignore[method-assign]  # so that it fails
     one = collector(ledger)
     CollectorRegistry().register(one)
 
     described = list(one.describe())
     assert [metric.samples for metric in described if metric.type == "counter"] == [[]] * len(FAMILIES)
-    assert [kind(metric) for metric in described] == [kind(metric) for metric in collector(Rows([])).collect()]
+    assert [kind(metric) for metric in described] == [kind(metric) for metric in collector(FixedLedger([])).collect()]
 
 
 def kind(metric: Metric) -> tuple[str, str, str]:
-    """What a family is besides its samples."""
+    """Return a family without its samples."""
     return metric.name, metric.type, metric.documentation
 
 
-# Births.
+# New series
 
 
 @pytest.fixture
 def ledger(tmp_path: Path) -> Iterator[SqliteLedger]:
-    """A real ledger, opened at the time 0."""
+    """Open a real ledger at the time 0."""
     with closing(SqliteLedger(tmp_path / "ledger.db", now=0)) as opened:
         yield opened
 
 
-def test_is_born_at_zero(ledger: SqliteLedger) -> None:
-    """By a fake clock: a new series shows 0 until it was held for 60 seconds, whatever it counts meanwhile."""
+def test_a_new_series_starts_at_zero(ledger: SqliteLedger) -> None:
+    """It is 0 until it was held for 60 seconds, whatever it counts meanwhile."""
     one = collector(ledger)
     seen = []
     for now in range(0, 100, 20):
         ledger.record([Record(bytes([now]) * 16, (SERIES,))], now=now, held=True)
         ledger.release(now=now, hold=60)
-        seen.append(shown(one)[SERIES])
+        seen.append(exposed(one)[SERIES])
     assert seen == [0, 0, 0, 4, 5]
 
 
-def test_closed_series_are_born_at_zero_too(ledger: SqliteLedger) -> None:
-    """A closed series that is raised for the first time goes on standing at 0 while it is held."""
+def test_a_closed_series_starts_at_zero(ledger: SqliteLedger) -> None:
+    """When it is incremented for the first time, it stays 0 while it is held."""
     one = collector(ledger)
     ledger.record([Record(b"1" * 16, (SERIES, REASON))], now=0, held=True)
     assert above_zero(one) == {}
-    assert shown(one).keys() == {SERIES, *CLOSED}
+    assert exposed(one).keys() == {SERIES, *CLOSED}
     ledger.release(now=60, hold=60)
     assert above_zero(one) == {SERIES: 1, REASON: 1}
 
 
-def test_later_births_hold_nobody_up(ledger: SqliteLedger) -> None:
-    """While one series is held another one shows all that it counts."""
+def test_a_held_series_does_not_hold_others(ledger: SqliteLedger) -> None:
+    """While one series is held, another one has its full value."""
     one, other = collector(ledger), ("failures", "bounce", "none", "none")
     ledger.record([Record(b"1" * 16, (SERIES,))], now=0, held=True)
     ledger.release(now=60, hold=60)
     ledger.record([Record(b"2" * 16, (SERIES,)), Record(b"3" * 16, (other,))], now=61, held=True)
-    assert shown(one) == {**dict.fromkeys(CLOSED, 0), SERIES: 2, other: 0}
+    assert exposed(one) == {**dict.fromkeys(CLOSED, 0), SERIES: 2, other: 0}
 
 
-# When the ledger can't be read.
+# If the ledger is not readable
 
 
-def test_shows_the_last_totals_when_the_ledger_cant_be_read() -> None:
-    """Counters stay what they were when the ledger could last be read, and go on when it can again."""
-    rows = Rows([Total(SERIES, 5, held=False, raised_at=7.5)], 4_096)
-    one = collector(rows)
+def test_the_last_totals_are_exposed_if_the_ledger_is_not_readable(
+    caplog: pytest.LogCaptureFixture, texts: Texts
+) -> None:
+    """Counters keep their values, which is logged once, and continue when the ledger is readable again."""
+    ledger = FixedLedger([Total(SERIES, 5, held=False, raised_at=7.5)], 4_096)
+    one = collector(ledger)
     before = list(one.collect())
-    rows.unreadable = True
-    rows.rows, rows.bytes = [Total(SERIES, 6, held=False, raised_at=8.5)], 8_192
-    assert list(one.collect()) == before
-    rows.unreadable = False
+    ledger.readable = False
+    ledger.rows, ledger.bytes = [Total(SERIES, 6, held=False, raised_at=8.5)], 8_192
+    assert [list(one.collect()), list(one.collect())] == [before, before]
+    ledger.readable = True
     assert above_zero(one) == {SERIES: 6}
+    (line,) = caplog.records
+    assert (line.levelname, vars(line)["error"]) == ("WARNING", "out of reach")
+    texts.check(line.getMessage())
 
 
-def test_shows_closed_series_when_the_ledger_never_could_be_read() -> None:
-    """Without any totals known, closed series stand at 0."""
-    rows = Rows([Total(SERIES, 5, held=False, raised_at=7.5)])
-    rows.unreadable = True
-    assert shown(collector(rows)) == dict.fromkeys(CLOSED, 0)
+def test_the_snapshot_of_the_start_is_exposed_if_the_ledger_is_not_readable() -> None:
+    """Counters do not go back to 0 if the ledger was readable at the start, but not since."""
+    ledger = FixedLedger([])
+    ledger.readable = False
+    start = Snapshot([Total(SERIES, 5, held=False, raised_at=7.5)], 4_096, 9.0)
+    one = LedgerCollector(ledger, [], label_sets=len, problem=lambda: None, last=start)
+    assert one.latest is start
+    assert exposed(one) == {SERIES: 5}
+    assert one.latest is start
 
 
-def test_a_look_is_timed_by_the_clock_of_this_machine() -> None:
-    """Of a shared ledger the clock is another machine's; how long ago the look was, is reckoned by this one's."""
-    rows = Rows([])
-    assert abs(rows.clock() - time.time()) > 60
+def test_closed_series_are_exposed_if_the_ledger_was_never_readable() -> None:
+    """Without any totals, closed series are 0."""
+    ledger = FixedLedger([Total(SERIES, 5, held=False, raised_at=7.5)])
+    ledger.readable = False
+    assert exposed(collector(ledger)) == dict.fromkeys(CLOSED, 0)
+
+
+def test_a_snapshot_has_the_time_of_this_host() -> None:
+    """The clock of a shared ledger is another host's, but the age of a snapshot is measured by this one's."""
+    ledger = FixedLedger([])
+    assert abs(ledger.clock() - time.time()) > 60
     begin = time.time()
-    assert begin <= collector(rows).refresh().at <= time.time()
+    assert begin <= collector(ledger).refresh().at <= time.time()
 
 
-# Several scrapes at once.
+# Concurrent scrapes
 
 
-class Rising(FakeLedger):
-    """A ledger whose one series is higher each time it is read, which every second time is out of reach."""
+class RisingLedger(FakeLedger):
+    """A ledger whose one series is higher each time; every second read fails."""
 
     def __init__(self) -> None:
         super().__init__()
         self.reads = itertools.count(1)
 
     def totals(self) -> list[Total]:
-        """One more than the time before."""
+        """Return one more than the last time. Raises LedgerError every second time."""
         value = next(self.reads)
         if value % 2:
             raise LedgerError("out of reach")
         return [Total(SERIES, value, held=False, raised_at=value)]
 
     def size(self) -> int:
-        """Nothing, after other threads had a chance to run."""
+        """Return 0, after other threads had a chance to run."""
         return sum(range(100)) * 0
 
 
 @pytest.fixture
-def eager() -> Iterator[None]:
-    """Let threads take turns as often as they can."""
+def frequent_switches() -> Iterator[None]:
+    """Make threads take turns as often as possible."""
     before = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
     yield
     sys.setswitchinterval(before)
 
 
-@pytest.mark.usefixtures("eager")
-def test_scrapes_at_once_never_go_back() -> None:
-    """With four scrapes at once, none shows less than one that was over before it began, though reads fail."""
-    one = LedgerCollector(Rising(), [], label_sets=lambda _totals: 0, problem=lambda: None)
+@pytest.mark.usefixtures("frequent_switches")
+def test_concurrent_scrapes_never_go_back() -> None:
+    """No scrape has a lower value than one that ended before it began, even if reads fail."""
+    one = LedgerCollector(RisingLedger(), [], label_sets=lambda _totals: 0, problem=lambda: None)
     together = threading.Barrier(4)
 
     def scrape() -> list[float]:
         together.wait()
-        return [shown(one).get(SERIES, 0) for _ in range(500)]
+        return [exposed(one).get(SERIES, 0) for _ in range(500)]
 
     with ThreadPoolExecutor(4) as pool:
         seen = [future.result() for future in [pool.submit(scrape) for _ in range(4)]]
     assert [values == sorted(values) for values in seen] == [True] * 4
     assert max(max(values) for values in seen) == 2_000
+
+
+if __name__ == "__main__":
+    for file in EXPOSITIONS:
+        file.with_suffix(".prom").write_text(exposition(file), "utf-8")

@@ -1,19 +1,16 @@
-"""Simulated traffic: believable, the same for the same seed, and a spike of the size that was asked for."""
+"""Simulated traffic is realistic, the same for the same seed, and has a spike of the requested size."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from itertools import islice
+from itertools import islice, takewhile
 from typing import Final
 from urllib.parse import urlencode
 
 import pytest
 
-from deploy.demo.past import before
-from exporter.classification.labels import STATES
 from exporter.classification.providers import Providers
-from exporter.classification.reason import REASONS, reason_of
+from exporter.classification.reason import reason_of
 from exporter.classification.report import Report
-from exporter.simulator.answers import JUDGES, SAMPLE_REPLIES
 from exporter.simulator.traffic import DAY, HOUR, WEEK, SimulatedRequest, Spike, Traffic
 from exporter.webhook.parsing import parse
 
@@ -21,53 +18,17 @@ MONDAY: Final = datetime(2026, 11, 23, tzinfo=UTC).timestamp()
 
 
 def report(fields: Mapping[str, str]) -> Report:
-    """What the exporter reads of the variables."""
+    """Return the report that the exporter reads from the variables."""
     return parse("application/x-www-form-urlencoded", urlencode(fields).encode())
 
 
 def day(traffic: Traffic, hours: float = 24) -> list[SimulatedRequest]:
-    """All calls of the first hours of a Monday."""
-    return list(before(MONDAY + hours * HOUR, traffic.events(MONDAY)))
+    """Return all requests of the first hours of a Monday."""
+    return list(takewhile(lambda request: request.at < MONDAY + hours * HOUR, traffic.requests(MONDAY)))
 
 
-@pytest.mark.parametrize("reason", REASONS)
-def test_answers_have_the_reason_that_the_table_says(reason: str) -> None:
-    """Each reason has an answer, and what the exporter makes of it is that reason."""
-    found = {}
-    for answer in SAMPLE_REPLIES:
-        if answer.reason == reason:
-            text = answer.text.format(recipient="jan@example.com", domain="example.com", queue="0")
-            read = Report("1", "jan@example.com", answer.state, answer.code, answer.extended, text)
-            found[answer.text] = reason_of(read).reason
-    assert found
-    assert set(found.values()) == {reason}
-
-
-def test_answers_come_from_mailboxes_of_their_provider() -> None:
-    """Each domain of an answer is one of its provider's, and each state is one that MailerQ has."""
-    providers = Providers({})
-    wrong = [
-        (answer.provider, domain)
-        for answer in SAMPLE_REPLIES
-        for domain in answer.domains
-        if providers.provider_of(f"jan@{domain}") != answer.provider
-    ]
-    assert wrong == []
-    assert {answer.state for answer in SAMPLE_REPLIES} <= STATES
-
-
-def test_shares_add_up() -> None:
-    """The shares of all answers are one; nearly half are unknown recipients, and reputation costs a tenth or so."""
-    shares = dict.fromkeys(REASONS, 0.0)
-    for answer in SAMPLE_REPLIES:
-        shares[answer.reason] += answer.share
-    assert sum(shares.values()) == pytest.approx(1)
-    assert 0.4 < shares["recipient_unknown"] < 0.5
-    assert 0.1 < sum(shares[reason] for reason in JUDGES) < 0.2
-
-
-def test_a_week_has_hours() -> None:
-    """The rate is one on average, low at night and at the weekend, and rises or falls by at most 1.6 an hour."""
+def test_the_rate_follows_the_hours_of_the_week() -> None:
+    """It is low at night and at the weekend, and changes by a factor of at most 1.6 per hour; its mean is 1."""
     assert len(WEEK) == 7 * 24
     assert sum(WEEK) / len(WEEK) == pytest.approx(1)
     assert WEEK[3] < WEEK[20] < WEEK[8]
@@ -79,11 +40,11 @@ def test_a_week_has_hours() -> None:
     assert traffic.usual(MONDAY + 8.5 * HOUR) == pytest.approx((WEEK[8] + WEEK[9]) / 2)
 
 
-def test_a_seed_always_gives_the_same() -> None:
-    """The first failures of a seed are these, in every variable; another seed gives others."""
-    first = next(Traffic(1_000, seed=1).events(MONDAY))
-    again = next(Traffic(1_000, seed=1).events(MONDAY))
-    other = next(Traffic(1_000, seed=2).events(MONDAY))
+def test_a_seed_always_gives_the_same_traffic() -> None:
+    """The first failure of a seed is this one, in each variable; another seed has another one."""
+    first = next(Traffic(1_000, seed=1).requests(MONDAY))
+    again = next(Traffic(1_000, seed=1).requests(MONDAY))
+    other = next(Traffic(1_000, seed=2).requests(MONDAY))
     assert first == again
     assert first.fields["id"] != other.fields["id"]
     assert (round(first.at - MONDAY, 3), dict(first.fields)) == (
@@ -107,60 +68,62 @@ def test_a_seed_always_gives_the_same() -> None:
     )
 
 
-def test_a_week_has_as_many_as_were_asked_for() -> None:
-    """A week of a thousand a day has seven thousand, as far as chance allows, in order, each another one."""
+def test_a_week_has_the_requested_number() -> None:
+    """A week of 1,000 failures per day has about 7,000, in the order of time, each with its own id."""
     week = day(Traffic(1_000, seed=3, repeats=0), hours=7 * 24)
     assert abs(len(week) - 7_000) < 4 * 7_000**0.5
-    assert [event.at for event in week] == sorted(event.at for event in week)
-    assert len({event.fields["id"] for event in week}) == len(week)
+    assert [request.at for request in week] == sorted(request.at for request in week)
+    assert len({request.fields["id"] for request in week}) == len(week)
 
 
-def test_what_is_sent_is_what_smtpeter_sends() -> None:
-    """The exporter reads each call, in the later generation's variables; its reason and provider are the table's."""
+def test_variables_are_those_of_smtpeter() -> None:
+    """Each request has the variables of the later generation; its reason and provider are those of the table."""
     providers = Providers({})
-    for event in islice(Traffic(1_000, seed=4, repeats=0).events(MONDAY), 2_000):
-        read = report(event.fields)
-        assert (reason_of(read).reason, providers.provider_of(read.recipient)) == event.answer[:2]
-        assert event.fields["type"] == "failure"
-        assert event.fields["action"] in {"failure", "failed"}
-        assert event.fields["time"] == str(int(event.at))
-        assert datetime.fromisoformat(event.fields["timestamp"]).replace(tzinfo=UTC).timestamp() == int(event.at)
+    for request in islice(Traffic(1_000, seed=4, repeats=0).requests(MONDAY), 2_000):
+        read = report(request.fields)
+        assert (reason_of(read).reason, providers.provider_of(read.recipient)) == request.answer[:2]
+        assert request.fields["type"] == "failure"
+        assert request.fields["action"] in {"failure", "failed"}
+        assert request.fields["time"] == str(int(request.at))
+        assert datetime.fromisoformat(request.fields["timestamp"]).replace(tzinfo=UTC).timestamp() == int(request.at)
         assert read.tags
 
 
-def test_some_come_twice() -> None:
-    """One in fifty is sent again within a minute, unchanged and marked."""
-    calls = day(Traffic(10_000, seed=5))
-    firsts = {event.fields["id"]: event for event in calls if not event.repeated}
-    repeats = [event for event in calls if event.repeated]
+def test_some_requests_are_repeated() -> None:
+    """One in fifty is repeated within a minute, unchanged, and marked as a repeat."""
+    sent = day(Traffic(10_000, seed=5))
+    firsts = {request.fields["id"]: request for request in sent if not request.repeated}
+    repeats = [request for request in sent if request.repeated]
     assert 0.015 < len(repeats) / len(firsts) < 0.025
-    for event in repeats:
-        first = firsts[event.fields["id"]]
-        assert event.fields == first.fields
-        assert 0 < event.at - first.at <= 60
+    for request in repeats:
+        first = firsts[request.fields["id"]]
+        assert request.fields == first.fields
+        assert 0 < request.at - first.at <= 60
 
 
 @pytest.mark.parametrize(("reason", "times"), [(None, 10), ("recipient_unknown", 10), ("mailbox_full", 10)])
-def test_a_spike_is_so_many_times_the_usual(reason: str | None, times: float) -> None:
-    """While it lasts there are ten times as many of its reason, or of all; before and after as many as ever."""
+def test_a_spike_multiplies_the_usual_rate(reason: str | None, times: float) -> None:
+    """While it lasts there are ten times as many failures of its reason, or of all; before and after as usual."""
     begin, end = MONDAY + 10 * HOUR, MONDAY + 12 * HOUR
     spike = Spike(reason, times, begin, end)
-    with_it = day(Traffic(10_000, seed=6, spike=spike, repeats=0))
+    with_spike = day(Traffic(10_000, seed=6, spike=spike, repeats=0))
     without = day(Traffic(10_000, seed=6, repeats=0))
 
-    def count(events: list[SimulatedRequest], *, inside: bool) -> int:
-        return sum((begin <= event.at < end) is inside and reason in {None, event.answer.reason} for event in events)
+    def count(requests: list[SimulatedRequest], *, inside: bool) -> int:
+        return sum(
+            (begin <= request.at < end) is inside and reason in {None, request.answer.reason} for request in requests
+        )
 
-    assert count(with_it, inside=False) == count(without, inside=False)
-    assert count(with_it, inside=True) / count(without, inside=True) == pytest.approx(times, rel=0.1)
+    assert count(with_spike, inside=False) == count(without, inside=False)
+    assert count(with_spike, inside=True) / count(without, inside=True) == pytest.approx(times, rel=0.1)
 
 
-def test_a_spike_of_a_rare_reason_is_as_large_as_all_usual_traffic() -> None:
-    """Ten times a rarity would hardly be seen, so it is as much as all failures on average; most at one provider."""
+def test_a_spike_of_a_rare_reason_is_as_high_as_the_mean_of_all_failures() -> None:
+    """Otherwise it would not be visible. Nine in ten of its failures are of one provider."""
     begin = MONDAY + 10 * HOUR
     spike = Spike("blocked", 10, begin, begin + HOUR)
-    events = day(Traffic(10_000, seed=7, spike=spike, repeats=0), hours=11)
-    blocked = [event for event in events if event.at >= begin and event.answer.reason == "blocked"]
+    requests = day(Traffic(10_000, seed=7, spike=spike, repeats=0), hours=11)
+    blocked = [request for request in requests if request.at >= begin and request.answer.reason == "blocked"]
     assert len(blocked) == pytest.approx(10_000 / 24, rel=0.15)
-    microsoft = sum(event.answer.provider == "microsoft" for event in blocked)
+    microsoft = sum(request.answer.provider == "microsoft" for request in blocked)
     assert 0.85 < microsoft / len(blocked) < 0.95

@@ -1,0 +1,31 @@
+"""The table of phrases: each can decide, and is written as the matcher needs it."""
+
+from exporter.classification.phrase_matcher import hint_of
+from exporter.classification.reason import REASONS
+from exporter.classification.reason_phrases import HINTS, SLOTS
+
+
+def test_rows_have_known_reasons() -> None:
+    """Each reason in the table is in the vocabulary."""
+    assert {reason for reason, *_ in HINTS} <= set(REASONS)
+
+
+def test_each_phrase_can_decide() -> None:
+    """A text that is only the phrase has its reason: no phrase is hidden by a row above it."""
+    hidden = {}
+    for reason, *rows in HINTS:
+        for phrase in " | ".join(rows).split(" | "):
+            words = [SLOTS.get(word, (word,))[-1] for word in phrase.split()]
+            text = " ".join(words).replace(" …", "").replace("*", "")
+            if hint_of(text) != reason:
+                hidden[phrase] = hint_of(text)
+    assert hidden == {}
+
+
+def test_phrases_are_written_as_the_matcher_sees_texts() -> None:
+    """Phrases are case-folded and without punctuation. Only slots are in capitals, and each slot is used."""
+    words = [word for _, *rows in HINTS for row in rows for word in row.split() if word not in {"|", "…"}]
+
+    assert [word for word in words if word not in SLOTS and word != word.casefold()] == []
+    assert [word for word in words if not word.removesuffix("*").isalnum() and word not in SLOTS] == []
+    assert set(SLOTS) <= set(words)

@@ -1,0 +1,126 @@
+"""Events of the exporter are counted in its own metrics."""
+
+import platform
+
+import pytest
+from prometheus_client import generate_latest
+
+from exporter import __version__
+from exporter.classification.reason import DECIDERS
+from exporter.metrics.telemetry import Telemetry
+from exporter.refusals import REFUSAL_REASONS
+from exporter.signature.keys import LOOKUP_RESULTS
+from tests.support.running import Samples, samples_of
+from tests.support.texts import Texts
+
+
+@pytest.fixture
+def telemetry() -> Telemetry:
+    """Create telemetry that has recorded nothing yet."""
+    return Telemetry()
+
+
+def own(telemetry: Telemetry) -> Samples:
+    """Return the samples of the exporter's own metrics, without their prefix."""
+    samples = samples_of(generate_latest(telemetry.registry).decode())
+    prefix = "smtpeter_exporter_"
+    return {name.removeprefix(prefix): value for name, value in samples.items() if name.startswith(prefix)}
+
+
+def changed(telemetry: Telemetry, before: Samples) -> Samples:
+    """Return the samples that changed, without buckets of histograms."""
+    return {
+        name: value for name, value in own(telemetry).items() if value != before.get(name) and "_bucket{" not in name
+    }
+
+
+def test_counters_start_at_zero(telemetry: Telemetry) -> None:
+    """Each value of a label has a series from the start, so that increase() sees its first event."""
+    samples = {name: value for name, value in own(telemetry).items() if "_bucket{" not in name}
+    closed = {
+        *(f'refused_total{{reason="{reason}"}}' for reason in REFUSAL_REASONS),
+        *(f'reason_decisions_total{{decided_by="{step}"}}' for step in DECIDERS),
+        *(f'key_lookups_total{{result="{result}"}}' for result in LOOKUP_RESULTS),
+        *(f'keys{{state="{state}"}}' for state in ("fresh", "stale")),
+    }
+    assert closed <= samples.keys()
+    assert {name: value for name, value in samples.items() if value and not name.startswith("build_info")} == {}
+
+
+def test_build_info_has_the_versions(telemetry: Telemetry) -> None:
+    """The labels of build_info are the versions of the exporter, Python and SQLite."""
+    (info,) = [name for name in own(telemetry) if name.startswith("build_info")]
+    assert f'version="{__version__}"' in info
+    assert f'python="{platform.python_version()}"' in info
+    assert 'sqlite="3.' in info
+
+
+def test_a_rejected_request_is_counted_by_its_reason(telemetry: Telemetry) -> None:
+    """It is also kept for the status page."""
+    before = own(telemetry)
+    telemetry.refused("unsigned")
+    telemetry.refused("unsigned")
+    assert changed(telemetry, before) == {'refused_total{reason="unsigned"}': 2}
+    assert telemetry.activity.refusals() == {"unsigned": 2}
+
+
+def test_a_new_failure_is_counted_by_the_step_that_decided(telemetry: Telemetry) -> None:
+    """It is also kept for the status page, as is a signed request, which has no metric."""
+    before = own(telemetry)
+    telemetry.signed()
+    telemetry.decided("vendor")
+    assert changed(telemetry, before) == {'reason_decisions_total{decided_by="vendor"}': 1}
+    assert telemetry.activity.last().keys() == {"signed", "counted"}
+
+
+def test_a_batch_counts_its_failures_and_duplicates(telemetry: Telemetry) -> None:
+    """A commit of three failures of which one is new has two duplicates."""
+    before = own(telemetry)
+    telemetry.committed(0.25, [False, True, False])
+    assert changed(telemetry, before) == {
+        "duplicates_total": 2,
+        "commit_batch_size_count": 1,
+        "commit_batch_size_sum": 3,
+        "commit_duration_seconds_count": 1,
+        "commit_duration_seconds_sum": 0.25,
+    }
+
+
+def test_other_events(telemetry: Telemetry) -> None:
+    """Each of the other events has a metric."""
+    before = own(telemetry)
+    telemetry.answered(0.5)
+    telemetry.overflowed()
+    telemetry.looked_up("failed")
+    telemetry.signature_mode("required")
+    assert changed(telemetry, before) == {
+        "request_duration_seconds_count": 1,
+        "request_duration_seconds_sum": 0.5,
+        "label_overflow_total": 1,
+        'key_lookups_total{result="failed"}': 1,
+        "signature_required": 1,
+    }
+    telemetry.signature_mode("off")
+    assert own(telemetry)["signature_required"] == 0
+
+
+def test_cached_keys_are_exposed_as_they_are_at_each_scrape(telemetry: Telemetry) -> None:
+    """Their number by state, and the age of the oldest one."""
+    ages: list[tuple[float, bool]] = []
+    telemetry.watch_keys(lambda: ages)
+    before = own(telemetry)
+    ages += [(60.0, False), (90.0, True), (30.0, False)]
+    assert changed(telemetry, before) == {
+        'keys{state="fresh"}': 2,
+        'keys{state="stale"}': 1,
+        "key_age_seconds": 90,
+    }
+    ages.clear()
+    assert own(telemetry) == before
+
+
+def test_each_metric_is_described(telemetry: Telemetry, texts: Texts) -> None:
+    """Each family has a help text."""
+    for family in telemetry.registry.collect():
+        if family.name.startswith("smtpeter_"):
+            texts.check(f"{family.name}: {family.documentation}")
