@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import (
 )
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from exporter.signature.verifier import SMTPETERS_ORDER, Request, signed_headers
+from exporter.signature.verifier import COVERED_HEADERS, Request, signed_headers
 
 ACCOUNT: Final = "environment-1234"
 KEY_ID: Final = "one._domainkey.copernica.com"
@@ -53,7 +53,7 @@ def headers_for(  # noqa: PLR0913 -- by name
     account: str = ACCOUNT,
     key_id: str = KEY_ID,
     private: RSAPrivateKey | None = None,
-    covered: Sequence[str] = SMTPETERS_ORDER,
+    covered: Sequence[str] = COVERED_HEADERS,
 ) -> dict[str, str]:
     """All headers of a signed call."""
     headers = {
