@@ -84,7 +84,7 @@ class _Entry:
 
 
 class Keys:
-    """The cache. ``resolve`` returns the records of a name or raises DnsDown; ``on_result`` gets the result of a lookup."""
+    """The cache. ``resolve`` returns a name's records or raises DnsDown; ``on_result`` gets the result of a lookup."""
 
     def __init__(
         self,
