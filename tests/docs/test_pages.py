@@ -18,7 +18,7 @@ from exporter.classification.reason import DECIDERS, REASONS, reason_of
 from exporter.classification.report import Report
 from exporter.classification.status_codes import REGISTRY
 from exporter.cli.main import cli
-from exporter.settings import sources as config
+from exporter.settings.sources import gather_values, parse_settings
 from exporter.web.web_config import WebConfig
 from tests.support.documentation import PAGES, Block, anchors, blocks, commands, links, quoted
 from tests.support.names import (
@@ -232,8 +232,8 @@ def test_toml_is_a_configuration(block: Block, etc: Path) -> None:
     """The exporter takes what a page shows as its configuration."""
     file = etc / "block.toml"
     file.write_text(block.text.replace("/etc/", f"{etc}/"))
-    values = config.gather({}, {"SMTPETER_EXPORTER_SIGNATURE_ACCOUNT": "environment-1234"}, file)
-    config.read(values)
+    values = gather_values({}, {"SMTPETER_EXPORTER_SIGNATURE_ACCOUNT": "environment-1234"}, file)
+    parse_settings(values)
     assert str(file) in {value.origin for value in values.values()}
 
 

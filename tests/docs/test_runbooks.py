@@ -37,7 +37,7 @@ LABELS: Final[Mapping[str, Mapping[str, str]]] = {
     "SMTPeterLedgerNotWritable": {"instance": "INSTANCE"},
 }
 """What an alert has besides alertname, severity and job."""
-HEADINGS: Final = ["What it means", "First look", "Causes", "What to do", "To silence it"]
+HEADINGS: Final = ["What it means", "Check", "Likely causes", "Fix", "Silence"]
 
 
 def silences(name: str) -> list[list[str]]:
@@ -66,13 +66,14 @@ def test_the_table_of_alerts_is_the_files() -> None:
 
 @pytest.mark.parametrize("name", RUNBOOKS)
 def test_pages_are_of_one_form(name: str) -> None:
-    """A page has its title, the five headings, queries and one silence, says what both levels mean, and is short."""
+    """A page begins with what to do, the impact and whom to wake; has queries and one silence; explains both levels."""
     page = PAGES[RUNBOOKS[name]]
-    assert page.startswith(f"# {name}\n")
-    assert [heading.split(" and ")[0] for heading in re.findall(r"^## (.*)$", page, re.MULTILINE)] == HEADINGS
+    opening = page.partition("\n## ")[0]
+    assert re.fullmatch(rf"(?s)# {name}\n\n\*\*Do now\*\*\n\n1\. .+\n\n\*\*Impact:\*\* .+ *\*\*Wake:\*\* .+\n", opening)
+    assert re.findall(r"^## (.*)$", page, re.MULTILINE) == HEADINGS
     assert blocks(RUNBOOKS[name], "promql")
     assert len(silences(name)) == 1
-    assert len(page.splitlines()) <= 60
+    assert len(page.splitlines()) <= 70
     levels = {level.lower() for level in re.findall(r"\*(Warning|Critical)\*", page)}
     assert levels == (set(SEVERITIES[name]) if len(SEVERITIES[name]) > 1 else set())
 
@@ -151,7 +152,8 @@ def test_what_ready_says_is_what_the_code_says() -> None:
 def test_a_page_numbers_its_causes_in_order() -> None:
     """A numbered list of causes has no gap: other pages refer to the numbers."""
     for name, page in RUNBOOKS.items():
-        numbers = [int(number) for number in re.findall(r"^(\d+)\. ", PAGES[page], re.MULTILINE)]
+        causes = PAGES[page].partition("## Likely causes")[2]
+        numbers = [int(number) for number in re.findall(r"^(\d+)\. ", causes, re.MULTILINE)]
         assert all(after == before + 1 for before, after in pairwise([0, *numbers])), name
 
 
@@ -232,7 +234,7 @@ def test_mails_show_the_annotations(amtool: str, tmp_path: Path, links: dict[str
     )
     assert re.split(r"\n\n\n+", rendered("smtpeter.text").strip()) == [
         part.format(""),
-        part.format(", over since 2026-11-23 09:40 UTC"),
+        part.format(", resolved at 2026-11-23 09:40 UTC"),
     ]
 
 
