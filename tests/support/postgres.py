@@ -55,6 +55,7 @@ class Postgres:
         self._owner = _owner()
         self._directory = Path(tempfile.mkdtemp(prefix="postgres-"))  # another user can enter it, unlike tmp_path
         self.port = free_port()
+        self._created = 0
         if self._owner is not None:
             os.chown(self._directory, self._owner, -1)
         if primary is None:
@@ -154,6 +155,11 @@ class Postgres:
         if not self.execute(f"SELECT 1 FROM pg_database WHERE datname = '{database}'"):
             self.execute(f'CREATE DATABASE "{database}" STRATEGY file_copy')
         return self.url(database)
+
+    def create_new(self) -> str:
+        """Create a database that no other test uses, and return its URL."""
+        self._created += 1
+        return self.create(f"test-{self._created}")
 
     def _answers(self) -> bool:
         code = self._process.poll()
