@@ -42,7 +42,7 @@ def copy(source: Ledger, target: Ledger, *, say: Callable[[str], None]) -> str:
         raise LedgerError(
             "DST does not return the totals that were written to it; don't use it, and please report this"
         )
-    return f"copied {number:,} identities and {len(totals):,} series, {sum(total.value for total in totals):,} in all"
+    return f"copied {number:,} identities and {len(totals):,} series with a total of {sum(total.value for total in totals):,}"
 
 
 def _copy_identities(source: Ledger, target: Ledger, say: Callable[[str], None]) -> int:

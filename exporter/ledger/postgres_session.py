@@ -52,7 +52,7 @@ class Session:
         self._clock = (time.time(), time.monotonic())
 
     def connection(self) -> psycopg.Connection:
-        """Return an open connection in autocommit mode. Raise psycopg.Error if there is none to be had."""
+        """Return an open connection in autocommit mode. Raise psycopg.Error if connecting fails."""
         if self._connection is None or self._connection.closed:
             self._connection = _connect(self._url)
             try:

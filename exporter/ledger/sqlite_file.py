@@ -201,7 +201,7 @@ class SqliteFile:
             if self._opened_files:
                 self._empty_wal()
             self._close()
-            self._opened_files = []  # not open, should _open fail
+            self._opened_files = []  # stays empty if _open fails
             self._open(now)
 
     def _empty_wal(self) -> None:
