@@ -42,7 +42,8 @@ def copy(source: Ledger, target: Ledger, *, say: Callable[[str], None]) -> str:
         raise LedgerError(
             "DST does not return the totals that were written to it; don't use it, and please report this"
         )
-    return f"copied {number:,} identities and {len(totals):,} series with a total of {sum(total.value for total in totals):,}"
+    added = sum(total.value for total in totals)
+    return f"copied {number:,} identities and {len(totals):,} series with a total of {added:,}"
 
 
 def _copy_identities(source: Ledger, target: Ledger, say: Callable[[str], None]) -> int:
