@@ -150,7 +150,7 @@ class Exporter:
             accounts=frozenset(settings.signature_account),
             key_domain=settings.signature_key_domain,
             max_age=settings.signature_max_age,
-            callback=f"{settings.webhook_public_url.rstrip('/')}/failures" if settings.webhook_public_url else "",
+            url=f"{settings.webhook_public_url.rstrip('/')}/failures" if settings.webhook_public_url else "",
         )
         return Verifier(policy, self._keys, time.time)
 

@@ -1,1 +1,1 @@
-"""The ledger: which failures were counted, exactly once and permanently, in SQLite or PostgreSQL."""
+"""The ledger: stores which failures were counted, exactly once and permanently, in SQLite or PostgreSQL."""

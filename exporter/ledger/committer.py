@@ -1,19 +1,19 @@
 """Group commit: one thread writes all waiting failures in one transaction, then answers them.
 
-A disk takes a few hundred commits a second and a busy exporter thousands of failures, so failures that wait at the same
-time share a commit. The thread that writes also maintains the ledger once a second: it ends births, prunes, and finds
-out whether a ledger that failed works again.
+A disk manages a few hundred commits per second, but a busy exporter receives thousands of failures. Failures that wait
+at the same time therefore share a commit. The committing thread also maintains the ledger once per second: it releases
+held series, prunes, and checks whether a ledger that failed works again.
 
-Which thread owns what:
+Threads and what they own:
 
-the committing thread
-    Every call of ``record``, ``release``, ``prune`` and ``check`` on the ledger; the callback ``committed``; a ticket
+committing thread
+    All calls of ``record``, ``release``, ``prune`` and ``check`` on the ledger; the callback ``committed``; a ticket
     from the moment it leaves the queue until its lock is released.
-a request thread
-    Its own ticket, which it uses again for its next request. After COMMIT_TIMEOUT it gives the ticket up to the
-    committing thread and makes a new one.
+request thread
+    Its ticket, which it reuses for its next request. After COMMIT_TIMEOUT it abandons the ticket to the committing
+    thread and creates a new one.
 any thread
-    ``problem``, which both kinds of threads set under the lock ``_noting``.
+    ``problem``, which both kinds of threads set while holding ``_problem_lock``.
 """
 
 import logging
@@ -40,7 +40,7 @@ MAINTENANCE_INTERVAL: Final = 1.0
 
 
 class _Ticket:
-    """One waiting failure: its record, and its outcome once ``done`` is released."""
+    """A waiting failure: its record, and its outcome once ``done`` is released."""
 
     __slots__ = ("done", "outcome", "record")
 
@@ -52,11 +52,11 @@ class _Ticket:
 
 
 class Committer:
-    """Record failures in ``ledger`` from many threads, one batch after the other.
+    """Records failures from many threads in ``ledger``, one batch at a time.
 
-    ``committed`` is called after each commit, in the committing thread, with the seconds that it took and for each
-    failure of the batch whether it was new. ``hold`` is for how many seconds a new series is exposed as 0 (0: not at
-    all), ``batch_delay`` for how many seconds a batch waits for more failures when many arrive.
+    ``committed`` is called after each commit, in the committing thread, with the duration in seconds and, for each
+    failure of the batch, whether it was new. ``hold`` is the number of seconds for which a new series is exposed as 0
+    (0: not at all). ``batch_delay`` is BATCH_DELAY or an override.
     """
 
     def __init__(
@@ -71,11 +71,11 @@ class Committer:
         self._committed = committed
         self._hold = hold
         self._batch_delay = batch_delay
-        self._mine = threading.local()
+        self._local = threading.local()
         self._waiting: SimpleQueue[_Ticket | None] = SimpleQueue()
         self._writer = threading.Thread(target=self._run, name="committer", daemon=True)
         self._problem: str | None = None
-        self._noting = threading.Lock()
+        self._problem_lock = threading.Lock()
 
     @property
     def problem(self) -> str | None:
@@ -83,33 +83,33 @@ class Committer:
         return self._problem
 
     def start(self) -> None:
-        """Start the writing thread."""
+        """Start the committing thread."""
         self._writer.start()
 
     def stop(self) -> bool:
-        """Write what is still waiting, then end the writing thread. Nobody may call ``record`` any more.
+        """Commit the waiting failures and end the committing thread. No thread may call ``record`` any more.
 
-        False when a stuck disk keeps the thread from ending in time: it still has the ledger then.
+        Return False if the thread does not end in time because the ledger hangs. It still uses the ledger then.
         """
         self._waiting.put(None)
         self._writer.join(STOP_TIMEOUT)
         return not self._writer.is_alive()
 
     def record(self, record: Record) -> bool:
-        """Wait until the record is safe on disk; True when it was new, False when it had been counted before.
+        """Return when the record is on disk: True if it is new, False if it was counted before.
 
-        Raises LedgerError when it could not be written, or not in time. It may then have been counted all the same;
-        sending it again is right either way.
+        Raise LedgerError if it was not written, or not in time. It may have been counted nevertheless; sending it again
+        is safe in both cases.
         """
-        ticket: _Ticket | None = getattr(self._mine, "ticket", None)
+        ticket: _Ticket | None = getattr(self._local, "ticket", None)
         if ticket is None:
-            ticket = self._mine.ticket = _Ticket()
+            ticket = self._local.ticket = _Ticket()
         ticket.record = record
         self._waiting.put(ticket)
         if not ticket.done.acquire(timeout=COMMIT_TIMEOUT):
-            del self._mine.ticket  # the writer still has this one
+            del self._local.ticket  # the committing thread may still use it
             error = LedgerError(f"the ledger did not finish a commit in {COMMIT_TIMEOUT:.0f} seconds")
-            self._note(error)  # the writer, which notes all else, is stuck
+            self._set_problem(error)  # the committing thread hangs, and can't do it
             raise error
         if isinstance(ticket.outcome, LedgerError):
             raise LedgerError(str(ticket.outcome)) from ticket.outcome
@@ -147,15 +147,15 @@ class Committer:
                 [ticket.record for ticket in tickets], now=self._ledger.clock(), held=self._hold > 0
             )
         except LedgerError as error:
-            self._note(error)
+            self._set_problem(error)
             outcomes = [error] * len(tickets)
-        except Exception as error:  # the thread must outlive any fault, or nobody is ever answered again
-            log.exception("fault while recording; please report it")
-            fault = LedgerError(f"fault while recording: {error!r}")
-            self._note(fault)
-            outcomes = [fault] * len(tickets)
+        except Exception as error:  # without this thread no request would ever be answered again
+            log.exception("internal error while recording; please report it")
+            internal = LedgerError(f"internal error while recording: {error!r}")
+            self._set_problem(internal)
+            outcomes = [internal] * len(tickets)
         else:
-            self._note(None)
+            self._set_problem(None)
             self._committed(time.perf_counter() - began, new)
             outcomes = [*new]
         for ticket, outcome in zip(tickets, outcomes, strict=True):
@@ -164,23 +164,23 @@ class Committer:
 
     def _maintain(self) -> None:
         try:
-            # Only a write tells whether a full disk has room again; while all is well, none is spent on asking.
+            # Only a write shows that a full disk has space again. As long as all is well, no write is spent on that.
             self._ledger.check(now=self._ledger.clock(), write=self._problem is not None)
             self._ledger.release(now=self._ledger.clock(), hold=self._hold)
             self._ledger.prune(now=self._ledger.clock())
         except LedgerError as error:
-            self._note(error)
+            self._set_problem(error)
         except Exception:
-            log.exception("fault during maintenance")
+            log.exception("internal error during maintenance; please report it")
         else:
-            self._note(None)
+            self._set_problem(None)
 
-    def _note(self, error: LedgerError | None) -> None:
-        """Keep and log a change of state, not each failed attempt."""
+    def _set_problem(self, error: LedgerError | None) -> None:
+        """Store the problem, and log when it begins and ends, not each failed attempt."""
         problem = None if error is None else str(error)
-        with self._noting:
+        with self._problem_lock:
             before, self._problem = self._problem, problem
         if problem and not before:
-            log.error("the ledger can't be written; failures are answered 503 until it can", extra={"error": problem})
+            log.error("ledger not writable; answering 503 until it is", extra={"error": problem})
         elif before and not problem:
-            log.info("the ledger can be written again")
+            log.info("ledger writable again")

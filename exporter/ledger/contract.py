@@ -1,29 +1,30 @@
-"""The contract of a ledger: what was counted, exactly once, durable.
+"""The contract that every ledger keeps: failures are counted exactly once, and counts are durable.
 
-A ledger holds two things: the *identities* of the failures it has counted in the last 30 days, and a *total* for each
-series it was ever told to raise. It knows hashes, label values and sums; never an address.
+A ledger stores the *identities* of the failures that it counted in the last 30 days, and a *total* for each series. It
+stores hashes, label values and sums, never an address.
 
-- **Once.** ``record`` takes a batch. For each record whose identity the ledger does not hold yet, it keeps the identity
-  and raises each of the record's series by one; the others change nothing. A batch may hold an identity twice: the
-  first one counts.
-- **For ever.** When ``record`` returns, the whole batch is on disk in one transaction and survives a power cut.
-  When it raises, nothing of the batch was counted, as far as the ledger can know: a commit whose fate is unknown may
-  have been carried out, and recording the same batch again is right in either case.
-- **Never back.** A total never decreases, and a series never disappears: not by ``prune``, not by opening the
-  ledger with a later version of this package.
-- **Births.** A series that ``record`` brings with ``held=True`` is marked as held. ``release`` takes the mark off
-  series that have had it for long enough, for good, and on disk before anybody is shown the total. Opening a ledger
-  starts the time of the series that are still held anew, for nobody may have scraped them.
-- **Shared.** Where an engine lets several processes have a ledger open, all of this holds for them together.
-- **Who calls.** One thread calls ``record``, ``release``, ``prune`` and ``check``; any thread may call ``totals`` and
-  ``size`` meanwhile, and is not held up by the writer. ``close`` comes last, from anywhere.
-- **Copies.** ``identities``, ``keep`` and ``adopt`` are for ``ledger copy``, while no exporter has the ledger.
-- **Cost.** No call's cost depends on how many failures were ever recorded (a look-up in a sorted tree apart).
-- **Errors.** Whatever goes wrong in the store comes out as LedgerError with a line that the operator can act on; the
-  next call starts afresh, so a ledger heals as soon as its cause is gone.
+- **Exactly once.** ``record`` takes a batch. For each record with an unknown identity it stores the identity and
+  increments each of the record's series by one. Other records change nothing. If an identity is in the batch twice, the
+  first record counts.
+- **Durable.** When ``record`` returns, the whole batch is on disk, written in one transaction, and survives a power
+  cut. When it raises, nothing was counted as far as the ledger can tell. The commit may have succeeded nevertheless;
+  recording the same batch again is correct in both cases.
+- **Monotonic.** A total never decreases and a series never disappears, neither when ``prune`` runs nor when a later
+  version of this package opens the ledger.
+- **Births.** A series that ``record`` creates with ``held=True`` is held: it is exposed as 0. ``release`` ends the hold
+  of the series that were held long enough. That is permanent, and on disk before a scrape can see the total. Opening a
+  ledger restarts the hold of the series that are still held, because Prometheus may not have scraped them.
+- **Shared.** If an engine lets several processes open a ledger, these guarantees hold for all of them together.
+- **Threads.** One thread calls ``record``, ``release``, ``prune`` and ``check``. Any thread may call ``totals`` and
+  ``size`` at the same time, and does not wait for the writer. ``close`` is the last call, from any thread.
+- **Copies.** ``identities``, ``import_identities`` and ``import_totals`` serve ``ledger copy``, while no exporter uses
+  the ledger.
+- **Cost.** The cost of a call does not depend on the number of failures ever recorded, except for lookups in a B-tree.
+- **Errors.** Every failure of the store is raised as LedgerError with one line that an operator can act on. The next
+  call starts from scratch, so a ledger recovers as soon as the cause is gone.
 
-Times are seconds since the epoch, and come in as arguments. What gives them is ``clock``: one that all share who share
-the ledger, or one of them whose clock is wrong would forget for all.
+Times are arguments, in seconds since the epoch. They come from ``clock``, which all processes that share a ledger have
+in common: otherwise one process with a wrong clock would prune the identities of all.
 """
 
 import json
@@ -33,28 +34,28 @@ from typing import Final, NamedTuple, Protocol
 from exporter.classification.series import Record, Series
 
 DAY: Final = 86_400
-"""Seconds of a day; identities are kept with the day since the epoch on which they were counted."""
+"""Seconds per day. An identity is stored with the day (since the epoch) on which it was counted."""
 KEEP_IDENTITIES: Final = 30 * DAY
-"""For how many seconds a failure that comes again is known as already counted."""
+"""Seconds for which a failure that is reported again is recognized."""
 
 
-def series_of(text: str) -> Series:
-    """A series as ledgers keep it, a JSON array of texts. Raises ValueError for anything else."""
+def parse_series(text: str) -> Series:
+    """Return the series that a ledger stores as a JSON array of strings. Raise ValueError for any other text."""
     series = json.loads(text)
     if not isinstance(series, list) or not series or not all(isinstance(part, str) for part in series):
-        raise ValueError(f"{text[:40]!r} is no series")
+        raise ValueError(f"{text[:40]!r} is not a series")
     return tuple(series)
 
 
 class StoredIdentity(NamedTuple):
-    """An identity that a ledger holds, and the day since the epoch on which it was counted."""
+    """An identity in a ledger, and the day since the epoch on which it was counted."""
 
     identity: bytes
     day: int
 
 
 class Total(NamedTuple):
-    """A series, its sum, whether it is still held at zero, and when it was last raised."""
+    """A series, its sum, whether it is held at 0, and when it was last incremented."""
 
     series: Series
     value: int
@@ -62,42 +63,42 @@ class Total(NamedTuple):
     raised_at: float
 
 
-COPYING: Final[Series] = ("copying",)
-"""Stands alone in the totals of a ledger that a copy was begun to and not ended: no exporter may count there."""
+COPY_MARKER: Final[Series] = ("copying",)
+"""The only total of a ledger that is the target of an unfinished copy. No exporter may count there."""
 
 
 class Ledger(Protocol):
-    """See the module's docstring for what every implementation promises. All methods may raise LedgerError."""
+    """See the module's docstring for the guarantees of every implementation. All methods may raise LedgerError."""
 
     def record(self, batch: Sequence[Record], *, now: float, held: bool) -> list[bool]:
-        """Count what is new in the batch; for each record, whether it was new."""
+        """Count the new failures of the batch. Return for each record whether it was new."""
 
     def release(self, *, now: float, hold: float) -> None:
-        """Show the series that have been held for ``hold`` seconds."""
+        """Expose the totals of the series that have been held for ``hold`` seconds."""
 
     def prune(self, *, now: float) -> int:
-        """Forget identities older than KEEP_IDENTITIES in the next small slice; how many were forgotten."""
+        """Delete identities older than KEEP_IDENTITIES from the next small slice. Return how many were deleted."""
 
     def clock(self) -> float:
-        """The time of day, for all who share the ledger; costs nothing, never raises."""
+        """Return the time that all processes with this ledger share. Does no I/O and never raises."""
 
     def check(self, *, now: float, write: bool) -> None:
-        """Raise LedgerError unless the ledger is there and, with ``write``, takes a write."""
+        """Raise LedgerError unless the ledger exists and, if ``write`` is true, is writable."""
 
     def totals(self) -> list[Total]:
-        """All series with their sums, as of the last commit."""
+        """Return all series with their totals as of the last commit."""
 
     def identities(self, after: bytes, limit: int) -> list[StoredIdentity]:
-        """The first so many identities past ``after``, in order; for copying, by the thread that records."""
+        """Return the first ``limit`` identities greater than ``after``, sorted. For the thread that records."""
 
-    def keep(self, identities: Sequence[StoredIdentity]) -> None:
-        """Hold these identities, too, without counting."""
+    def import_identities(self, identities: Sequence[StoredIdentity]) -> None:
+        """Store these identities without counting anything."""
 
-    def adopt(self, totals: Sequence[Total]) -> None:
-        """Have these totals, in one transaction; refused when there are any besides COPYING."""
+    def import_totals(self, totals: Sequence[Total]) -> None:
+        """Store these totals in one transaction. Raise LedgerError if there are any others than COPY_MARKER."""
 
     def size(self) -> int:
-        """Bytes on disk."""
+        """Return the size on disk in bytes."""
 
     def close(self) -> None:
-        """Release everything; no call may follow."""
+        """Release all resources. No other call may follow."""

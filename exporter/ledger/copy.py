@@ -1,59 +1,64 @@
-"""``smtpeter-exporter ledger copy``: all that one ledger holds into another one that is empty, of any engine."""
+"""Copy a ledger to an empty one of any engine, for ``smtpeter-exporter ledger copy``."""
 
 import time
 from collections.abc import Callable
 from typing import Final
 
 from exporter.errors import LedgerError
-from exporter.ledger.contract import COPYING, Ledger, Total
+from exporter.ledger.contract import COPY_MARKER, Ledger, Total
 
-PAGE: Final = 5_000
-"""Identities that are copied and compared at a time."""
-REPORT: Final = 2.0
+PAGE_SIZE: Final = 5_000
+"""Identities to copy and compare at a time."""
+PROGRESS_INTERVAL: Final = 2.0
 """Seconds between two lines of progress."""
 
 
 def copy(source: Ledger, target: Ledger, *, say: Callable[[str], None]) -> str:
-    """Copy, or go on copying, and compare; a line that tells what was copied. Raises LedgerError."""
+    """Copy ``source`` to ``target``, or resume an interrupted copy, and compare them.
+
+    ``say`` gets lines of progress. Return one line that sums up what was copied. Raise LedgerError if the copy is not
+    possible or the ledgers differ.
+    """
     totals = sorted(source.totals())
-    if COPYING in [total.series for total in totals]:
-        raise LedgerError("SRC is itself a copy that was not ended")
-    there = target.totals()
-    if totals and sorted(there) == totals:  # it was cut off after its last step: nothing is left but to compare
+    if COPY_MARKER in [total.series for total in totals]:
+        raise LedgerError("SRC is the target of an unfinished copy; finish that copy first")
+    existing = target.totals()
+    if totals and sorted(existing) == totals:  # interrupted after the last step, so only compare
         number = _copy_identities(source, target, say)
-        return f"was copied before: {number:,} identities and {len(totals):,} series are the same"
-    if there and [total.series for total in there] != [COPYING]:
-        raise LedgerError(
-            "DST has counted failures of its own: expected an empty ledger, or one that a copy was begun to"
-        )
-    if not there:
+        return f"already copied: {number:,} identities and {len(totals):,} series are the same"
+    if existing and [total.series for total in existing] != [COPY_MARKER]:
+        raise LedgerError("DST has counted failures: expected an empty ledger, or one with an unfinished copy")
+    if not existing:
         if not totals:
             raise LedgerError("SRC is empty: there is nothing to copy")
         if target.identities(b"", 1):
-            raise LedgerError("DST knows failures of its own: expected an empty ledger")
-        target.adopt([Total(COPYING, 0, held=False, raised_at=0)])
+            raise LedgerError("DST contains failures: expected an empty ledger")
+        target.import_totals([Total(COPY_MARKER, 0, held=False, raised_at=0)])
     number = _copy_identities(source, target, say)
     if sorted(source.totals()) != totals:
-        raise LedgerError("SRC was written to meanwhile: stop the exporters that use it, and run this again")
-    target.adopt(totals)
+        raise LedgerError("SRC changed during the copy; stop the exporters that use it, and run ledger copy again")
+    target.import_totals(totals)
     if sorted(target.totals()) != totals:
-        raise LedgerError("DST does not show the totals that were written to it: don't use it, and please report this")
-    return f"copied {number:,} identities and {len(totals):,} series, {sum(total.value for total in totals):,} in all"
+        raise LedgerError(
+            "DST does not return the totals that were written to it; don't use it, and please report this"
+        )
+    added = sum(total.value for total in totals)
+    return f"copied {number:,} identities and {len(totals):,} series with a total of {added:,}"
 
 
 def _copy_identities(source: Ledger, target: Ledger, say: Callable[[str], None]) -> int:
     after, number, reported = b"", 0, time.monotonic()
-    while page := source.identities(after, PAGE):
-        if target.identities(after, len(page)) != page:  # else they were copied before
-            target.keep(page)
+    while page := source.identities(after, PAGE_SIZE):
+        if target.identities(after, len(page)) != page:  # otherwise an earlier copy wrote them
+            target.import_identities(page)
             if target.identities(after, len(page)) != page:
-                raise LedgerError("DST knows failures that SRC does not: begin with an empty ledger")
+                raise LedgerError("DST contains failures that SRC does not; start again with an empty ledger")
         number += len(page)
         after = page[-1].identity
-        if time.monotonic() > reported + REPORT:
+        if time.monotonic() > reported + PROGRESS_INTERVAL:
             reported = time.monotonic()
-            # Hashes are spread evenly, and come in order: how far it is, the last one tells.
+            # Hashes are sorted and spread evenly, so the last one shows the progress.
             say(f"{number:,} identities, {int.from_bytes(after[:2], 'big') / 65_536:.0%}")
     if target.identities(after, 1):
-        raise LedgerError("DST knows failures that SRC does not: begin with an empty ledger")
+        raise LedgerError("DST contains failures that SRC does not; start again with an empty ledger")
     return number

@@ -1,4 +1,4 @@
-"""A connection to the ledger's database, made when it is needed and limited in time; and the schema there."""
+"""Connections to a PostgreSQL ledger, opened on demand and with time limits, and the schema of its database."""
 
 import os
 import socket
@@ -13,16 +13,16 @@ from exporter.errors import LedgerError
 from exporter.ledger.url import PostgresUrl
 
 LOCK: Final = 0x534D_5450_0000
-"""The advisory locks of this program: this one is of migration, the next of having the ledger. "SMTP"."""
+"""Key ("SMTP") of the advisory lock for migrations. An exporter that uses the ledger holds the lock with LOCK + 1."""
 STATEMENT_TIMEOUT: Final = 5
-"""Seconds that a statement may take, or a connection until it is made."""
+"""Seconds that a statement or connecting may take."""
 READ_TIMEOUT: Final = 3
-"""Seconds after which a scrape no longer waits for a server that does not even end a statement in time."""
+"""Seconds that a scrape waits for the database, also if the server does not enforce the timeout of statements."""
 
-# Step n leads from schema n to n + 1. A step never changes once released: add the next one.
+# Step n migrates schema n to n + 1. Never change a released step; add a new one.
 #
-# Sums are raised in place all the time, so pages keep room for new versions of their rows. Identities are found by day
-# through an index: in the order in which they came, they lie together on disk.
+# Totals are updated all the time, so fillfactor leaves room in their pages for new versions of rows. Pruning finds
+# identities by an index on the day, because those of one day lie together on disk.
 MIGRATIONS: Final = (
     """
     CREATE TABLE smtpeter_identity (hash bytea PRIMARY KEY, day integer NOT NULL);
@@ -44,7 +44,7 @@ MIGRATIONS: Final = (
 
 
 class Session:
-    """One connection at most, for one thread at a time; a broken one is replaced when next asked for."""
+    """At most one connection, for one thread at a time. A broken one is replaced on the next use."""
 
     def __init__(self, url: PostgresUrl) -> None:
         self._url = url
@@ -52,11 +52,11 @@ class Session:
         self._clock = (time.time(), time.monotonic())
 
     def connection(self) -> psycopg.Connection:
-        """The connection, each statement a transaction. Raises psycopg.Error when it can't be had."""
+        """Return an open connection in autocommit mode. Raise psycopg.Error if connecting fails."""
         if self._connection is None or self._connection.closed:
             self._connection = _connect(self._url)
             try:
-                _prepare(self._connection)  # it is known already: whoever waits for too long may break it
+                _prepare(self._connection)  # already stored, so that abort() can end this, too
                 self._clock = (_time_of(self._connection), time.monotonic())
             except BaseException:
                 self._connection.close()
@@ -64,22 +64,22 @@ class Session:
         return self._connection
 
     def clock(self) -> float:
-        """The server's time of day, as of when it was last connected to, and as this machine has counted since."""
-        then, counted = self._clock
-        return then + time.monotonic() - counted
+        """Return the server's time when last connected, plus the time that has passed since on this machine."""
+        server_time, read_at = self._clock
+        return server_time + time.monotonic() - read_at
 
     def close(self) -> None:
-        """Close the connection, if there is one."""
+        """Close the connection if there is one."""
         if self._connection is not None:
             with suppress(psycopg.Error):
                 self._connection.close()
 
-    def lost(self) -> bool:
-        """Whether there was a connection, and it broke."""
+    def is_broken(self) -> bool:
+        """Return whether there was a connection that broke."""
         return self._connection is not None and self._connection.broken
 
-    def break_off(self) -> None:
-        """End what another thread is waiting for, whatever the server does."""
+    def abort(self) -> None:
+        """Make a call of another thread that waits for the server fail at once."""
         with suppress(OSError, psycopg.Error):
             if self._connection is not None:
                 descriptor = os.dup(self._connection.fileno())
@@ -88,9 +88,9 @@ class Session:
 
 
 def _connect(url: PostgresUrl) -> psycopg.Connection:
-    given = conninfo.conninfo_to_dict(url.text)
-    # A server that is gone without a word is found out within seconds, not hours.
-    usual: dict[str, str | int] = {
+    parameters = conninfo.conninfo_to_dict(url.text)
+    # With keepalives and a user timeout, a server that disappears is noticed within seconds, not hours.
+    defaults: dict[str, str | int] = {
         "connect_timeout": STATEMENT_TIMEOUT,
         "application_name": "smtpeter-exporter",
         "keepalives_idle": STATEMENT_TIMEOUT,
@@ -99,24 +99,24 @@ def _connect(url: PostgresUrl) -> psycopg.Connection:
         "tcp_user_timeout": 2_000 * STATEMENT_TIMEOUT,
         "target_session_attrs": "read-write",
     }
-    own = {name: str(text) for name, text in given.items() if text is not None}
-    return psycopg.connect(conninfo.make_conninfo("", **(usual | own)), autocommit=True)
+    given = {name: str(text) for name, text in parameters.items() if text is not None}
+    return psycopg.connect(conninfo.make_conninfo("", **(defaults | given)), autocommit=True)
 
 
 def _prepare(connection: psycopg.Connection) -> None:
-    # A pooler may give each transaction another session of the server, where others have prepared other statements.
+    # Behind a pooler each transaction may run in another session, where other statements are prepared.
     if connection.execute("SELECT pg_backend_pid()").fetchone() != (connection.info.backend_pid,):
         connection.prepare_threshold = None
-    # By statements: poolers such as PgBouncer refuse them as options of the connection.
+    # Set by statements, because poolers such as PgBouncer reject them as options of the connection.
     for name, value in (
         ("statement_timeout", f"{STATEMENT_TIMEOUT}s"),
         ("idle_in_transaction_session_timeout", f"{STATEMENT_TIMEOUT}s"),
-        # Else, of two exporters that get the same failure at the same time, one would see an error instead of waiting.
+        # Otherwise, if two exporters record the same failure at the same time, one gets an error instead of waiting.
         ("default_transaction_isolation", "read committed"),
-        ("extra_float_digits", "1"),  # times as they were written, in full
+        ("extra_float_digits", "1"),  # return times with all digits
     ):
         connection.execute("SELECT set_config(%s, %s, false)", (name, value))
-    # Whatever it is, it stays: the server's may be changed to off, and read anew, while this connection lasts.
+    # Pin the value for this connection: the server's setting may be changed to off and reloaded later.
     connection.execute(
         "SELECT set_config('synchronous_commit', CASE setting WHEN 'off' THEN 'on' ELSE setting END, false)"
         " FROM current_setting('synchronous_commit') AS setting"
@@ -129,15 +129,15 @@ def _time_of(connection: psycopg.Connection) -> float:
 
 
 def migrate(connection: psycopg.Connection, url: PostgresUrl, *, existing: bool) -> None:
-    """Bring the schema up to date, one exporter at a time.
+    """Create or migrate the schema, one exporter at a time.
 
-    Raises LedgerError when it is newer than this version, or not there though it is to be ``existing``.
+    Raise LedgerError if it is newer than this version, or if it does not exist and ``existing`` is true.
     """
     with connection.transaction():
         connection.execute("SELECT pg_advisory_xact_lock(%s)", (LOCK,))
         row = connection.execute("SELECT to_regclass('smtpeter_schema')").fetchone()
         if row == (None,) and existing:
-            raise LedgerError(f"ledger {url}: there is none in this database")
+            raise LedgerError(f"ledger {url}: there is no ledger in this database")
         if row == (None,):
             connection.execute("CREATE TABLE smtpeter_schema (version integer NOT NULL)")
             connection.execute("INSERT INTO smtpeter_schema VALUES (0)")
@@ -154,13 +154,13 @@ def migrate(connection: psycopg.Connection, url: PostgresUrl, *, existing: bool)
 
 
 def to_ledger_error(url: PostgresUrl, error: Exception) -> LedgerError:
-    """What the database or its client says, as one line that names the ledger."""
-    said = error.diag.message_primary if isinstance(error, psycopg.Error) else None
-    text = " ".join((said or str(error)).split())
+    """Return an error of the database or its client as one line that names the ledger, with a hint."""
+    message = error.diag.message_primary if isinstance(error, psycopg.Error) else None
+    text = " ".join((message or str(error)).split())
     hints: dict[type[Exception], str] = {
         psycopg.errors.InsufficientPrivilege: "; grant it to this user",
-        psycopg.errors.UndefinedTable: "; restore a backup, or restart the exporter to begin a new ledger",
-        psycopg.errors.QueryCanceled: f"; a statement may take {STATEMENT_TIMEOUT} seconds",
+        psycopg.errors.UndefinedTable: "; restore a backup, or restart the exporter to start a new ledger",
+        psycopg.errors.QueryCanceled: f"; a statement may take at most {STATEMENT_TIMEOUT} seconds",
         psycopg.errors.DiskFull: "; free some space",
     }
     return LedgerError(f"ledger {url}: {text}{hints.get(type(error), '')}")

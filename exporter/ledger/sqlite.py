@@ -1,4 +1,4 @@
-"""The ledger in one SQLite file: this module implements the contract in SQL, ``sqlite_file.py`` handles the file."""
+"""A ledger in one SQLite file. This module implements the contract in SQL; ``sqlite_file.py`` handles the file."""
 
 import json
 import os
@@ -11,13 +11,13 @@ from typing import Final
 
 from exporter.classification.series import Record
 from exporter.errors import LedgerError
-from exporter.ledger.contract import COPYING, DAY, KEEP_IDENTITIES, Ledger, StoredIdentity, Total, series_of
+from exporter.ledger.contract import COPY_MARKER, DAY, KEEP_IDENTITIES, Ledger, StoredIdentity, Total, parse_series
 from exporter.ledger.sqlite_file import SqliteFile
 
 PRUNE_SLICE: Final = 2_000
-"""How many identities one call of ``prune`` looks at: about a millisecond of work."""
-# One statement for a batch, because each statement gives up and retakes the interpreter's lock, which under load costs
-# more than the work. Sizes are powers of two, so that the few statements there are stay prepared.
+"""Identities that one call of ``prune`` examines, in about a millisecond."""
+# A statement inserts many identities, because each statement releases and retakes the interpreter's lock, which under
+# load costs more than the work itself. The sizes are powers of two, so that few statements exist and stay prepared.
 _LARGEST: Final = 64
 _INSERT: Final = {
     size: f"INSERT INTO identity SELECT column1, ? FROM (VALUES {', '.join(['(?)'] * size)})"  # noqa: S608 -- placeholders
@@ -31,27 +31,27 @@ _RAISE: Final = """
 
 
 class SqliteLedger(Ledger):
-    """A ledger in the SQLite file ``path``; ``now`` is the time of opening.
+    """A ledger in the SQLite file ``path``, opened at the time ``now``.
 
-    Raises LedgerBusy when another process has it open and LedgerError when it is damaged, unwritable, not a ledger, or
-    of a schema that is newer than this version.
+    Raises LedgerBusy if another process has it open, and LedgerError if it is damaged, not writable, not a ledger, or
+    written by a newer version.
     """
 
     def __init__(self, path: Path, *, now: float) -> None:
         self._any_held = False
-        self._known: set[str] = set()
-        self._prune_from = os.urandom(16)  # anywhere: a process that never lives long prunes too, in the long run
-        self._file = SqliteFile(path, now=now, on_open=self._begin)
+        self._known_series: set[str] = set()
+        self._prune_from = os.urandom(16)  # so that a series of short-lived processes prunes everything, too
+        self._file = SqliteFile(path, now=now, on_open=self._restart_holds)
 
-    def _begin(self, writer: sqlite3.Connection, now: float) -> None:
+    def _restart_holds(self, writer: sqlite3.Connection, now: float) -> None:
         writer.execute("UPDATE total SET held_since = ? WHERE held_since IS NOT NULL", (now,))
-        self._note_series(writer)
+        self._load_series(writer)
 
     def record(self, batch: Sequence[Record], *, now: float, held: bool) -> list[bool]:
         fresh = {record.identity: record for record in reversed(batch)}
         with self._file.transaction(now):
             if self._insert(fresh, now) < len(fresh):
-                # Rare: some were counted before. Which ones, only a look can tell, so take the whole insert back.
+                # Slow path (rare): the batch has duplicates. Roll back, look each identity up, and insert the new ones.
                 self._file.writer.execute("ROLLBACK")
                 self._file.writer.execute("BEGIN IMMEDIATE")
                 for identity in list(fresh):
@@ -59,13 +59,14 @@ class SqliteLedger(Ledger):
                         del fresh[identity]
                 self._insert(fresh, now)
             sums: Counter[str] = Counter()
-            for series, count in Counter(record.series for record in fresh.values()).items():  # most are alike
+            # Most failures have the same series, so encode each combination once.
+            for series, count in Counter(record.series for record in fresh.values()).items():
                 sums.update({json.dumps(one): count for one in series})
             self._file.writer.execute(
                 _RAISE, {"sums": json.dumps(sums), "held_since": now if held else None, "now": now}
             )
-        if not self._known.issuperset(sums):
-            self._known.update(sums)
+        if not self._known_series.issuperset(sums):
+            self._known_series.update(sums)
             self._any_held = self._any_held or held
         return [fresh.pop(record.identity, None) is not None for record in batch]
 
@@ -74,7 +75,7 @@ class SqliteLedger(Ledger):
         while left:
             chunk, left = left[:_LARGEST], left[_LARGEST:]
             size = 1 << (len(chunk) - 1).bit_length()
-            chunk += chunk[-1:] * (size - len(chunk))  # fill up with one that will not be inserted twice
+            chunk += chunk[-1:] * (size - len(chunk))  # pad with a duplicate, which is not inserted
             inserted += self._file.writer.execute(_INSERT[size], (int(now // DAY), *chunk)).rowcount
         return inserted
 
@@ -82,14 +83,14 @@ class SqliteLedger(Ledger):
         if not self._any_held:
             return
         with self._file.transaction(now):
-            # When the clock was set back, the time starts anew: neither shown too early nor held for long.
+            # If the clock was set back, the hold restarts: a series is neither exposed too early nor held for long.
             self._file.writer.execute(
                 "UPDATE total SET held_since = iif(held_since > :now, :now, NULL)"
                 " WHERE held_since <= :now - :hold OR held_since > :now",
                 {"now": now, "hold": hold},
             )
         with self._file.wrapping_errors():
-            self._note_series(self._file.writer)
+            self._load_series(self._file.writer)
 
     def prune(self, *, now: float) -> int:
         start = self._prune_from
@@ -98,13 +99,13 @@ class SqliteLedger(Ledger):
                 "SELECT hash FROM identity WHERE hash > ? ORDER BY hash LIMIT 1 OFFSET ?", (start, PRUNE_SLICE)
             ).fetchone()
             end = row[0] if row else b"\xff" * 16
-            place = (start, end, int((now - KEEP_IDENTITIES) // DAY))
-            found = "FROM identity WHERE hash >= ? AND hash <= ? AND day < ?"
-            forgotten = 0
-            if self._file.writer.execute(f"SELECT 1 {found} LIMIT 1", place).fetchone():
-                forgotten = self._file.writer.execute(f"DELETE {found}", place).rowcount
+            arguments = (start, end, int((now - KEEP_IDENTITIES) // DAY))
+            expired = "FROM identity WHERE hash >= ? AND hash <= ? AND day < ?"
+            deleted = 0
+            if self._file.writer.execute(f"SELECT 1 {expired} LIMIT 1", arguments).fetchone():
+                deleted = self._file.writer.execute(f"DELETE {expired}", arguments).rowcount
         self._prune_from = end if row else b""
-        return forgotten
+        return deleted
 
     def clock(self) -> float:
         return time.time()
@@ -112,15 +113,15 @@ class SqliteLedger(Ledger):
     def check(self, *, now: float, write: bool) -> None:
         with self._file.transaction(now, write=write):
             if write:
-                # As a failure would be: into the tree of identities, which may be damaged where the rest is not.
+                # Write to the tree of identities as a failure does: it may be damaged where the rest is not.
                 self._file.writer.execute(_INSERT[1], (0, probe := os.urandom(16)))
                 self._file.writer.execute("DELETE FROM identity WHERE hash = ?", (probe,))
                 self._file.writer.execute("UPDATE opened SET at = ?", (now,))
 
     def totals(self) -> list[Total]:
-        with self._file.reading, self._file.wrapping_errors():
+        with self._file.reader_lock, self._file.wrapping_errors():
             rows = self._file.reader.execute("SELECT series, count, held_since, raised_at FROM total").fetchall()
-            return [Total(series_of(series), count, held is not None, at) for series, count, held, at in rows]
+            return [Total(parse_series(series), count, held is not None, at) for series, count, held, at in rows]
 
     def identities(self, after: bytes, limit: int) -> list[StoredIdentity]:
         with self._file.wrapping_errors():
@@ -129,21 +130,21 @@ class SqliteLedger(Ledger):
             ).fetchall()
         return [StoredIdentity(*row) for row in rows]
 
-    def keep(self, identities: Sequence[StoredIdentity]) -> None:
+    def import_identities(self, identities: Sequence[StoredIdentity]) -> None:
         with self._file.transaction(0):
             self._file.writer.executemany("INSERT INTO identity VALUES (?, ?) ON CONFLICT DO NOTHING", identities)
 
-    def adopt(self, totals: Sequence[Total]) -> None:
+    def import_totals(self, totals: Sequence[Total]) -> None:
         with self._file.transaction(0):
-            self._file.writer.execute("DELETE FROM total WHERE series = ?", (json.dumps(COPYING),))
+            self._file.writer.execute("DELETE FROM total WHERE series = ?", (json.dumps(COPY_MARKER),))
             if self._file.writer.execute("SELECT 1 FROM total").fetchone():
-                raise LedgerError("DST has counted failures of its own meanwhile: begin with an empty ledger")
+                raise LedgerError("DST counted failures during the copy; start again with an empty ledger")
             self._file.writer.executemany(
                 "INSERT INTO total VALUES (?, ?, ?, ?)",
                 [(json.dumps(series), value, at if held else None, at) for series, value, held, at in totals],
             )
         with self._file.wrapping_errors():
-            self._note_series(self._file.writer)
+            self._load_series(self._file.writer)
 
     def size(self) -> int:
         return self._file.size()
@@ -151,7 +152,7 @@ class SqliteLedger(Ledger):
     def close(self) -> None:
         self._file.close()
 
-    def _note_series(self, writer: sqlite3.Connection) -> None:
+    def _load_series(self, writer: sqlite3.Connection) -> None:
         rows = writer.execute("SELECT series, held_since FROM total").fetchall()
-        self._known = {series for series, _ in rows}
+        self._known_series = {series for series, _ in rows}
         self._any_held = any(held_since is not None for _, held_since in rows)

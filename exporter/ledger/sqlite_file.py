@@ -1,7 +1,7 @@
-"""An SQLite file as a ledger wants it: locked, of the right schema, undamaged, and noticed when it is taken away.
+"""The SQLite file of a ledger: lock it, check it, migrate its schema, and notice when the file is moved or replaced.
 
-One process at a time: a lock file beside the ledger keeps a second exporter out (see ``_lock``), while readers of other
-programs (a backup, the ``sqlite3`` shell) stay welcome.
+A lock file next to the ledger keeps a second exporter out (see ``_lock``). Other programs may read the ledger, for
+example a backup or the ``sqlite3`` shell.
 """
 
 import fcntl
@@ -16,15 +16,17 @@ from typing import IO, Final
 
 from exporter.errors import LedgerBusy, LedgerError
 
-APPLICATION_ID: Final = 0x534D5450  # "SMTP" in the file's header (bytes 68 to 71), so that file(1) and we know it
+APPLICATION_ID: Final = (
+    0x534D5450  # "SMTP" in the file's header (bytes 68 to 71), so that file(1) and this module recognize it
+)
 PAGE_SIZE: Final = 1_024
-"""Bytes. Hashes fall anywhere in the tree, so nearly each costs a page of its own in the WAL: small ones are cheap."""
+"""Bytes. Hashes are spread over the whole tree, so almost each one writes a page to the WAL: small pages are cheap."""
 FULL_CHECK_SIZE: Final = 8 * 2**20
-"""A file of at most so many bytes is checked whole at the start, of a larger one the sums: a start costs the same."""
+"""Bytes. A larger file is checked only in part when it is opened, so that a start never takes long."""
 
-# Step n leads from schema n to n + 1. A step never changes once released: add the next one.
+# Step n migrates schema n to n + 1. Never change a released step; add a new one.
 #
-# identity: keyed by the hash, without rowid and without an index on the day: 36 bytes a failure instead of 80. Pruning
+# Table identity has the hash as its key, no rowid and no index on the day: 36 bytes per failure instead of 80. Pruning
 # goes through it in the order of the hash.
 MIGRATIONS: Final = (
     """
@@ -42,24 +44,25 @@ MIGRATIONS: Final = (
 
 
 class SqliteFile:
-    """The ledger's file, opened at the time ``now``; ``on_open`` gets each new connection for writing.
+    """The ledger's file, opened at the time ``now``.
 
-    ``on_open`` runs inside the transaction that proves the file writable. ``writer`` is for one thread, ``reader`` for
-    any that holds ``reading``. Raises LedgerBusy when another process has the file and LedgerError when it is damaged,
-    unwritable, not a ledger, or of a schema newer than this version.
+    ``writer`` is a connection for one thread, ``reader`` one for any thread that holds ``reader_lock``. ``on_open`` is
+    called with each new writer and the time, inside the transaction that proves that the file is writable. Raises
+    LedgerBusy if another process has the file open, and LedgerError if it is damaged, not writable, not a ledger, or
+    written by a newer version.
     """
 
     def __init__(self, path: Path, *, now: float, on_open: Callable[[sqlite3.Connection, float], None]) -> None:
-        self._path = Path(os.path.realpath(path))  # the lock of one file has one name, whatever links lead to it
-        self.reading = threading.Lock()  # of the reader, which all scrapes share
+        self._path = Path(os.path.realpath(path))  # all links to the file lead to the same lock file
+        self.reader_lock = threading.Lock()
         self._files = (str(self._path), f"{self._path}-wal")
         self._opened_files: list[int] = []
         self._on_open = on_open
         with self.wrapping_errors():
             if not self._path.parent.is_dir():
-                raise self._error(f"the folder {self._path.parent} does not exist; make it first")
+                raise self._error(f"the directory {self._path.parent} does not exist; create it first")
             if self._path.is_dir():
-                raise self._error("this is a folder, expected a file")
+                raise self._error("this is a directory, expected a file")
         self._connections: list[sqlite3.Connection] = []
         self._lock_file = self._lock()
         try:
@@ -69,16 +72,16 @@ class SqliteFile:
             raise
 
     def close(self) -> None:
-        """Close the connections and give the lock back."""
-        # Closing a connection that a scrape reads from crashes; one that hangs is left to the end of the process.
-        if self.reading.acquire(timeout=1):
+        """Close the connections and release the lock."""
+        # Closing a connection that a scrape is using would crash. If the scrape hangs, leave the connections open.
+        if self.reader_lock.acquire(timeout=1):
             self._close()
-            self.reading.release()
+            self.reader_lock.release()
         self._lock_file.close()
 
     @contextmanager
     def transaction(self, now: float, *, write: bool = True) -> Iterator[None]:
-        """Commit what is done with ``writer`` inside, or on any exception nothing of it. Raises LedgerError."""
+        """Run the block in a transaction of ``writer``; roll back on any exception. Raises LedgerError."""
         with self.wrapping_errors():
             self._reopen_if_moved(now)
             self.writer.execute("BEGIN IMMEDIATE" if write else "BEGIN")
@@ -92,7 +95,7 @@ class SqliteFile:
 
     @contextmanager
     def wrapping_errors(self) -> Iterator[None]:
-        """Turn what the operating system or SQLite say into one line that names the ledger."""
+        """Raise errors of SQLite and the operating system as LedgerError, with one line that names the ledger."""
         try:
             yield
         except sqlite3.DatabaseError as error:
@@ -103,14 +106,14 @@ class SqliteFile:
             raise self._error(f"it is damaged ({error}); restore a backup, or move it away") from error
 
     def size(self) -> int:
-        """Bytes on disk."""
+        """Return the size on disk in bytes."""
         with self.wrapping_errors():
             return sum(path.stat().st_size for path in map(Path, self._files) if path.exists())
 
     def _lock(self) -> IO[bytes]:
-        """Take the lock that says whose ledger this is; the kernel gives it back however the process dies.
+        """Take the lock on the ledger. The kernel releases it however the process ends.
 
-        A file of its own, because closing any file descriptor of the ledger would drop SQLite's locks on it.
+        It is a separate file, because closing any file descriptor of the ledger would drop SQLite's locks on it.
         """
         with self.wrapping_errors():
             file = self._path.with_name(self._path.name + ".lock").open("ab+", buffering=0)
@@ -121,13 +124,13 @@ class SqliteFile:
             holder = file.read().decode(errors="replace").strip() or "unknown"
             file.close()
             raise LedgerBusy(
-                f"ledger {self._path}: another exporter (process {holder}) has it; stop that one, "
-                "or give this one a storage.url of its own"
+                f"ledger {self._path}: another exporter (process {holder}) is using it; stop that one, "
+                "or set another storage.url for this one"
             ) from error
         except OSError as error:
             file.close()
-            raise self._error(f"can't be locked: {error.strerror}; move it to a local disk") from error
-        with suppress(OSError):  # on a full disk: only a help to whoever finds the lock taken
+            raise self._error(f"can't lock it: {error.strerror}; move it to a local disk") from error
+        with suppress(OSError):  # disk full: the number only helps the user who starts a second exporter
             file.truncate(0)
             file.write(b"%d\n" % os.getpid())
         return file
@@ -136,13 +139,14 @@ class SqliteFile:
         with self.wrapping_errors():
             self.writer = self._connect()
             self.reader = self._connect()
-            self.writer.execute(f"PRAGMA page_size = {PAGE_SIZE}")  # heeded only by a file that is still empty
+            self.writer.execute(f"PRAGMA page_size = {PAGE_SIZE}")  # affects only an empty file
             version = self._schema_version()
             self.writer.execute(f"PRAGMA wal_autocheckpoint = {4 * 2**20 // PAGE_SIZE}")
-            # Set for each connection; FULL waits for the disk at each commit, also of the WAL.
             if self.writer.execute("PRAGMA journal_mode = WAL").fetchone() != ("wal",):
-                raise self._error("no WAL on this file system (a network share?); move the ledger to a local disk")
-            self.writer.execute("PRAGMA synchronous = FULL")
+                raise self._error(
+                    "SQLite can't use a WAL on this file system (a network share?); move the ledger to a local disk"
+                )
+            self.writer.execute("PRAGMA synchronous = FULL")  # each commit waits until the WAL is on disk
             for step, script in enumerate(MIGRATIONS[version:], start=version + 1):
                 self.writer.executescript(
                     f"BEGIN IMMEDIATE; {script} PRAGMA application_id = {APPLICATION_ID}; "
@@ -154,13 +158,13 @@ class SqliteFile:
             self._on_open(self.writer, now)
             self.writer.execute("COMMIT")
             for (series,) in self.reader.execute("SELECT series FROM total"):
-                json.loads(series)  # quick_check does not look into texts
+                json.loads(series)  # quick_check does not check the contents of texts
             self._opened_files = self._inodes()
 
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self._path, timeout=1, isolation_level=None, check_same_thread=False)
-        self._connections.insert(0, connection)  # the writer is closed last: it flushes the WAL
-        # Else a batch of some 30 needs a temporary file, for which a container has no place.
+        self._connections.insert(0, connection)  # so that the writer is closed last: it empties the WAL
+        # Otherwise a batch of about 30 needs a temporary file, and a container may have no writable place for one.
         connection.execute("PRAGMA temp_store = MEMORY")
         return connection
 
@@ -169,7 +173,7 @@ class SqliteFile:
         (application,) = self.writer.execute("PRAGMA application_id").fetchone()
         (version,) = self.writer.execute("PRAGMA user_version").fetchone()
         if application != APPLICATION_ID and (tables or application or version):
-            raise self._error("this is an SQLite file of another program; give storage.url another file")
+            raise self._error("this is an SQLite file of another program; set storage.url to another file")
         if version > len(MIGRATIONS):
             raise self._error(
                 f"it was written by a newer version (schema {version}, this version knows up to {len(MIGRATIONS)}); "
@@ -185,34 +189,37 @@ class SqliteFile:
                 raise self._error(f"it is damaged ({verdict.splitlines()[-1]}); restore a backup, or move it away")
 
     def _reopen_if_moved(self, now: float) -> None:
-        """Never write to a file that was taken away: what is committed there nobody finds after a restart."""
+        """Open the ledger again if its files were moved or replaced.
+
+        A commit to a file that was moved away would be missing after a restart.
+        """
         if self._inodes() == self._opened_files:
             return
         if not self._path.exists():
-            raise self._error("the file is gone; put it back, or restart the exporter to begin a new ledger")
-        with self.reading:
+            raise self._error("the file is gone; put it back, or restart the exporter to start a new ledger")
+        with self.reader_lock:
             if self._opened_files:
                 self._empty_wal()
             self._close()
-            self._opened_files = []  # until it is open again
+            self._opened_files = []  # stays empty if _open fails
             self._open(now)
 
     def _empty_wal(self) -> None:
-        """Bring what is committed in the WAL home to the file that was open, wherever that is now.
+        """Copy the commits in the WAL to the file that was open, wherever that file is now.
 
-        Else it is lost when the WAL was removed while another program reads, and if the ledger was replaced,
-        SQLite would take the WAL for that of the file that lies there now, and mix the two.
+        Otherwise they are lost if the WAL was removed while another program reads. If the ledger was replaced, SQLite
+        would apply the WAL to the new file and mix the two.
         """
         (busy, *_) = self.writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         if busy:
-            raise self._error("its files were moved, and another program is reading it; stop that one")
+            raise self._error("its files were moved while another program reads it; stop that program")
 
     def _inodes(self) -> list[int]:
-        """Which files lie at the paths of the ledger and its WAL; 0 for none."""
+        """Return the inodes of the ledger and its WAL, 0 for a missing file."""
         found = []
         for path in self._files:
             try:
-                found.append(os.stat(path).st_ino)  # noqa: PTH116 -- for each batch, and pathlib takes four times as long
+                found.append(os.stat(path).st_ino)  # noqa: PTH116 -- pathlib takes four times as long
             except FileNotFoundError:
                 found.append(0)
         return found
@@ -228,10 +235,10 @@ class SqliteFile:
 
 _HINTS: Final = {
     sqlite3.SQLITE_BUSY: "{}: another program is writing to it",
-    sqlite3.SQLITE_CANTOPEN: "{}: is the folder writable for this user?",
+    sqlite3.SQLITE_CANTOPEN: "{}: is the directory writable for this user?",
     sqlite3.SQLITE_CORRUPT: "it is damaged ({}); restore a backup, or move it away",
     sqlite3.SQLITE_FULL: "{}: free some space",
     sqlite3.SQLITE_IOERR: "{}: is the disk or a quota full, or the disk broken?",
-    sqlite3.SQLITE_NOTADB: "it is damaged or no ledger ({}); restore a backup, or move it away",
+    sqlite3.SQLITE_NOTADB: "it is damaged or not a ledger ({}); restore a backup, or move it away",
     sqlite3.SQLITE_READONLY: "{}: is the file writable for this user?",
 }

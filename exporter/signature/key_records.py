@@ -1,4 +1,4 @@
-"""The DNS records of SMTPeter's public keys: looked up, and read (RFC 6376 section 3.6.1)."""
+"""Look up and parse the DNS records with SMTPeter's public keys (RFC 6376 section 3.6.1)."""
 
 import base64
 import binascii
@@ -22,20 +22,20 @@ _WEAKEST, _WEAK, _LONGEST = 1_024, 2_048, 8_192  # bits
 
 
 class TxtRecords(NamedTuple):
-    """What DNS said: the texts of the TXT records (none: there is no such name or record) and for how many seconds."""
+    """The TXT records of a name (none if the name or the records do not exist), and their TTL in seconds."""
 
     texts: Sequence[bytes]
     ttl: float
 
 
 class DnsDown(Exception):
-    """DNS gave no answer; the text says why."""
+    """DNS did not answer. The text says why."""
 
 
 def read_records(name: str, texts: Sequence[bytes]) -> tuple[tuple[RSAPublicKey, ...], str]:
-    """The usable keys among TXT records, and the result: found, revoked, unusable, or unknown when there is no record.
+    """Return the usable keys in TXT records, and the result: found, revoked, unusable, or unknown (no key record).
 
-    More than one key may stand at a name while they rotate; each of them is good. ``name`` is for the log.
+    While keys rotate a name may have several, and each of them is valid. ``name`` is for the log.
     """
     keys: list[RSAPublicKey] = []
     result = "unknown"
@@ -50,12 +50,10 @@ def read_records(name: str, texts: Sequence[bytes]) -> tuple[tuple[RSAPublicKey,
         key = _key(tags)
         if key is None:
             result = "unusable"
-            log.warning(
-                "the record of a key can't be used: expected an RSA key of 1024 bits or more", extra={"key": name}
-            )
+            log.warning("unusable key record: expected an RSA key of 1024 bits or more", extra={"key": name})
             continue
         if key.key_size < _WEAK:
-            log.warning("a key is short; SMTPeter should use 2048 bits", extra={"key": name, "bits": key.key_size})
+            log.warning("short key: SMTPeter should use 2048 bits or more", extra={"key": name, "bits": key.key_size})
         keys.append(key)
     return tuple(keys), "found" if keys else result
 
@@ -71,20 +69,22 @@ def _key(tags: dict[str, str]) -> RSAPublicKey | None:
 
 
 def resolver(nameservers: Sequence[Address]) -> Callable[[str], TxtRecords]:
-    """Ask DNS for TXT records: these name servers, or the system's when there are none."""
+    """Return a function that looks up TXT records at these name servers, or at the system's if there are none."""
 
     def resolve(name: str) -> TxtRecords:
         try:
-            # A new one each time reads the system's configuration anew.
-            asking = dns.resolver.Resolver(configure=not nameservers)
+            # A new resolver per lookup, so that changes to the system's configuration take effect.
+            client = dns.resolver.Resolver(configure=not nameservers)
             if nameservers:
-                asking.nameservers = [dns.nameserver.Do53Nameserver(*address) for address in nameservers]
-            asking.timeout, asking.lifetime = 1.5, 3.5
-            found = asking.resolve(f"{name}.", dns.rdatatype.TXT, search=False)
+                client.nameservers = [dns.nameserver.Do53Nameserver(*address) for address in nameservers]
+            client.timeout, client.lifetime = 1.5, 3.5
+            found = client.resolve(f"{name}.", dns.rdatatype.TXT, search=False)
         except (dns.resolver.NXDOMAIN, dns.resolver.NoAnswer):
             return TxtRecords((), 0)
         except (dns.exception.DNSException, OSError) as error:
-            raise DnsDown(str(error).replace("@", " port ")) from error  # else its address is masked as an e-mail one's
+            raise DnsDown(
+                str(error).replace("@", " port ")
+            ) from error  # otherwise the log masks ADDRESS@PORT as an e-mail address
         return TxtRecords([b"".join(record.strings) for record in found], found.rrset.ttl if found.rrset else 0)
 
     return resolve

@@ -9,7 +9,7 @@ import falcon
 from exporter.metrics.activity import Activity
 from exporter.metrics.telemetry import Telemetry
 from exporter.refusals import Refusal, answer, reason_for
-from exporter.signature.verifier import plain_host
+from exporter.signature.verifier import normalize_host
 from exporter.webhook.endpoint import Failures
 from exporter.webhook.verification_files import VerificationFiles
 
@@ -24,12 +24,16 @@ class _RequestRecorder:
 
     def __init__(self, activity: Activity, host: str, prefix: str) -> None:
         self._activity = activity
-        self._host = plain_host(host)
+        self._host = normalize_host(host)
         self._below = f"{prefix}/"
 
     def process_request(self, req: falcon.Request, _resp: falcon.Response) -> None:
         self._activity.saw("request")
-        if self._host and plain_host(req.get_header("Host") or "") == self._host and req.path.startswith(self._below):
+        if (
+            self._host
+            and normalize_host(req.get_header("Host") or "") == self._host
+            and req.path.startswith(self._below)
+        ):
             self._activity.saw("call")
 
 

@@ -190,7 +190,7 @@ def test_a_ledger_of_no_use_is_tried_again_but_not_for_ever(systemd: Systemd) ->
         assert running.systemctl("start", NAME) == 1
         until(lambda: running.show("ActiveState")["ActiveState"] == "failed")
         assert running.show("ExecMainStatus", "NRestarts") == {"ExecMainStatus": "3", "NRestarts": "3"}
-        assert running.journal().count("it is damaged or no ledger (file is not a database)") == 3
+        assert running.journal().count("it is damaged or not a ledger (file is not a database)") == 3
         ledger.with_suffix(".whole").rename(ledger)
         assert running.systemctl("reset-failed", NAME) == 0
         assert running.systemctl("start", NAME) == 0

@@ -1,4 +1,4 @@
-"""A primary that dies and a standby that takes over, under load: each failure that was answered 200 counts once."""
+"""Failover of PostgreSQL under load: each failure that was answered 200 is counted exactly once."""
 
 import threading
 from collections import Counter
@@ -7,20 +7,20 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from tests.e2e.test_exactly_once import kind_of
-from tests.e2e.test_replicas import Replica, Resender
 from tests.support.postgres import QUOTED, postgres
+from tests.support.replicas import Replica, Resender
 from tests.support.running import until
+from tests.support.sender import kind_of
 
 CONNECTIONS: Final = 16
-"""To each exporter."""
+"""Connections to each exporter."""
 ENOUGH: Final = 500
-"""Failures answered 200 by each exporter before the primary dies, and after the standby has taken over."""
+"""Failures that each exporter answers 200 before the primary is killed, and after the failover."""
 
 
 @contextmanager
 def sending(senders: list[Resender]) -> Iterator[None]:
-    """Let all of them send meanwhile, and at the end until each failure was answered 200."""
+    """Let all senders send during the block, and then until each failure was answered 200."""
     over = threading.Event()
     threads = [
         threading.Thread(target=sender.run, args=(over,), daemon=True) for sender in senders for _ in range(CONNECTIONS)
@@ -34,16 +34,16 @@ def sending(senders: list[Resender]) -> Iterator[None]:
     until(lambda: not any(thread.is_alive() for thread in threads))
 
 
-def answered(senders: list[Resender], more: int) -> None:
-    """Wait until each of them has had so many more answers 200."""
-    before = [len(sender.answered) for sender in senders]
-    until(lambda: all(len(sender.answered) >= had + more for sender, had in zip(senders, before, strict=True)))
+def wait_for_answers(senders: list[Resender], more: int) -> None:
+    """Wait until each sender has had this many more answers 200."""
+    goals = [len(sender.answered) + more for sender in senders]
+    until(lambda: all(len(sender.answered) >= goal for sender, goal in zip(senders, goals, strict=True)))
 
 
-def test_a_standby_that_takes_over_has_all_that_was_answered(tmp_path: Path) -> None:
-    """The primary is killed and its synchronous standby promoted: two exporters that know both hosts find the new one.
+def test_a_promoted_standby_has_every_answered_failure(tmp_path: Path) -> None:
+    """The primary is killed and its synchronous standby promoted. Two exporters that know both hosts find it.
 
-    Both are sent the same failures all the time; what they show then is each failure once.
+    Both get the same failures all the time, and both expose each failure once in the end.
     """
     with postgres() as primary, postgres(primary=primary) as standby:
         hosts = f"127.0.0.1:{primary.port},127.0.0.1:{standby.port}"
@@ -52,11 +52,11 @@ def test_a_standby_that_takes_over_has_all_that_was_answered(tmp_path: Path) -> 
         senders = [Resender(replica.public) for replica in replicas]
         try:
             with sending(senders):
-                answered(senders, ENOUGH)
+                wait_for_answers(senders, ENOUGH)
                 primary.kill()
-                until(lambda: all(sender.refused for sender in senders))
+                until(lambda: all(sender.rejected for sender in senders))
                 standby.promote()
-                answered(senders, ENOUGH)
+                wait_for_answers(senders, ENOUGH)
             sent = max(sender.sent for sender in senders)
             assert [sender.answered for sender in senders] == [set(range(sender.sent)) for sender in senders]
             expected = Counter(kind_of(number) for number in range(sent))

@@ -1,4 +1,4 @@
-"""Ledgers that other versions left: an earlier one's opens, with all that it counted, a later one's is refused."""
+"""Ledgers of other versions: an exporter starts on those of earlier versions, but not on those of later ones."""
 
 import re
 import shutil
@@ -15,19 +15,21 @@ from exporter.ledger.postgres import PostgresLedger
 from exporter.ledger.sqlite import SqliteLedger
 from exporter.ledger.url import PostgresUrl
 from tests.support.documentation import blocks
-from tests.support.postgres import postgres
-from tests.support.running import command, environment, exporter, failure
+from tests.support.postgres import shared_server
+from tests.support.running import TIMEOUT, command, environment, exporter, failure
 from tests.support.tree import ROOT
+
+pytestmark = pytest.mark.server
 
 LEDGERS = sorted((ROOT / "tests/ledgers").glob("*.db"))
 
 
 @pytest.mark.parametrize("ledger", LEDGERS, ids=lambda path: path.stem)
-def test_an_older_ledger_goes_on_counting(ledger: Path, tmp_path: Path) -> None:
-    """No count is lost, what was counted is not counted again, and new failures show in all sums."""
+def test_an_older_ledger_continues_to_count(ledger: Path, tmp_path: Path) -> None:
+    """No count is lost, no failure is counted again, and new failures increment all series."""
     shutil.copy(ledger, tmp_path / "ledger.db")
     with closing(sqlite3.connect(tmp_path / "ledger.db")) as old, old:
-        old.execute("UPDATE identity SET day = ?", [int(time.time() // 86_400)])  # else they are too old to be kept
+        old.execute("UPDATE identity SET day = ?", [int(time.time() // 86_400)])  # otherwise they are pruned
     with exporter(tmp_path) as running:
         assert running.failures() == {"rcptto/5xx/5.1.1": 20, "bounce/none/5.0.0": 10}
         again = failure(1, recipient="jane@example.org")
@@ -44,25 +46,25 @@ def test_an_older_ledger_goes_on_counting(ledger: Path, tmp_path: Path) -> None:
         }
 
 
-def refused(folder: Path, *flags: str) -> str:
-    """The one line that an exporter says that can't start on its ledger."""
+def error_line(directory: Path, *flags: str) -> str:
+    """Return the line that an exporter prints if it can't start on its ledger."""
     done = subprocess.run(
-        command(folder, *flags), check=False, capture_output=True, text=True, env=environment(), timeout=30
+        command(directory, *flags), check=False, capture_output=True, text=True, env=environment(), timeout=TIMEOUT
     )
     assert (done.returncode, done.stderr.count("\n")) == (3, 1), done.stderr
     return done.stderr
 
 
-def as_on_the_page(line: str, ledger: str) -> str:
-    """What the page says, with the ledger and the numbers of this line."""
+def line_on_the_page(line: str, ledger: str) -> str:
+    """Return the line on the page, with the ledger and the numbers of this line."""
     [block] = blocks("docs/how-to/upgrade.md", "text", below="Go back to the older version")
     numbers = iter(re.findall(r"(?:schema|up to) (\d+)", line))
-    said = re.sub(r"(schema|up to) \d+", lambda match: f"{match[1]} {next(numbers)}", block.text)
-    return said.replace("/var/lib/smtpeter-exporter/ledger.db", ledger)
+    shown = re.sub(r"(schema|up to) \d+", lambda match: f"{match[1]} {next(numbers)}", block.text)
+    return shown.replace("/var/lib/smtpeter-exporter/ledger.db", ledger)
 
 
-def test_a_later_ledger_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """After a later version has run, this one says what the page says, and the backup from before does."""
+def test_a_later_ledger_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An exporter does not start on the ledger of a later version, as the page says, but on the backup from before."""
     with exporter(tmp_path) as running:
         assert running.post(failure(1)).status == 200
     shutil.copy(tmp_path / "ledger.db", tmp_path / "backup.db")
@@ -71,8 +73,8 @@ def test_a_later_ledger_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         later.setattr(sqlite_file, "MIGRATIONS", steps)
         SqliteLedger(tmp_path / "ledger.db", now=0).close()
     content = (tmp_path / "ledger.db").read_bytes()
-    line = refused(tmp_path)
-    assert line == as_on_the_page(line, str(tmp_path / "ledger.db"))
+    line = error_line(tmp_path)
+    assert line == line_on_the_page(line, str(tmp_path / "ledger.db"))
     assert f"(schema {len(steps)}, this version knows up to {len(steps) - 1})" in line
     assert (tmp_path / "ledger.db").read_bytes() == content
     shutil.copy(tmp_path / "backup.db", tmp_path / "ledger.db")
@@ -80,13 +82,13 @@ def test_a_later_ledger_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         assert running.failures() == {"rcptto/5xx/5.1.1": 1}
 
 
-def test_a_later_ledger_in_postgresql_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same line, with the URL of the ledger."""
-    with postgres() as database, monkeypatch.context() as later:
+def test_a_later_ledger_in_postgresql_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error is the same, with the URL of the ledger."""
+    with monkeypatch.context() as later:
         steps = (*postgres_session.MIGRATIONS, "ALTER TABLE smtpeter_series ADD by text")
         later.setattr(postgres_session, "MIGRATIONS", steps)
-        url = PostgresUrl(database.url())
+        url = PostgresUrl(shared_server().create_new())
         PostgresLedger(url, now=0).close()
-        line = refused(tmp_path, "--storage.url", url.text)
-        assert line == as_on_the_page(line, str(url))
+        line = error_line(tmp_path, "--storage.url", url.text)
+        assert line == line_on_the_page(line, str(url))
         assert f"(schema {len(steps)}, this version knows up to {len(steps) - 1})" in line

