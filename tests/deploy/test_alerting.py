@@ -13,7 +13,7 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from deploy.demo.alertmanager import Alertmanager, example
-from deploy.demo.past import RULES, alerts, before, fill, firings, load, over
+from deploy.demo.past import RULES, alerts, before, fill, firings, load, prometheus_on
 from exporter.simulator.traffic import SimulatedRequest, Traffic
 from tests.support.running import Exporter, Prometheus, environment, exporter, server, skipping, until
 from tests.support.signing import ACCOUNT, KEY_ID, NameServer, key, record
@@ -48,7 +48,7 @@ def calm(size: int) -> Iterator[SimulatedRequest]:
 
 def test_a_calm_day_fires_nothing(folder: Path) -> None:
     """On a day of simulated traffic, of three sizes, no alert fires at any minute, not even in the first hours."""
-    with over(folder / "data") as address:
+    with prometheus_on(folder / "data") as address:
         found = [firing for alert in alerts() for firing in firings(alert, address, BEGIN, END)]
     assert found == []
 

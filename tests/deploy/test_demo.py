@@ -47,7 +47,7 @@ def test_it_shows_everything_and_stops_cleanly(tmp_path: Path) -> None:
     server("prometheus-alertmanager")
     output = tmp_path / "output"
     with demo(tmp_path) as process:
-        until(lambda: process.poll() is not None or "Ctrl-C stops" in output.read_text(), 120)
+        until(lambda: process.poll() is not None or "Press Ctrl-C to stop" in output.read_text(), 120)
         assert process.poll() is None, output.read_text()
         urls = re.findall(r"http://(127\.0\.0\.1:\d+)(/\S*)", output.read_text())
         assert [path for _, path in urls[:3]] == ["/metrics", "/", "/"]
@@ -63,7 +63,7 @@ def test_it_shows_everything_and_stops_cleanly(tmp_path: Path) -> None:
         until(usual)
         os.killpg(process.pid, signal.SIGINT)
         assert process.wait(TIMEOUT) == 0, output.read_text()
-    assert re.search(r"Ctrl-C stops\.\nStopping \.\.\.\n([\d,]+ calls sent: .* 0 refused\n)?$", output.read_text())
+    assert re.search(r"Press Ctrl-C to stop\.\nStopping \.\.\.\n([\d,]+ calls sent: .* 0 refused\n)?$", output.read_text())
     assert [path.name for path in tmp_path.iterdir()] == ["output"]
     for address, _ in urls[:3]:
         with pytest.raises(ConnectionRefusedError), Client(address) as client:
@@ -76,7 +76,7 @@ def test_it_stops_while_it_makes_its_past(tmp_path: Path) -> None:
     server("prometheus-alertmanager")
     output = tmp_path / "output"
     with demo(tmp_path, "--days", "8") as process:
-        until(lambda: "Making a past" in output.read_text() and len(list(tmp_path.iterdir())) > 1)
+        until(lambda: "of history" in output.read_text() and len(list(tmp_path.iterdir())) > 1)
         os.killpg(process.pid, signal.SIGINT)
         assert process.wait(TIMEOUT) == 0, output.read_text()
     assert output.read_text().endswith("Stopping ...\n")

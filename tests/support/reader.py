@@ -35,7 +35,7 @@ SERVERS: Final = (
     Server(re.compile(r"make run\b"), frozenset({"exporter"}), "msg=ready"),
     Server(re.compile(r"(\.venv/bin/)?smtpeter-exporter serve\b"), frozenset({"exporter"}), "msg=ready"),
     Server(re.compile(r"prometheus\b"), frozenset({"prometheus"}), "Server is ready to receive web requests"),
-    Server(re.compile(r"make demo\b"), frozenset({"exporter", "prometheus"}), "Ctrl-C stops"),
+    Server(re.compile(r"make demo\b"), frozenset({"exporter", "prometheus"}), "Press Ctrl-C to stop"),
 )
 ASKS: Final = re.compile(r"(curl -s |promtool query |amtool alert query )")
 """What a reader types again when the answer is not there yet."""
