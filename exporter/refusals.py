@@ -1,4 +1,4 @@
-"""Why a request is not counted: the closed list of reasons, and the answer that a refused client gets."""
+"""Why a request is not counted: the fixed list of reasons, and the answer that the client gets."""
 
 from http import HTTPStatus
 from typing import Final, Literal, NamedTuple
@@ -8,141 +8,152 @@ import falcon
 from exporter.errors import ExporterError
 
 Kind = Literal["noise", "unsigned", "foreign", "signed", "dns", "report", "outage"]
-"""What a refusal says about the sender and about us:
+"""What a rejected request says about its sender and about us:
 
-- ``noise``: not a report at all, such as a scanner's request, or one that never came to an end;
+- ``noise``: not a report, such as a scanner's request or one that was never completed;
 - ``unsigned``: no signature;
-- ``foreign``: a signature, but not of the kind that SMTPeter makes;
-- ``signed``: signed the way SMTPeter signs, so the cause is most likely a setting of ours, a proxy, or a clock;
-- ``dns``: signed the way SMTPeter signs, and DNS does not answer;
-- ``report``: a request whose content type or content is rejected;
-- ``outage``: a readable report that can't be recorded now.
+- ``foreign``: a signature that SMTPeter would not make;
+- ``signed``: signed the way SMTPeter signs, so the cause is probably one of our settings, a proxy, or a clock;
+- ``dns``: signed the way SMTPeter signs, but DNS does not answer;
+- ``report``: a content type or content that is not a report of a failure;
+- ``outage``: a valid report that cannot be recorded now.
 """
 
 
 class RefusalReason(NamedTuple):
-    """One reason: its kind, what was refused, and what to do; both texts are Markdown with code spans only."""
+    """One reason: its kind, what was rejected (a phrase), and what to do (sentences).
+
+    Both texts are Markdown with code spans only. They appear on the status page and in docs/reference.md.
+    """
 
     kind: Kind
     what: str
     todo: str
 
 
-_STRANGE_SIGNATURE: Final = (
-    "Nothing, if it is a stranger. If no call is accepted, SMTPeter has changed its way of signing: tell this project."
+_FOREIGN_SIGNATURE: Final = (
+    "Nothing, if other requests are accepted. If none are, SMTPeter may have changed how it signs: report it to this "
+    "project."
 )
 _KEY_IN_DNS: Final = (
-    "Look the key up here and elsewhere (`log.level` debug names it). If answers differ, set `signature.nameserver`."
+    "Look the key up here and from another network; `log.level` debug shows its name. If the answers differ, set "
+    "`signature.nameserver`."
 )
-_STRANGE_BODY: Final = (
-    "Nothing, if it is a stranger or a trial of yours. Else tell this project: `log.level` debug says what is wrong."
+_BAD_REPORT: Final = (
+    "Nothing, if it is a scanner or your own test. Otherwise report it to this project; `log.level` debug shows the "
+    "details."
 )
 
 REFUSAL_REASONS: Final = {
     "not_found": RefusalReason(
         "noise",
         "a path that does not exist",
-        "Nothing, if it is a scanner. If SMTPeter's calls do it, compare its URL with `webhook.public-url`.",
+        "Nothing, if it is a scanner. If SMTPeter's requests get this answer, compare the URL in its dashboard with "
+        "`webhook.public-url`.",
     ),
     "method": RefusalReason(
         "noise",
-        "a method other than POST on the callback",
-        "Nothing: somebody opened the URL in a browser, or it is a scanner. SMTPeter posts.",
+        "a method that the path does not support; `/failures` supports only POST",
+        "Nothing. Someone opened the URL in a browser, or it is a scanner; SMTPeter uses POST.",
     ),
     "unsigned": RefusalReason(
         "unsigned",
-        "a call without one of the headers Host, Date, Digest, X-Copernica-ID and Signature",
-        "Nothing, if it is a scanner or a trial of yours. If no call is accepted: the proxy must pass on all headers.",
+        "a request without one of the headers Host, Date, Digest, X-Copernica-ID and Signature",
+        "Nothing, if it is a scanner or your own test. If no request is accepted, make the reverse proxy pass on all "
+        "headers.",
     ),
     "signature_malformed": RefusalReason(
         "foreign",
-        "a signature that is not written as draft-cavage-http-signatures says, or is too long",
-        _STRANGE_SIGNATURE,
+        "a Signature header that does not follow draft-cavage-http-signatures, or a header that is too long",
+        _FOREIGN_SIGNATURE,
     ),
-    "algorithm": RefusalReason("foreign", "a signature of another kind than rsa-sha256", _STRANGE_SIGNATURE),
+    "algorithm": RefusalReason("foreign", "a signature algorithm other than rsa-sha256", _FOREIGN_SIGNATURE),
     "uncovered": RefusalReason(
-        "signed", "a signature that does not cover request target, host, date, account and digest", _STRANGE_SIGNATURE
+        "signed",
+        "a signature that does not cover the request target, Host, Date, X-Copernica-ID and Digest",
+        _FOREIGN_SIGNATURE,
     ),
     "date": RefusalReason(
         "signed",
-        "a signed call that is older than `signature.max-age`, or as far ahead, or has no readable date",
-        "Set this machine's clock. Raise `signature.max-age` only if calls are really late.",
+        "a signed request whose Date differs from now by more than `signature.max-age`, or cannot be read",
+        "Set this machine's clock. Raise `signature.max-age` only if requests really arrive late.",
     ),
     "account": RefusalReason(
         "signed",
-        "a signed call for an account that `signature.account` does not name",
-        "See which account it is at `log.level` debug. If it is yours, add it to `signature.account`.",
+        "a signed request for an account that is not in `signature.account`",
+        "Find out which account it is; `log.level` debug shows it. If it is yours, add it to `signature.account`.",
     ),
-    "key_domain": RefusalReason(
-        "foreign", "a signature with a key that does not lie under `signature.key-domain`", _STRANGE_SIGNATURE
-    ),
+    "key_domain": RefusalReason("foreign", "a signature with a key outside `signature.key-domain`", _FOREIGN_SIGNATURE),
     "digest": RefusalReason(
         "signed",
-        "a body that is not the one that was signed",
-        "Something on the way changes the body: take it out of the way.",
+        "a body that differs from the one that was signed",
+        "Find out what changes the body between SMTPeter and the exporter, such as a firewall, and turn that off.",
     ),
-    "key_unknown": RefusalReason("signed", "a signature with a key that DNS does not have", _KEY_IN_DNS),
-    "key_revoked": RefusalReason("signed", "a signature with a key that was withdrawn", _KEY_IN_DNS),
+    "key_unknown": RefusalReason("signed", "a signature with a key that does not exist in DNS", _KEY_IN_DNS),
+    "key_revoked": RefusalReason("signed", "a signature with a revoked key", _KEY_IN_DNS),
     "key_unusable": RefusalReason(
         "signed",
-        "a signature with a key that is not RSA, too short, or can't be read",
-        "Ask SMTPeter's support about the key; the log names it.",
+        "a signature with a key that is not RSA, is too short, or cannot be read",
+        "Ask SMTPeter's support about the key; `log.level` debug shows its name.",
     ),
     "key_unavailable": RefusalReason(
         "dns",
-        "a signature whose key DNS does not tell at the moment: answered 503",
-        "Mend DNS on this machine, or name a server that answers in `signature.nameserver`.",
+        "a signature with a key that cannot be looked up because DNS does not answer; answered 503",
+        "Fix DNS on this machine, or set `signature.nameserver` to a server that answers.",
     ),
     "url": RefusalReason(
         "signed",
-        "a signature that does not fit, by a call with other host or path than `webhook.public-url`",
-        "Compare `webhook.public-url` with the URL in SMTPeter's dashboard, letter by letter.",
+        "a signature that does not match, on a request whose host or path is not that of `webhook.public-url`",
+        "Compare `webhook.public-url` with the URL in SMTPeter's dashboard, character by character.",
     ),
     "signature": RefusalReason(
         "signed",
-        "a signature that does not fit",
-        "Compare `webhook.public-url` with the URL in SMTPeter's dashboard; the proxy must pass on calls as they came.",
+        "a signature that does not match the request",
+        "Compare `webhook.public-url` with the URL in SMTPeter's dashboard, character by character. The reverse proxy "
+        "must not change the query string, the body or a signed header.",
     ),
-    "content_type": RefusalReason("report", "a content type other than form, JSON or multipart", _STRANGE_BODY),
+    "content_type": RefusalReason("report", "a content type other than form, JSON or multipart", _BAD_REPORT),
     "too_large": RefusalReason(
-        "noise", "a body over 64 KiB, or a header over 16 KiB", "Nothing: no report is as large."
+        "noise", "a body over 64 KiB, or headers over 16 KiB in total", "Nothing. No report is that large."
     ),
     "slow": RefusalReason(
         "noise",
-        "a request that did not come to an end within 30 seconds, or was the oldest of too many",
-        "Nothing, as long as calls are accepted. If none is, look at the proxy and the network.",
+        "a request that was not complete within 30 seconds, or was the oldest when connections ran out",
+        "Nothing, if other requests are accepted. If none are, check the reverse proxy and the network.",
     ),
     "pipelined": RefusalReason(
         "noise",
-        "more than 8 requests sent ahead on one connection: closed without an answer",
-        "Nothing: it is no call of SMTPeter's.",
+        "a connection with more than 8 requests waiting for an answer; closed without an answer",
+        "Nothing. SMTPeter does not do this.",
     ),
-    "malformed": RefusalReason("report", "a request or body that can't be read as what it says it is", _STRANGE_BODY),
-    "encoding": RefusalReason("report", "a body that is not UTF-8, or holds NUL or lone surrogates", _STRANGE_BODY),
-    "too_many_fields": RefusalReason("report", "a body of more than 100 variables", _STRANGE_BODY),
-    "duplicate_field": RefusalReason("report", "a body that has a variable twice", _STRANGE_BODY),
-    "wrong_type": RefusalReason("report", "a variable that is neither text nor number", _STRANGE_BODY),
-    "missing_field": RefusalReason("report", "a report without id or recipient", _STRANGE_BODY),
+    "malformed": RefusalReason("report", "a request or a body that cannot be parsed", _BAD_REPORT),
+    "encoding": RefusalReason(
+        "report", "a body that is not UTF-8, or that contains NUL or a lone surrogate", _BAD_REPORT
+    ),
+    "too_many_fields": RefusalReason("report", "a body with more than 100 variables", _BAD_REPORT),
+    "duplicate_field": RefusalReason("report", "a body in which a variable is repeated", _BAD_REPORT),
+    "wrong_type": RefusalReason("report", "a variable that is neither text nor a number", _BAD_REPORT),
+    "missing_field": RefusalReason("report", "a report without an id or without a recipient", _BAD_REPORT),
     "other_loop": RefusalReason(
         "report",
-        "a report of another feedback loop than failures, as its variable type says",
-        "Make the webhook in SMTPeter's dashboard one of the type failures.",
+        "a report of another type of webhook, such as deliveries or bounces",
+        "In SMTPeter's dashboard, use this URL only for a webhook of the type failures.",
     ),
     "value_too_long": RefusalReason(
-        "report", "an id, recipient, state or code longer than any real one", _STRANGE_BODY
+        "report", "an id, recipient, state or code that is longer than any real one", _BAD_REPORT
     ),
     "unavailable": RefusalReason(
         "outage",
-        "a readable report that could not be made safe at the moment: answered 503",
-        "Mend the ledger: `/-/ready` says what is wrong with it.",
+        "a valid report that could not be written to the ledger; answered 503",
+        "Fix the ledger; `/-/ready` shows what is wrong.",
     ),
     "internal": RefusalReason(
         "outage",
-        "a fault of this program: answered 503",
-        "Report it to this project, with the line that the log has of it.",
+        "a request that hit a bug in the exporter; answered 503",
+        "Report the bug to this project, with the error from the log.",
     ),
 }
-"""The closed values of the label ``reason`` of ``smtpeter_exporter_refused_total``, and what to do about each."""
+"""The values of the label ``reason`` of ``smtpeter_exporter_refused_total``."""
 
 
 def reasons_of(*kinds: Kind) -> frozenset[str]:
@@ -153,8 +164,8 @@ def reasons_of(*kinds: Kind) -> frozenset[str]:
 class Refusal(ExporterError):
     """A request that is not counted.
 
-    ``status`` is the HTTP status of the answer, ``reason`` one of :data:`REFUSAL_REASONS`; the text is for the
-    operator's log, not for the stranger who sent the request.
+    ``status`` is the HTTP status of the answer, ``reason`` one of :data:`REFUSAL_REASONS`. The error's text is for the
+    operator's log; the client does not get it.
     """
 
     def __init__(self, status: int, reason: str, detail: str) -> None:
@@ -175,12 +186,12 @@ _BY_STATUS: Final[dict[int, str]] = {
 
 
 def reason_for(status: int) -> str:
-    """The reason to count for a status that falcon or the server decided on; what is left is bad HTTP."""
+    """Return the reason to count for a status that falcon or the server chose; ``malformed`` if there is no other."""
     return _BY_STATUS.get(status, "malformed")
 
 
 def answer(resp: falcon.Response, status: int, word: str) -> None:
-    """Answer with the status and one word, the same for every client rejected for this reason."""
+    """Answer with the status and one word, so that the client learns nothing else."""
     resp.status = falcon.code_to_http_status(status)
     resp.content_type = falcon.MEDIA_TEXT
     resp.text = f"{word}\n"

@@ -1,1 +1,1 @@
-"""The private listener: metrics, health and the status page, for Prometheus and the operator."""
+"""The private listener: metrics, health endpoints and the status page, for Prometheus and the operator."""

@@ -1,4 +1,4 @@
-"""The WSGI application of the private listener: routes, the password, and what happens to errors."""
+"""The WSGI application of the private listener: routes, authentication and error handlers."""
 
 import logging
 from collections.abc import Callable
@@ -16,8 +16,8 @@ from exporter.web.resources import Healthy, Metrics, Page, Ready
 log = logging.getLogger(__name__)
 
 
-class _Guard:
-    """Ask for a password before everything but health: whoever watches over the process need have none."""
+class _Authentication:
+    """Middleware that requires a password for every path except the health endpoints, which orchestrators poll."""
 
     def __init__(self, admits: Callable[[str | None], bool]) -> None:
         self._admits = admits
@@ -30,18 +30,19 @@ class _Guard:
 def private_app(
     telemetry: Telemetry, committer: Committer, admits: Callable[[str | None], bool], facts: Callable[[], Facts]
 ) -> falcon.App[Any, Any]:
-    """The application that Prometheus and the operator call.
+    """Return the application for Prometheus and the operator.
 
-    ``admits`` judges the header Authorization; ``facts`` are what the page tells of.
+    ``admits`` takes the Authorization header, or None if there is none, and returns whether the request may proceed.
+    ``facts`` returns what the status page shows.
     """
-    app = falcon.App(media_type=falcon.MEDIA_TEXT, middleware=[_Guard(admits)])
+    app = falcon.App(media_type=falcon.MEDIA_TEXT, middleware=[_Authentication(admits)])
     app.add_route("/metrics", Metrics(telemetry.registry, telemetry.activity))
     app.add_route("/-/healthy", Healthy())
     app.add_route("/-/ready", Ready(committer))
     app.add_route("/", Page(facts))
 
-    def fault(_req: falcon.Request, resp: falcon.Response, error: Exception, _params: object) -> None:
-        log.error("fault while answering; please report it", exc_info=error)
+    def internal_error(_req: falcon.Request, resp: falcon.Response, error: Exception, _params: object) -> None:
+        log.error("internal error; please report it", exc_info=error)
         answer(resp, 500, "internal")
 
     def http_error(_req: falcon.Request, resp: falcon.Response, error: falcon.HTTPError, _params: object) -> None:
@@ -49,6 +50,6 @@ def private_app(
         answer(resp, error.status_code, word)
         resp.set_headers(error.headers or {})
 
-    app.add_error_handler(Exception, fault)
+    app.add_error_handler(Exception, internal_error)
     app.add_error_handler(falcon.HTTPError, http_error)
     return app

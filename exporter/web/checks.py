@@ -1,7 +1,7 @@
-"""Whether it works: what is known of each step of setting up, and what to do about those that are not done.
+"""The lines of the status page: for each step of the setup, what the exporter knows about it and what to do next.
 
-Pure: facts in, lines out. A line never says more than can be known from here: what only SMTPeter or Prometheus knows is
-told as far as it shows in what they do.
+Pure: facts in, lines out. A line claims only what this process can observe. What SMTPeter and Prometheus do is inferred
+from their requests.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,26 +13,26 @@ from exporter.metrics.activity import Event
 from exporter.metrics.collector import Snapshot
 from exporter.refusals import reasons_of
 
-FORGOTTEN: Final = 300
-"""Seconds after which Prometheus takes a series that is no longer scraped for gone."""
+LOOKBACK: Final = 300
+"""Seconds without a scrape after which Prometheus no longer returns a series (its default lookback delta)."""
 _SIGNED: Final = reasons_of("signed", "foreign", "dns")
 
 
 class State(StrEnum):
-    """How it stands with a line, in words."""
+    """The state of one line, as the page shows it."""
 
     DONE = "done"
-    WELL = "well"
+    OK = "OK"
     NOT_YET = "not yet"
-    TROUBLE = "trouble"
+    PROBLEM = "problem"
     UNKNOWN = "cannot tell"
 
 
 class Line(NamedTuple):
-    """One thing to know. ``text`` and ``todo`` are Markdown in which only code is marked.
+    """One line of the page. ``text`` and ``todo`` are Markdown with code spans only.
 
-    ``text`` goes on with how long ago ``at`` was, if it is given; ``docs`` is a page and heading below docs/, for lines
-    that are neither done nor well.
+    ``text`` has no full stop at the end; if ``at`` is given, the page appends how long ago that was. ``docs`` is a page
+    and heading below docs/, for lines that are neither done nor OK.
     """
 
     state: State
@@ -45,7 +45,7 @@ class Line(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """All that the page tells of, at the time ``now``; times are seconds since the epoch, 0 for never."""
+    """Everything that the page shows, at the time ``now``. Times are seconds since the epoch, 0 for never."""
 
     now: float
     since: float
@@ -56,81 +56,82 @@ class Facts:
     public_url: str
     signature_required: bool
     verification_files: int | None
-    """How many verification files can be served; None when no folder is set."""
+    """The number of verification files that can be served; None if no directory is set."""
     verification_problem: str | None
-    """Why the folder, or one of its files, can't be served; None if all can."""
+    """Why the directory, or one of its files, cannot be served; None if all can."""
     last: Mapping[Event, float]
-    """When each kind of event last was seen here."""
+    """When this process last saw each kind of event."""
     refusals: Mapping[str, int]
-    """How many requests were refused in the last hour, by reason."""
+    """The number of requests rejected in the last hour, by reason."""
     engine: str
-    """What kind of ledger it is."""
+    """The database that holds the ledger."""
     shared: bool
-    """Whether other exporters may have the same ledger."""
+    """Whether other replicas may use the same ledger."""
     ledger: Snapshot
     problem: str | None
-    """Why the ledger can't be written."""
+    """Why the ledger is not writable; None if it is."""
     birth_hold: float
-    """For how many seconds a new series is shown as 0."""
+    """Seconds for which a new series is shown as 0."""
     keys: Sequence[tuple[float, bool]]
-    """Of each key that is held its age in seconds, and whether it is past its time."""
+    """For each cached key, its age in seconds and whether it has expired."""
 
     def at(self, event: Event) -> float:
-        """When the event last was."""
+        """Return when the event was last seen."""
         return self.last.get(event, 0.0)
 
     @property
     def last_failure(self) -> float:
-        """When a failure was last counted, here or in the ledger as it was last seen."""
+        """When a failure was last counted, by this process or by the ledger's latest snapshot."""
         return max([self.at("counted"), *(total.raised_at for total in self.ledger.totals)])
 
     @property
     def none_yet(self) -> State:
-        """The state of what was not seen since the start: failures in the ledger say that it may have been before."""
+        """The state of an event not seen since the start. With failures in the ledger, it may have happened before."""
         return State.UNKNOWN if self.last_failure else State.NOT_YET
 
 
 def steps(facts: Facts) -> list[Line]:
-    """The steps of setting up, in order."""
-    judges = {
+    """Return the steps of the setup, in order."""
+    checks = {
         "Public URL": _public_url,
-        "Verification file": _file,
-        "Signed calls": _signed,
+        "Verification file": _verification_file,
+        "Signed requests": _signed_requests,
         "Failures": _failures,
         "Scrapes": _scrapes,
     }
-    return [_titled(title, judge(facts)) for title, judge in judges.items()]
+    return [_titled(title, check(facts)) for title, check in checks.items()]
 
 
 def parts(facts: Facts) -> list[Line]:
-    """How it stands with what the exporter works with."""
-    judges = {"Ledger": _ledger} | ({"Keys": _keys} if facts.signature_required else {})
-    return [_titled(title, judge(facts)) for title, judge in judges.items()]
+    """Return the state of what the exporter depends on: the ledger, and the keys if signatures are required."""
+    checks = {"Ledger": _ledger} | ({"Keys": _keys} if facts.signature_required else {})
+    return [_titled(title, check(facts)) for title, check in checks.items()]
 
 
 def _titled(title: str, line: Line) -> Line:
     docs = line.docs or f"page.md#{title.lower().replace(' ', '-')}"
-    return line._replace(title=title, docs="" if line.state in {State.DONE, State.WELL} else docs)
+    return line._replace(title=title, docs="" if line.state in {State.DONE, State.OK} else docs)
 
 
 def held(facts: Facts) -> int:
-    """How many series are shown as 0 because they are new; by the last look at the ledger, unless it was long ago."""
+    """Return how many new series are still shown as 0; 0 if the latest snapshot of the ledger is too old to tell."""
     if facts.now - facts.ledger.at > facts.birth_hold:
         return 0
     return sum(total.held for total in facts.ledger.totals)
 
 
 def verdict(facts: Facts) -> tuple[State, str]:
-    """The answer in a sentence, and how it stands in all."""
-    setting_up = steps(facts)
-    if bad := [line.title for line in [*setting_up, *parts(facts)] if line.state == State.TROUBLE]:
-        return State.TROUBLE, f"There is trouble: {', '.join(bad)}."
-    left = [line for line in setting_up if line.state != State.DONE]
+    """Return the overall state, and a sentence that says it."""
+    setup = steps(facts)
+    if bad := [line.title for line in [*setup, *parts(facts)] if line.state == State.PROBLEM]:
+        return State.PROBLEM, f"{'Problem' if len(bad) == 1 else 'Problems'}: {', '.join(bad)}."
+    left = [line for line in setup if line.state != State.DONE]
     if not left:
-        return State.DONE, "It works: SMTPeter's calls come in, failures are counted, and Prometheus reads the counts."
-    done = len(setting_up) - len(left)
-    said = f"{done} of {len(setting_up)} steps {'is' if done == 1 else 'are'} done. Next: {left[0].title}."
-    return left[0].state, said
+        return (
+            State.DONE,
+            "It works: SMTPeter's requests arrive, failures are counted, and Prometheus scrapes the counts.",
+        )
+    return left[0].state, f"{len(setup) - len(left)} of {len(setup)} steps done. Next: {left[0].title}."
 
 
 def _public_url(facts: Facts) -> Line:
@@ -139,122 +140,130 @@ def _public_url(facts: Facts) -> Line:
         return Line(
             State.NOT_YET,
             "`webhook.public-url` is not set",
-            todo="Set it to the URL that SMTPeter is to call, without `/failures`: then no call counts that "
-            "was signed for another one.",
+            todo="Set it to the URL that you enter in SMTPeter's dashboard, without `/failures`. The exporter then "
+            "rejects requests that were signed for another URL.",
         )
     answer = "403 and the word `unsigned`" if facts.signature_required else "415 and the word `content_type`"
-    curl = f"On a machine elsewhere, `curl -i -X POST {url}/failures` should show {answer}."
+    curl = f"From outside your network, run `curl -i -X POST {url}/failures`. The answer should be {answer}."
     if at := max(facts.at("call"), facts.at("signed")):
-        return Line(State.DONE, f"Requests for {url} come in, the last one", at)
+        return Line(State.DONE, f"Requests for {url} arrive. The last one arrived", at)
     if at := facts.at("request"):
-        text = f"Requests come in, but none had the host and path of {url}; the last one came"
-        return Line(State.UNKNOWN, text, at, f"{curl} If it does, the proxy rewrites host or path, which does no harm.")
-    return Line(facts.none_yet, "No request has come in since the start", facts.since, curl)
+        text = f"Requests arrive, but none had the host and path of {url}. The last one arrived"
+        todo = f"{curl} If it is, your reverse proxy rewrites the host or the path, and you need not change that."
+        return Line(State.UNKNOWN, text, at, todo)
+    return Line(facts.none_yet, "No request has arrived since the exporter started", facts.since, curl)
 
 
-def _file(facts: Facts) -> Line:
+def _verification_file(facts: Facts) -> Line:
     count = facts.verification_files or 0
     if problem := facts.verification_problem:
-        todo = "Let the folder and the files in it be readable for the exporter's user."
-        return Line(State.TROUBLE, f"Not all can be served: {problem}", todo=todo)
+        todo = (
+            "Each file must be a regular file of at most 4 KiB inside the directory, and the exporter's user must be "
+            "able to read it."
+        )
+        return Line(State.PROBLEM, f"Not everything in the directory can be served: {problem}", todo=todo)
     if facts.verification_files is None:
-        there = "`webhook.verification-dir` is not set"
-        todo = "Set it to a folder, and put the file there that SMTPeter hands out when you add the URL."
+        found = "`webhook.verification-dir` is not set"
+        todo = "Set it to a directory. Put the file there that SMTPeter gives you when you add the URL."
     elif not count:
-        there = "The folder has no `smtpeter-….txt`"
-        todo = "Put the file there that SMTPeter hands out when you add the URL in its dashboard."
+        found = "The directory contains no `smtpeter-….txt`"
+        todo = "Put the file there that SMTPeter gives you when you add the URL in its dashboard."
     else:
-        there = "1 file is there" if count == 1 else f"{count} files are there"
-        todo = "Let SMTPeter verify the URL, in its dashboard."
+        found = "1 file found" if count == 1 else f"{count} files found"
+        todo = "In SMTPeter's dashboard, verify the URL."
         if at := facts.at("file"):
-            return Line(State.DONE, f"{there}, last fetched", at)
+            return Line(State.DONE, f"{found}, last fetched", at)
     if facts.at("signed"):
-        return Line(State.DONE, f"{there}; SMTPeter calls, so most likely it has verified the URL")
+        return Line(State.DONE, f"{found}. SMTPeter sends requests, so it has probably verified the URL")
     if count:
-        return Line(facts.none_yet, f"{there}, but nobody has fetched it since the start", facts.since, todo)
-    return Line(facts.none_yet, there, todo=todo)
+        return Line(facts.none_yet, f"{found}, not fetched since the exporter started", facts.since, todo)
+    return Line(facts.none_yet, found, todo=todo)
 
 
-def _signed(facts: Facts) -> Line:
+def _signed_requests(facts: Facts) -> Line:
     if not facts.signature_required:
         return Line(
             State.UNKNOWN,
-            "Signatures are not checked, for `signature.mode` is off: whoever reaches the URL can invent failures",
-            todo="Leave it out and set `signature.account`, unless this is a trial on a machine of your own.",
+            "Signature verification is off (`signature.mode`): anyone who can reach the URL can submit fake failures",
+            todo="Remove `signature.mode` and set `signature.account`, unless you are only testing.",
         )
     at = facts.at("signed")
-    refused = sum(count for reason, count in facts.refusals.items() if reason in _SIGNED)
-    were = f"{refused:,} {'was' if refused == 1 else 'were'} refused"
-    if refused and facts.now - at >= 3_600:  # the hour of which refusals are known
-        text = f"In the last hour no signed call was accepted, and {were}"
-        return Line(State.TROUBLE, text, todo="See the reasons below.", docs="runbooks/SMTPeterSignatureRefusals.md")
+    count = sum(number for reason, number in facts.refusals.items() if reason in _SIGNED)
+    rejected = f"{count:,} signed {'request was' if count == 1 else 'requests were'} rejected in the last hour"
+    if count and facts.now - at >= 3_600:  # the period that facts.refusals covers
+        text = f"{rejected}, and none was accepted"
+        return Line(State.PROBLEM, text, todo="See the reasons below.", docs="runbooks/SMTPeterSignatureRefusals.md")
     if at:
-        meanwhile = f"{were} in the last hour. " if refused else ""
-        return Line(State.DONE, f"{meanwhile}The last one that was accepted came", at)
-    return Line(
-        facts.none_yet,
-        "None was accepted since the start",
-        facts.since,
-        "In SMTPeter's dashboard, add a webhook of the type failures with the URL, verify it, and press check now.",
-    )
+        text = f"{rejected}. The last accepted one arrived" if count else "The last signed request was accepted"
+        return Line(State.DONE, text, at)
+    url = f" with the URL `{facts.public_url}/failures`" if facts.public_url else ""
+    todo = f'In SMTPeter\'s dashboard, add a webhook of the type failures{url}, verify the URL, and press "check now".'
+    return Line(facts.none_yet, "No signed request has been accepted since the exporter started", facts.since, todo)
 
 
 def _failures(facts: Facts) -> Line:
     at = facts.last_failure or None
-    last = "the last one was counted" if at else "none was counted yet"
+    last = "The last failure was counted" if at else "No failure has been counted yet"
     if facts.problem:
-        text = f"They are answered 503, for the ledger can't be written; {last}"
-        todo = "Mend the ledger, see below; it goes on by itself."
-        return Line(State.TROUBLE, text, at, todo, "runbooks/SMTPeterLedgerNotWritable.md")
+        text = f"Failures are answered 503 because the ledger is not writable. {last}"
+        todo = "Fix the ledger (see below). Counting then resumes automatically."
+        return Line(State.PROBLEM, text, at, todo, "runbooks/SMTPeterLedgerNotWritable.md")
     if at:
-        return Line(State.DONE, last.capitalize(), at)
-    todo = "Wait for a delivery that fails, or mail an address that does not exist, through SMTPeter."
+        return Line(State.DONE, last, at)
+    todo = "Wait for a delivery that fails, or use SMTPeter to send mail to an address that does not exist."
     if not facts.signature_required:
-        todo = "Post one with `smtpeter-exporter send`, or wait for a delivery that fails."
-    return Line(State.NOT_YET, last.capitalize(), todo=todo)
+        todo = "Send one with `smtpeter-exporter send`, or wait for a delivery that fails."
+    return Line(State.NOT_YET, last, todo=todo)
 
 
 def _scrapes(facts: Facts) -> Line:
     add = "add this exporter to `scrape_configs` in `prometheus.yml`, and reload Prometheus."
     at = facts.at("scrape")
-    if at and facts.now - at <= FORGOTTEN:
-        return Line(State.DONE, "Prometheus reads `/metrics`, the last time", at)
+    if at and facts.now - at <= LOOKBACK:
+        return Line(State.DONE, "Prometheus last scraped `/metrics`", at)
     if at:
-        todo = "See this exporter on Prometheus's page of targets. What is not scraped is forgotten after five minutes."
-        return Line(State.TROUBLE, "Prometheus has stopped reading `/metrics`; the last time was", at, todo)
+        todo = (
+            "Find this exporter on the targets page of Prometheus, which shows the error. Queries return nothing once "
+            "the last scrape is older than five minutes."
+        )
+        return Line(State.PROBLEM, "Prometheus no longer scrapes `/metrics`. The last scrape was", at, todo)
     if at := facts.at("read"):
-        todo = f"If another collector than Prometheus reads it, all is well. Else: {add}"
-        return Line(State.UNKNOWN, "`/metrics` was read, but not by Prometheus; the last time", at, todo)
-    return Line(State.NOT_YET, "Nobody has read `/metrics` since the start", facts.since, f"A{add[1:]}")
+        todo = f"If that is your collector, all is well. Otherwise, {add}"
+        return Line(State.UNKNOWN, "`/metrics` was read, but not by Prometheus. The last time was", at, todo)
+    todo = f"{add[0].upper()}{add[1:]}"
+    return Line(State.NOT_YET, "`/metrics` has not been read since the exporter started", facts.since, todo)
 
 
 def _ledger(facts: Facts) -> Line:
     if facts.problem:
         docs = "runbooks/SMTPeterLedgerNotWritable.md"
-        return Line(State.TROUBLE, f"{facts.engine}, can't be written: {facts.problem}", docs=docs)
+        return Line(State.PROBLEM, f"{facts.engine}, not writable: {facts.problem}", docs=docs)
     if not facts.ledger.at:
-        return Line(State.WELL, f"{facts.engine}, writable")
-    text = f"{facts.engine}, writable; {_size(facts.ledger.size)} when it was last looked at"
-    return Line(State.WELL, text, facts.ledger.at)
+        return Line(State.OK, f"{facts.engine}, writable")
+    return Line(State.OK, f"{facts.engine}, writable. Its size was {_size(facts.ledger.size)}", facts.ledger.at)
 
 
 def _keys(facts: Facts) -> Line:
     if not facts.keys:
-        return Line(State.NOT_YET, "None is held; SMTPeter's key is looked up in DNS when it calls")
-    stale = sum(stale for _, stale in facts.keys)
+        text = "No key is cached. The exporter looks SMTPeter's key up in DNS when the first signed request arrives"
+        return Line(State.NOT_YET, text)
+    expired = sum(stale for _, stale in facts.keys)
     one = len(facts.keys) == 1
-    held, oldest = ("1 key is held", "it") if one else (f"{len(facts.keys)} keys are held", "the oldest")
+    cached, oldest = ("1 key is cached", "It") if one else (f"{len(facts.keys)} keys are cached", "The oldest")
     at = facts.now - max(age for age, _ in facts.keys)
-    if stale:
-        late = "" if one else f"{stale} of them "
-        text = f"{held}, {late}past its time because DNS gives no answer; {oldest} was looked up"
-        todo = "Mend DNS before twelve hours are over, and do not restart the exporter meanwhile."
-        return Line(State.TROUBLE, text, at, todo, "runbooks/SMTPeterKeysUnavailable.md")
-    return Line(State.WELL, f"{held}; {oldest} was looked up", at)
+    if expired:
+        which = "it has" if one else f"{expired} of them {'has' if expired == 1 else 'have'}"
+        text = f"{cached}, but {which} expired and DNS does not answer. {oldest} was looked up"
+        todo = (
+            "Fix DNS. The exporter uses an expired key for twelve hours after its lookup. Do not restart it meanwhile, "
+            "because it would lose the key."
+        )
+        return Line(State.PROBLEM, text, at, todo, "runbooks/SMTPeterKeysUnavailable.md")
+    return Line(State.OK, f"{cached}. {oldest} was looked up", at)
 
 
 def _size(count: float) -> str:
-    """A number of bytes in round figures."""
+    """Return a number of bytes in rounded decimal units."""
     for unit in ("bytes", "kB", "MB"):
         if count < 1_000:
             return f"{count:.{0 if unit == 'bytes' or count >= 10 else 1}f} {unit}"

@@ -1,7 +1,7 @@
-"""The private listener: the standard library's WSGI server, a thread for each connection, with TLS if wanted.
+"""The private listener: the standard library's WSGI server with one thread per connection, and optional TLS.
 
-Prometheus's own Python client serves in the same way. A thread for each connection is what makes TLS safe: the
-handshake is made in it, so that a client that connects and says nothing holds up nobody else.
+Prometheus's Python client serves metrics the same way. The TLS handshake runs in the connection's thread, so that a
+client that connects and sends nothing does not block others.
 """
 
 import logging
@@ -21,15 +21,15 @@ from exporter.web.web_config import WebConfig
 log = logging.getLogger(__name__)
 
 MAX_CONNECTIONS: Final = 100
-"""Connections at a time; for one more, the oldest is closed."""
+"""Maximum number of open connections. When one more arrives, the oldest is closed."""
 DEADLINE: Final = 15.0
-"""Seconds after which a connection is closed, whatever it is at: handshake, request and answer must be done by then."""
+"""Seconds after which a connection is closed. Handshake, request and answer must be complete by then."""
 
 
 class PrivateListener:
-    """Serve ``app`` on ``host``:``port`` (0: a free one), with TLS as ``web_config`` has it.
+    """A server of ``app`` on ``host``:``port`` (0: a free one), with TLS if ``web_config`` configures it.
 
-    ``failed`` is called when the serving thread dies. Raises ListenError when the address can't be bound.
+    ``failed`` is called if the serving thread dies. Raises ListenError if the address cannot be bound.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class PrivateListener:
         self._thread.start()
 
     def stop(self) -> None:
-        """Accept no more, give what is being answered a second, close all."""
+        """Accept no more connections, wait a second for requests in flight, then close all."""
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()
@@ -57,7 +57,7 @@ class PrivateListener:
         try:
             self._server.serve_forever(poll_interval=0.2)
         except Exception:
-            log.exception("the listener died", extra={"address": self.address})
+            log.exception("listener failed", extra={"address": self.address})
             self._failed()
 
 
@@ -85,7 +85,7 @@ class _Server(ThreadingMixIn, WSGIServer):
                 connection = self._web_config.tls.wrap_socket(
                     connection, server_side=True, do_handshake_on_connect=False
                 )
-            except OSError:  # hung up already
+            except OSError:  # the client has disconnected already
                 connection.close()
                 raise
         return connection, address
@@ -94,7 +94,7 @@ class _Server(ThreadingMixIn, WSGIServer):
         with self._ended:
             oldest = next(iter(self._deadlines)) if len(self._deadlines) >= MAX_CONNECTIONS else None
             if oldest:
-                # Its thread needs a moment to see it; that it is forgotten now is what lets more in.
+                # Forget it now to make room; its thread notices the closed connection a moment later.
                 del self._deadlines[oldest]
             self._deadlines[request] = time.monotonic() + DEADLINE
         if oldest:
@@ -108,7 +108,7 @@ class _Server(ThreadingMixIn, WSGIServer):
         super().shutdown_request(request)
 
     def service_actions(self) -> None:
-        """Called after each connection and five times a second."""
+        """Reload the web configuration and close overdue connections; runs five times a second."""
         if self._web_config:
             self._web_config.reload()
         with self._ended:
@@ -117,38 +117,38 @@ class _Server(ThreadingMixIn, WSGIServer):
             _hang_up(request)
 
     def drain(self, seconds: float) -> None:
-        """Wait for the connections to end for at most so long, then end them, and wait as long for that."""
+        """Wait up to ``seconds`` for connections to end, then close them and wait as long again."""
         with self._ended:
             self._ended.wait_for(lambda: not self._deadlines, seconds)
             late = list(self._deadlines)
         for request in late:
             _hang_up(request)
-        # A request that this cut off is taken for a whole one; it must not read the ledger while that is being closed.
+        # A request that was cut off here is still answered. It must not read the ledger while that is being closed.
         with self._ended:
             self._ended.wait_for(lambda: not self._deadlines, seconds)
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ANN401, ARG002 -- as its base has it
-        # Clients that hang up, drip, or speak no TLS are no event; faults of the application are told by itself.
-        log.debug("a connection to the private listener broke", extra={"from": client_address[0]}, exc_info=False)
+        # Clients that disconnect, stall or do not speak TLS are normal. The application logs its own errors.
+        log.debug("connection to the private listener failed", extra={"from": client_address[0]}, exc_info=False)
 
 
 def _hang_up(connection: socket.socket) -> None:
     try:
-        # Not the method of a TLS socket, which would take the encryption off it while its thread is reading.
+        # The method of a TLS socket would remove the encryption while the connection's thread is reading.
         socket.socket.shutdown(connection, socket.SHUT_RDWR)
     except OSError:
-        return  # gone already
+        return  # closed already
 
 
-class _Answering(ServerHandler):
+class _ResponseWriter(ServerHandler):
     server_software = "smtpeter-exporter"
 
-    def error_output(self, environ: Any, start_response: Any) -> list[bytes]:  # noqa: ANN401, ARG002 -- as its base has it -- WSGI's
+    def error_output(self, environ: Any, start_response: Any) -> list[bytes]:  # noqa: ANN401, ARG002 -- as its base has it
         start_response("500 Internal Server Error", [("Content-Type", "text/plain")])
         return [b"internal\n"]
 
     def log_exception(self, exc_info: Any) -> None:  # noqa: ANN401 -- as its base has it
-        """Leave the telling to the server's handle_error."""
+        """Log nothing; the server's handle_error does."""
 
 
 class _Handler(WSGIRequestHandler):
@@ -156,7 +156,7 @@ class _Handler(WSGIRequestHandler):
     error_content_type = "text/plain"
     server_version = "smtpeter-exporter"
     sys_version = ""
-    default_request_version = "HTTP/1.0"  # not 0.9, whose answers have no status
+    default_request_version = "HTTP/1.0"  # answers to 0.9 have no status
 
     def setup(self) -> None:
         if isinstance(self.request, ssl.SSLSocket):
@@ -169,19 +169,19 @@ class _Handler(WSGIRequestHandler):
         if len(self.raw_requestline) > 16_384:
             self.send_error(414)
         elif self.raw_requestline and self.parse_request():
-            answering = _Answering(
+            writer = _ResponseWriter(
                 self.rfile,
                 self.wfile,  # type: ignore[arg-type]  # a BufferedIOBase, of which it only writes to
                 self.get_stderr(),
                 self.get_environ(),
                 multithread=True,
             )
-            answering.request_handler = self  # type: ignore[attr-defined]  # as wsgiref does
-            answering.run(self.server.get_app())  # type: ignore[attr-defined]  # a WSGIServer
+            writer.request_handler = self  # type: ignore[attr-defined]  # as wsgiref does
+            writer.run(self.server.get_app())  # type: ignore[attr-defined]  # a WSGIServer
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:  # noqa: ARG002 -- as its base
-        """Answer with the status alone: ``message`` repeats what was sent."""
+        """Answer with the status only; ``message`` would repeat what the client sent."""
         super().send_error(code)
 
     def log_message(self, *_: object) -> None:
-        """Scrapes are no event."""
+        """Log nothing; scrapes are routine."""

@@ -1,4 +1,4 @@
-"""The page of the private listener: HTML of what ``checks.py`` says. It loads nothing and runs nothing."""
+"""The status page: the lines of ``checks.py`` as HTML that loads nothing and runs nothing."""
 
 import base64
 import hashlib
@@ -43,8 +43,8 @@ ol h3::before { counter-increment: step; content: counter(step) ". "; }
 .lines > li + li { border-top: 1px solid var(--edge); }
 .head { display: flex; flex-wrap: wrap; gap: 0 .75rem; justify-content: space-between; align-items: baseline; }
 .state { font-weight: 600; font-size: .9rem; white-space: nowrap; }
-.done, .well { color: var(--good); }
-.trouble { color: var(--bad); }
+.done, .ok { color: var(--good); }
+.problem { color: var(--bad); }
 .not-yet { color: var(--open); }
 .cannot-tell { color: var(--unclear); }
 .todo, .notice { color: var(--soft); }
@@ -58,43 +58,43 @@ POLICY: Final = (
     f"default-src 'none'; style-src 'sha256-{base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()}'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-"""The Content-Security-Policy that goes with the page: its own style, and nothing else."""
+"""The page's Content-Security-Policy: its own style, and nothing else."""
 
-_SIGNS: Final = {State.DONE: "✓", State.WELL: "✓", State.NOT_YET: "○", State.TROUBLE: "✗", State.UNKNOWN: "?"}
+_SIGNS: Final = {State.DONE: "✓", State.OK: "✓", State.NOT_YET: "○", State.PROBLEM: "✗", State.UNKNOWN: "?"}
 _UNITS: Final = ((86_400, "day"), (3_600, "hour"), (60, "minute"), (1, "second"))
 _LINKS: Final = {
-    "metrics": "what Prometheus reads",
-    "-/healthy": "the process answers",
-    "-/ready": "failures can be recorded, or why not",
+    "metrics": "the metrics that Prometheus scrapes",
+    "-/healthy": "whether the process runs",
+    "-/ready": "whether failures can be recorded, and if not, why",
 }
 
 
 def page(facts: Facts) -> str:
-    """The whole document."""
+    """Return the page as an HTML document."""
     state, words = verdict(facts)
-    said, now = escape(words), datetime.fromtimestamp(facts.now, UTC)
+    sentence, now = escape(words), datetime.fromtimestamp(facts.now, UTC)
     return f"""<!DOCTYPE html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{said} smtpeter-exporter</title>
+<title>{sentence} smtpeter-exporter</title>
 <style>{_STYLE}</style>
 </head>
 <body>
 <header>
 <h1>smtpeter-exporter</h1>
-<p>Counts the e-mail deliveries that SMTPeter reports as failed, for Prometheus. Version {escape(facts.version)},
-started {_time(facts.since, facts.now)}; this is how it stood at {now:%H:%M:%S} UTC.</p>
+<p>Counts the failed deliveries that SMTPeter reports, for Prometheus. Version {escape(facts.version)},
+started {_time(facts.since, facts.now)}. This page shows the state at {now:%H:%M:%S} UTC; reload it to update.</p>
 </header>
 <main>
 <h2>Does it work?</h2>
-<p class="verdict {_kind(state)}">{_sign(state)} {said}</p>
+<p class="verdict {_kind(state)}">{_sign(state)} {sentence}</p>
 <ol class="lines">
 {_lines(steps(facts), facts)}
 </ol>
-{_notices(facts)}<h2>Refused in the last hour</h2>
-{_refused(facts)}
+{_notices(facts)}<h2>Rejected in the last hour</h2>
+{_rejected(facts)}
 <h2>Ledger{" and keys" if facts.signature_required else ""}</h2>
 <ul class="lines">
 {_lines(parts(facts), facts)}
@@ -112,7 +112,7 @@ started {_time(facts.since, facts.now)}; this is how it stood at {now:%H:%M:%S} 
 
 
 def ago(seconds: float) -> str:
-    """How long ago that was, in the largest unit of which there is one at least."""
+    """Return a time span as words, in the largest unit that fits at least once, rounded down."""
     for size, unit in _UNITS:
         if seconds >= size:
             count = int(seconds // size)
@@ -126,7 +126,7 @@ def _time(at: float, now: float) -> str:
 
 
 def _marked(text: str) -> str:
-    """HTML of Markdown in which only code is marked."""
+    """Return Markdown with code spans only as HTML."""
     return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text))
 
 
@@ -147,7 +147,8 @@ def _line(line: Line, facts: Facts) -> str:
 
 
 def _kind(state: State) -> str:
-    return state.replace(" ", "-")
+    """Return the CSS class of a state."""
+    return state.lower().replace(" ", "-")
 
 
 def _sign(state: State) -> str:
@@ -155,7 +156,7 @@ def _sign(state: State) -> str:
 
 
 def _docs(place: str, about: str, facts: Facts) -> str:
-    """Return a link to a place in the documentation, after a space; nothing when its URL is not set."""
+    """Return a space and a link to a place in the documentation, or nothing if its URL is not set."""
     if not facts.docs_url:
         return ""
     return f' <a href="{escape(facts.docs_url)}/{place}" aria-label="More about {escape(about)}">More</a>'
@@ -166,20 +167,20 @@ def _notices(facts: Facts) -> str:
     if count := held(facts):
         more = _docs("page.md#new-series", "new series", facts)
         notices.append(
-            f"{count} series {'is' if count == 1 else 'are'} new, and shown as 0 for the first {facts.birth_hold:g} "
-            f"seconds, so that Prometheus sees them rise.{more}"
+            f"{count} new series {'is' if count == 1 else 'are'} shown as 0 for the first {facts.birth_hold:g} "
+            f"seconds, so that Prometheus sees the first increase.{more}"
         )
     if facts.shared:
         notices.append(
-            f"This page speaks of the exporter on {escape(facts.machine)} only. Others may count into the same ledger, "
-            "and have pages of their own; the last failure may be theirs."
+            f"This page covers only the exporter on {escape(facts.machine)}. Other replicas may use the same ledger. "
+            "Each has its own page, and may have counted the last failure."
         )
     return "".join(f'<p class="notice">{notice}</p>\n' for notice in notices)
 
 
-def _refused(facts: Facts) -> str:
+def _rejected(facts: Facts) -> str:
     if not facts.refusals:
-        return "<p>No request was refused.</p>"
+        return "<p>No request was rejected.</p>"
     rows = []
     for reason, count in facts.refusals.items():
         _, what, todo = REFUSAL_REASONS[reason]
@@ -190,7 +191,7 @@ def _refused(facts: Facts) -> str:
         ]
     rows = ['<ul class="lines">', *rows, "</ul>"]
     if facts.docs_url:
-        more = f'<a href="{escape(facts.docs_url)}/page.md#refused-in-the-last-hour">More about refusals</a>'
+        more = f'<a href="{escape(facts.docs_url)}/page.md#rejected-in-the-last-hour">More about rejected requests</a>'
         rows.append(f'<p class="notice">{more}</p>')
     return "\n".join(rows)
 
@@ -198,5 +199,5 @@ def _refused(facts: Facts) -> str:
 def _more(facts: Facts) -> str:
     links = {f"/{path}": (path, what) for path, what in _LINKS.items()}
     if facts.docs_url:
-        links["Documentation"] = (f"{facts.docs_url}/page.md", "what this page says, and all else")
+        links["Documentation"] = (f"{facts.docs_url}/page.md", "about this page, and everything else")
     return "\n".join(f'<li><a href="{escape(to)}">{name}</a>: {what}</li>' for name, (to, what) in links.items())

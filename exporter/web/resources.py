@@ -1,4 +1,7 @@
-"""The resources of the private listener: metrics, health, and a page for whoever opens it in a browser."""
+"""The resources of the private listener: metrics, health endpoints and the status page.
+
+The first line of each class is also shown in docs/reference.md.
+"""
 
 import gzip
 from collections.abc import Callable
@@ -14,29 +17,29 @@ from exporter.web.page import POLICY, page
 
 
 class Metrics:
-    """``/metrics``, as text or OpenMetrics and with gzip, whichever the scraper asks for."""
+    """``/metrics``: all metrics, as text or OpenMetrics and with gzip, as the scraper asks."""
 
     def __init__(self, registry: CollectorRegistry, activity: Activity) -> None:
         self._registry = registry
         self._activity = activity
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """Expose all families of the registry."""
+        """Answer with all families of the registry."""
         try:
             encode, resp.content_type = choose_encoder(req.get_header("Accept") or "")
-        except (TypeError, ValueError):  # it trips over a version that is no version
+        except (TypeError, ValueError):  # the client library fails on a malformed version in Accept
             encode, resp.content_type = choose_encoder("")
         resp.data = encode(self._registry)
         resp.append_header("Vary", "Accept, Accept-Encoding")
         if gzip_accepted(req.get_header("Accept-Encoding") or ""):
             resp.data = gzip.compress(resp.data, compresslevel=1)
             resp.set_header("Content-Encoding", "gzip")
-        # Prometheus, and what scrapes as it does (Alloy, vmagent, OpenTelemetry's receiver), says how long it waits.
+        # Prometheus and compatible scrapers (Alloy, vmagent, OpenTelemetry's receiver) send their timeout.
         self._activity.saw("scrape" if req.get_header("X-Prometheus-Scrape-Timeout-Seconds") else "read")
 
 
 class Healthy:
-    """``/-/healthy``: the process is up; restart it when this fails."""
+    """``/-/healthy``: 200 while the process runs. If it fails, restart the process."""
 
     def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
         """Answer 200."""
@@ -45,13 +48,13 @@ class Healthy:
 
 
 class Ready:
-    """``/-/ready``: failures can be recorded; send no requests here while this fails."""
+    """``/-/ready``: 200 while failures can be recorded, otherwise 503 with the cause."""
 
     def __init__(self, committer: Committer) -> None:
         self._committer = committer
 
     def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
-        """Answer 200, or 503 with the reason."""
+        """Answer 200, or 503 with the cause."""
         resp.content_type = falcon.MEDIA_TEXT
         problem = self._committer.problem
         if problem is None:
@@ -62,7 +65,7 @@ class Ready:
 
 
 class Page:
-    """``/``: whether it works, for whoever opens it in a browser."""
+    """``/``: the status page, for a browser."""
 
     def __init__(self, facts: Callable[[], Facts]) -> None:
         self._facts = facts
@@ -82,5 +85,5 @@ class Page:
 
 
 def _bytes(text: str) -> bytes:
-    """In UTF-8, which has nothing for the odd bytes that the name of a file may have."""
+    """Encode as UTF-8. Bytes of a file name that are not UTF-8 are shown as escapes."""
     return text.encode(errors="backslashreplace")

@@ -1,8 +1,8 @@
 """``--web.config.file``: TLS and basic authentication of the private listener.
 
-The format is the one of Prometheus's exporter-toolkit, so that one file does for all exporters of a house:
-https://github.com/prometheus/exporter-toolkit/blob/master/docs/web-configuration.md. What is not supported here is an
-error, never passed over. As there, a file that changed is read anew without a restart.
+The format is that of Prometheus's exporter-toolkit, so that several exporters can share one file:
+https://github.com/prometheus/exporter-toolkit/blob/master/docs/web-configuration.md. A key that is not supported here
+is an error and is never ignored. As in the toolkit, a changed file is reloaded without a restart.
 """
 
 import hashlib
@@ -28,59 +28,65 @@ log = logging.getLogger(__name__)
 _SETTING: Final = "web.config.file"
 _TLS_KEYS: Final = {"cert_file", "key_file", "client_auth_type", "client_ca_file", "min_version", "max_version"}
 _VERSIONS: Final = {"TLS12": ssl.TLSVersion.TLSv1_2, "TLS13": ssl.TLSVersion.TLSv1_3}
-# Of the toolkit's five types, those that Python's ssl module can be told to do.
+# The toolkit has five types; Python's ssl module supports these.
 _CLIENT_AUTH: Final = {
     "NoClientCert": ssl.CERT_NONE,
     "VerifyClientCertIfGiven": ssl.CERT_OPTIONAL,
     "RequireAndVerifyClientCert": ssl.CERT_REQUIRED,
 }
-# Trying one would take as long as a log-in. The salt of 16 bytes leaves four bits of its last letter unused.
+# Checked by pattern, because checking a password takes as long as a log-in. The salt has 16 bytes, so that four bits of
+# its last letter are unused.
 _HASH: Final = re.compile(r"\$2[aby]\$(0[4-9]|[12]\d|3[01])\$[./A-Za-z0-9]{21}[.Oeu][./A-Za-z0-9]{31}", re.ASCII)
 
 Stamps = dict[Path, tuple[int, int]]
-"""The state of files, by which a change is seen."""
+"""Modification time and inode of each file, to detect changes; zeros for a missing file."""
 
 
 class Loaded(NamedTuple):
-    """One reading of the file: what the listener does with it."""
+    """The content of the file: the TLS context, if any, and the bcrypt hash of each user's password."""
 
     tls: ssl.SSLContext | None
     users: Mapping[str, bytes]
 
 
 class WebConfig:
-    """The file as it is now. Raises SettingError when it can't be used at the start; later the last good one holds."""
+    """The web configuration, reloaded when its file changes.
+
+    Raises SettingError if the file is invalid at the start. Later, an invalid file leaves the last valid one in force.
+    """
 
     def __init__(self, file: Path) -> None:
         self._file = file
-        self._stamps: Stamps = {}  # of what was read last, even if it was of no use
+        self._stamps: Stamps = {}  # of the files read last, even if they were invalid
         self._loaded = load(file, self._stamps)
-        # What a user that does not exist is compared with, so that it takes as long as one that does.
+        # Compared for unknown users, so that they take as long as known ones.
         self._dummy_hash = bcrypt.hashpw(secrets.token_bytes(16), bcrypt.gensalt(10))
-        # Of credentials that were good, a keyed hash: bcrypt takes longer than a scrape.
+        # Keyed hashes of passwords that were right, by bcrypt hash: bcrypt takes longer than a scrape.
         self._salt = secrets.token_bytes(32)
         self._verified: dict[bytes, bytes] = {}
 
     @property
     def tls(self) -> ssl.SSLContext | None:
-        """What to wrap new connections with."""
+        """The TLS context for new connections, or None for plain HTTP."""
         return self._loaded.tls
 
     def reload(self) -> None:
-        """Read the file again if it, or a file it names, has changed. A file that can't be used is told of once."""
+        """Reload the file if it, or a file that it names, has changed. An invalid file is logged once per change."""
         if _stamps(self._stamps) == self._stamps:
             return
         self._stamps = {}
         try:
             self._loaded = load(self._file, self._stamps)
         except SettingError as error:
-            log.error("the web configuration in force stays", extra={"error": error})  # noqa: TRY400 -- one line
+            log.error(  # noqa: TRY400 -- one line
+                "could not reload web.config.file; keeping the previous configuration", extra={"error": error}
+            )
         else:
             self._verified = {}
-            log.info("web configuration read again", extra={"file": self._file})
+            log.info("reloaded web.config.file", extra={"file": self._file})
 
     def admits(self, authorization: str | None) -> bool:
-        """Whether a request with this header may see what is behind authentication."""
+        """Return whether a request with this Authorization header (None: without one) is authenticated."""
         users = self._loaded.users
         if not users:
             return True
@@ -93,7 +99,7 @@ class WebConfig:
             if basic and hmac.compare_digest(self._verified.get(expected, b""), token):
                 return True
             good = bcrypt.checkpw(password.encode(), expected)
-        except ValueError:  # not base64, not UTF-8, more than the 72 bytes that bcrypt takes
+        except ValueError:  # not base64, not UTF-8, or longer than bcrypt's limit of 72 bytes
             return False
         if not (good and basic and user in users):
             return False
@@ -102,21 +108,21 @@ class WebConfig:
 
 
 def load(file: Path, stamps: Stamps) -> Loaded:
-    """Read the file and those it names, each of which is noted in ``stamps`` first. Raises SettingError."""
+    """Read the file and the files that it names; adds their state to ``stamps`` first. Raises SettingError."""
     stamps.update(_stamps([file]))
     try:
-        with file.open("rb") as opened:  # of bytes, errors would quote lines, with the hashes in them
+        with file.open("rb") as opened:  # opened as text, errors would quote lines with hashes
             content = yaml.load(opened, _Reader)  # noqa: S506 -- a SafeLoader
     except OSError as error:
         raise SettingError(f"{_SETTING}: '{file}': {error.strerror}: expected a readable YAML file") from error
-    except Exception as error:  # for some values with a tag, such as !!int '', it raises whatever comes
+    except Exception as error:  # yaml raises many types for tagged values such as !!int ''
         raise SettingError(f"{_SETTING}: '{file}': not YAML: {' '.join(str(error).split())}") from error
     content = {} if content is None else content
     _check_keys(content, {"tls_server_config", "basic_auth_users"}, file, "")
     users = content.get("basic_auth_users")
     users = {} if users is None else users
     if not isinstance(users, dict):
-        raise SettingError(f"{_SETTING}: '{file}': basic_auth_users: expected names with a bcrypt hash each")
+        raise SettingError(f"{_SETTING}: '{file}': basic_auth_users: expected a bcrypt hash for each user name")
     tls = content.get("tls_server_config")
     context = None
     if tls is not None:
@@ -130,14 +136,14 @@ def load(file: Path, stamps: Stamps) -> Loaded:
 
 
 class _Reader(yaml.SafeLoader):
-    """As Go's, it does not take a key that stands twice: the later one, perhaps an empty one, would win unseen."""
+    """A loader that rejects duplicate keys, as Go's does; otherwise the last one, perhaps empty, would win silently."""
 
-    # The signature is that of its base.
+    # The signature is that of the base class.
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:  # noqa: FBT001, FBT002
         keys = set()
         for key, _ in node.value:
             if isinstance(key, yaml.ScalarNode) and key.value in keys:
-                raise yaml.MarkedYAMLError(problem=f"{key.value} stands twice", problem_mark=key.start_mark)
+                raise yaml.MarkedYAMLError(problem=f"duplicate key {key.value}", problem_mark=key.start_mark)
             keys.add(key.value if isinstance(key, yaml.ScalarNode) else None)
         return super().construct_mapping(node, deep)
 
@@ -145,17 +151,18 @@ class _Reader(yaml.SafeLoader):
 def _hash(user: object, text: object, file: Path) -> bytes:
     if not _HASH.fullmatch(str(text)):
         raise SettingError(
-            f"{_SETTING}: '{file}': basic_auth_users.{user}: expected a bcrypt hash, as htpasswd -nB makes it"
+            f"{_SETTING}: '{file}': basic_auth_users.{user}: expected a bcrypt hash, such as htpasswd -nB prints"
         )
     return str(text).encode()
 
 
 def _tls(tls: Mapping[str, Any], paths: Mapping[str, Path], file: Path) -> ssl.SSLContext:
     def wrong(key: str, expected: str) -> SettingError:
-        return SettingError(f"{_SETTING}: '{file}': tls_server_config.{key}: {tls.get(key)!r}: expected {expected}")
+        value = repr(tls[key]) if tls.get(key) else "not set"
+        return SettingError(f"{_SETTING}: '{file}': tls_server_config.{key}: {value}: expected {expected}")
 
     for key, known in (("client_auth_type", _CLIENT_AUTH), ("min_version", _VERSIONS), ("max_version", _VERSIONS)):
-        if tls.get(key) not in [None, *known]:  # in a set, a list would be a fault
+        if tls.get(key) not in [None, *known]:  # not a set: the value may be a list, which cannot be hashed
             raise wrong(key, " or ".join(known))
     for key in ("cert_file", "key_file"):
         if key not in paths:
@@ -164,11 +171,11 @@ def _tls(tls: Mapping[str, Any], paths: Mapping[str, Path], file: Path) -> ssl.S
     context.minimum_version = _VERSIONS[tls.get("min_version") or "TLS12"]
     context.maximum_version = _VERSIONS[tls.get("max_version") or "TLS13"]
     if context.minimum_version > context.maximum_version:
-        raise wrong("max_version", "no version below min_version")
+        raise wrong("max_version", "a version not below min_version")
     context.verify_mode = _CLIENT_AUTH[tls.get("client_auth_type") or "NoClientCert"]
     if (context.verify_mode == ssl.CERT_NONE) == ("client_ca_file" in paths):
-        raise wrong("client_ca_file", "the PEM file to verify client certificates with, where they are asked for")
-    with _wrapping_errors("cert_file", "a PEM certificate that fits the unencrypted key_file", wrong):
+        raise wrong("client_ca_file", "a PEM file if client_auth_type verifies certificates, and none otherwise")
+    with _wrapping_errors("cert_file", "a PEM certificate that matches the unencrypted key_file", wrong):
         context.load_cert_chain(paths["cert_file"], paths["key_file"], password=_no_password)
     if "client_ca_file" in paths:
         with _wrapping_errors("client_ca_file", "a PEM file", wrong):
@@ -180,22 +187,22 @@ def _tls(tls: Mapping[str, Any], paths: Mapping[str, Path], file: Path) -> ssl.S
 def _wrapping_errors(key: str, expected: str, wrong: Callable[[str, str], SettingError]) -> Iterator[None]:
     try:
         yield
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the name, an encrypted key
+    except (OSError, ValueError) as error:  # ValueError: NUL in the name, or an encrypted key
         raise wrong(key, f"{expected}: {error}") from error
 
 
 def _no_password() -> str:
-    # Without this OpenSSL asks at the terminal.
+    # Without this, OpenSSL prompts for a password on the terminal.
     raise ValueError("the key is encrypted")
 
 
 def _check_keys(content: object, known: set[str], file: Path, prefix: str) -> None:
     if not isinstance(content, dict):
-        raise SettingError(f"{_SETTING}: '{file}': {prefix.rstrip('.') or 'the file'}: expected keys with values")
+        raise SettingError(f"{_SETTING}: '{file}': {prefix.rstrip('.') or 'the file'}: expected a mapping")
     for key in content:
         if key not in known:
             raise SettingError(
-                f"{_SETTING}: '{file}': {prefix}{key}: not supported; expected some of {', '.join(sorted(known))}"
+                f"{_SETTING}: '{file}': {prefix}{key}: not supported; expected one of {', '.join(sorted(known))}"
             )
 
 
@@ -203,7 +210,7 @@ def _stamps(files: Iterable[Path]) -> Stamps:
     stamps: Stamps = {}
     for file in files:
         try:
-            status = os.stat(file)  # noqa: PTH116 -- follows links, as mounted secrets are
+            status = os.stat(file)  # noqa: PTH116 -- follows links, as mounted secrets are links
             stamps[file] = (status.st_mtime_ns, status.st_ino)
         except (OSError, ValueError):
             stamps[file] = (0, 0)

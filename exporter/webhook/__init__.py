@@ -1,1 +1,1 @@
-"""The public listener: the requests that SMTPeter sends, from raw bytes to the answer."""
+"""The public listener: SMTPeter's requests, from raw bytes to the answer."""

@@ -1,4 +1,4 @@
-"""The WSGI application of the public listener: routes, and what happens to errors."""
+"""The WSGI application of the public listener: routes and error handlers."""
 
 import logging
 from http import HTTPStatus
@@ -16,11 +16,11 @@ from exporter.webhook.verification_files import VerificationFiles
 log = logging.getLogger(__name__)
 
 RETRY_AFTER: Final = 5
-"""Seconds after which a 503 may be tried again."""
+"""Seconds after which a client may retry a request that was answered 503."""
 
 
-class _Watch:
-    """Note what comes in, and what of it as the public URL has it."""
+class _RequestRecorder:
+    """Middleware that records each request, and whether it has the host and path of the public URL."""
 
     def __init__(self, activity: Activity, host: str, prefix: str) -> None:
         self._activity = activity
@@ -36,15 +36,16 @@ class _Watch:
 def public_app(
     failures: Failures, telemetry: Telemetry, *, host: str = "", prefix: str, files: VerificationFiles | None
 ) -> falcon.App[Any, Any]:
-    """The application that SMTPeter calls: POST on ``/failures`` and the verification files beside it.
+    """Return the application for SMTPeter: POST on ``/failures``, and the verification files.
 
-    Both are there at the root, and below ``prefix`` if there is one; that and ``host`` are of the public URL.
+    It serves both at the root and below ``prefix``. ``host`` and ``prefix`` are those of the public URL, empty if there
+    is none.
     """
-    app = falcon.App(media_type=falcon.MEDIA_TEXT, middleware=[_Watch(telemetry.activity, host, prefix)])
-    for folder in {"", prefix}:
-        app.add_route(f"{folder}/failures", failures)
+    app = falcon.App(media_type=falcon.MEDIA_TEXT, middleware=[_RequestRecorder(telemetry.activity, host, prefix)])
+    for base in {"", prefix}:
+        app.add_route(f"{base}/failures", failures)
         if files:
-            app.add_route(f"{folder}/{{name}}", files)
+            app.add_route(f"{base}/{{name}}", files)
 
     def refuse(req: falcon.Request, resp: falcon.Response, error: Refusal, _params: object) -> None:
         telemetry.refused(error.reason)
@@ -58,19 +59,19 @@ def public_app(
 
     def refuse_http(req: falcon.Request, resp: falcon.Response, error: falcon.HTTPError, params: object) -> None:
         if isinstance(error, falcon.HTTPBadRequest) and req.method not in falcon.HTTP_METHODS:
-            error = falcon.HTTPMethodNotAllowed(["POST"])  # falcon knows only the registered methods, and says 400
+            error = falcon.HTTPMethodNotAllowed(["POST"])  # falcon answers 400 to unregistered methods
         reason = reason_for(error.status_code)
         refuse(req, resp, Refusal(error.status_code, reason, f"{req.method} {req.path}"), params)
-        allowed = dict(error.headers or {}).get("Allow", "")  # falcon lists OPTIONS, which is refused here
+        allowed = dict(error.headers or {}).get("Allow", "")  # falcon lists OPTIONS, which is rejected here
         if allowed:
             resp.set_header("Allow", ", ".join(method for method in allowed.split(", ") if method != "OPTIONS"))
 
-    def refuse_fault(req: falcon.Request, resp: falcon.Response, error: Exception, params: object) -> None:
-        log.error("fault while answering; please report it", exc_info=error)
+    def refuse_internal_error(req: falcon.Request, resp: falcon.Response, error: Exception, params: object) -> None:
+        log.error("internal error; please report it", exc_info=error)
         refuse(req, resp, Refusal(503, "internal", repr(error)), params)
 
-    # Falcon takes the handler of the nearest class.
-    app.add_error_handler(Exception, refuse_fault)
+    # Falcon chooses the handler of the most specific class.
+    app.add_error_handler(Exception, refuse_internal_error)
     app.add_error_handler(falcon.HTTPError, refuse_http)
     app.add_error_handler(Refusal, refuse)
     return app

@@ -1,4 +1,4 @@
-"""The POST resource: one failure from raw body to answer."""
+"""The resource at ``/failures``: one failure, from raw body to answer."""
 
 import logging
 from time import perf_counter
@@ -17,19 +17,19 @@ log = logging.getLogger(__name__)
 
 
 class Failures:
-    """The callback of SMTPeter's failures feedback loop: 200 once the failure is counted for ever."""
+    """The resource to which SMTPeter posts failures. It answers 200 once the failure is counted permanently."""
 
     def __init__(
         self, verifier: Verifier | None, classifier: Classifier, committer: Committer, telemetry: Telemetry
     ) -> None:
-        """Without a ``verifier`` all calls count."""
+        """Accept unsigned requests if ``verifier`` is None."""
         self._verifier = verifier
         self._committer = committer
         self._classifier = classifier
         self._telemetry = telemetry
 
     def on_post(self, req: falcon.Request, _resp: falcon.Response) -> None:
-        """Verify, read, classify, record, answer. Raises Refusal."""
+        """Verify, parse, classify and record the failure. Raises Refusal."""
         began = perf_counter()
         body = read_body(req)
         if self._verifier:
@@ -47,17 +47,17 @@ class Failures:
                 self._telemetry.overflowed()
         if log.isEnabledFor(logging.DEBUG):
             about = failure.decision._asdict() | {"provider": failure.provider, "labels": "/".join(failure.labels)}
-            log.debug("counted" if new else "counted before", extra=report._asdict() | about)
+            log.debug("counted" if new else "duplicate", extra=report._asdict() | about)
         self._telemetry.answered(perf_counter() - began)
 
     def on_options(self, _req: falcon.Request, _resp: falcon.Response) -> None:
-        """Refuse what falcon would answer by itself: nothing but POST is served here."""
+        """Reject OPTIONS, which falcon would answer: only POST is supported. Raises HTTPMethodNotAllowed."""
         raise falcon.HTTPMethodNotAllowed(["POST"])
 
 
 def read_body(req: falcon.Request) -> bytes:
-    """The raw body, of which never more than the limit is read. Raises Refusal (413)."""
+    """Return the raw body. Raises Refusal (413) if it is larger than MAX_BODY, without reading the rest."""
     body: bytes = req.bounded_stream.read(MAX_BODY + 1)
     if len(body) > MAX_BODY:
-        raise Refusal(413, "too_large", f"a body of more than {MAX_BODY} bytes")
+        raise Refusal(413, "too_large", f"body larger than {MAX_BODY} bytes")
     return body

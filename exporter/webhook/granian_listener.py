@@ -1,7 +1,6 @@
-"""The public listener on granian, whose threads for HTTP are not Python's: faster, for use behind a proxy only.
+"""The public listener on granian, which handles HTTP outside Python: faster, and only for use behind a reverse proxy.
 
-It stands in for ``waitress_listener.Listener`` and serves the same application. What it can't do that the other
-can is told in docs/security.md.
+It replaces ``waitress_listener.Listener`` and serves the same application. docs/security.md lists its limitations.
 """
 
 import asyncio
@@ -14,8 +13,8 @@ from io import BytesIO
 from typing import Any, Final
 from wsgiref.types import WSGIApplication
 
-# Granian's own server wants to be the main thread of a process of its own. What it starts there is all that is needed
-# here, but is not called public: hence the narrow range of versions in pyproject.toml.
+# Granian's own server must be the main thread of its own process. The worker that it starts is all that is needed here,
+# but is not public: hence the narrow range of versions in pyproject.toml.
 from granian._futures import _new_cbscheduler
 from granian._granian import SocketHolder, WorkerSignal, WSGIWorker
 from granian.http import HTTP1Settings
@@ -27,7 +26,7 @@ from exporter.webhook.waitress_listener import DRAIN_TIMEOUT, MAX_HEADER, REQUES
 log = logging.getLogger(__name__)
 
 _BACKLOG: Final = 1_024
-_BASE: Final[dict[str, Any]] = {  # granian's own has all of os.environ in it, where HTTP_PROXY looks like a header
+_BASE: Final[dict[str, Any]] = {  # granian's own includes os.environ, where HTTP_PROXY looks like a header
     "SCRIPT_NAME": "",
     "wsgi.version": (1, 0),
     "wsgi.errors": sys.stderr,
@@ -38,11 +37,11 @@ _BASE: Final[dict[str, Any]] = {  # granian's own has all of os.environ in it, w
 
 
 class GranianListener:
-    """Serve ``app`` on ``host``:``port`` (0: a free one) with so many threads and at most so many connections.
+    """A server of ``app`` on ``host``:``port`` (0: a free one) with a number of threads and a maximum of connections.
 
-    ``refused`` is called with the status when a body is turned away before the application sees it; of other requests
-    that granian turns away nothing is heard. ``failed`` is called when it ends unasked. Raises ListenError when the
-    address can't be bound.
+    ``refused`` is called with the status if a body is rejected before the application sees it. Other requests that
+    granian rejects go unnoticed. ``failed`` is called if the server ends unexpectedly. Raises ListenError if the
+    address cannot be bound.
     """
 
     def __init__(  # noqa: PLR0913 -- keyword-only, and all of one concern
@@ -66,7 +65,9 @@ class GranianListener:
         self._signal = WorkerSignal()
         self._signal.add_cb(self._ended)
         self._socket = bind(host, port)
-        self._loop = asyncio.new_event_loop()  # never run: granian asks for one, and needs it for other interfaces only
+        self._loop = (
+            asyncio.new_event_loop()
+        )  # never run: granian requires a loop, but uses it only for other interfaces
         self.address = address_of(host, self._socket)
 
     def start(self) -> None:
@@ -87,9 +88,9 @@ class GranianListener:
         worker.serve_mtr(_new_cbscheduler(self._loop, self._serve, impl_asyncio=True), self._loop, self._signal)
 
     def stop(self) -> None:
-        """Accept no more, answer what is in flight; returns when done, after some DRAIN_TIMEOUT seconds at most.
+        """Accept no more connections and answer requests in flight; returns after at most about DRAIN_TIMEOUT seconds.
 
-        Granian would wait for as long as a client does not send the rest of its body.
+        Granian would wait indefinitely for a client that does not send the rest of its body.
         """
         self._stopping.set()
         self._signal.set()
@@ -99,7 +100,7 @@ class GranianListener:
     def _ended(self) -> None:
         self._stopped.set()
         if not self._stopping.is_set():
-            log.error("the listener died", extra={"address": self.address})
+            log.error("listener failed", extra={"address": self.address})
             self._failed()
 
     def _serve(self, protocol: Any, scope: dict[str, Any]) -> None:  # noqa: ANN401 -- granian's own
@@ -107,7 +108,7 @@ class GranianListener:
         try:
             status, headers, answer = self._answer(_BASE | scope)
         except Exception:
-            log.exception("fault while serving; please report it")
+            log.exception("internal error; please report it")
             status, headers, answer = HTTPStatus.INTERNAL_SERVER_ERROR.value, [], b""
         protocol.response_bytes(status, headers, answer)
 
@@ -118,8 +119,8 @@ class GranianListener:
             if error.status:
                 self._refused(error.status)
             return error.status or HTTPStatus.BAD_REQUEST, [("Connection", "close")], b""
-        # Granian has decoded the path, and keeps no other. The callback's path has nothing in it that needs to be
-        # encoded; a call that is signed for such a spelling all the same is refused, as one that does not fit.
+        # Granian keeps only the decoded path. The webhook's path needs no encoding; a request signed for an encoded
+        # spelling is rejected, because its signature does not match.
         query = environ["QUERY_STRING"]
         environ["REQUEST_URI"] = f"{environ['PATH_INFO']}?{query}" if query else environ["PATH_INFO"]
         started: list[Any] = []
@@ -138,21 +139,21 @@ class GranianListener:
 
 
 class _BadBody(Exception):
-    """A body that the application is not to see: with the status of the refusal, or None when its client hung up."""
+    """A body that must not reach the application; ``status`` is None if the client disconnected."""
 
     def __init__(self, status: HTTPStatus | None) -> None:
         self.status = status
 
 
 def _read_body(environ: dict[str, Any]) -> None:
-    """Put the whole body in the place of its stream. Raises _BadBody.
+    """Replace the stream by the whole body. Raises _BadBody.
 
-    Granian's stream ends in the same way whether the body has come to its end, or its client has hung up, or has sent
-    chunks that are none. So a body has to say how long it is, or half a report would count.
+    Granian's stream ends the same way for a complete body, a client that disconnected, and invalid chunks. So the
+    length of the body must be known, or half a report could be counted.
     """
     if "HTTP_TRANSFER_ENCODING" in environ:
         raise _BadBody(HTTPStatus.LENGTH_REQUIRED)
-    length = int(environ.get("CONTENT_LENGTH") or 0)  # digits: granian has refused all else
+    length = int(environ.get("CONTENT_LENGTH") or 0)  # digits: granian rejects anything else
     if length > MAX_BODY:
         raise _BadBody(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
     body = environ["wsgi.input"].read(length) if length else b""

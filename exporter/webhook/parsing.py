@@ -1,8 +1,8 @@
-"""Bytes of a request to the report as received: one failed delivery in SMTPeter's variables.
+"""Parse the body of a request into a report: one failed delivery in SMTPeter's variables.
 
-Both generations of the variables are read (the first has id, recipient, state, code, extended, description; the
-later one adds type, action, time, timestamp and tags), in each of the content types that SMTPeter's documentation
-mentions. Pure: knows no request but its bytes, and no clock.
+Supports the content types that SMTPeter's documentation mentions (https://www.smtpeter.com/en/documentation/webhooks)
+and both generations of the variables. The first has id, recipient, state, code, extended and description; the later one
+adds type, action, time, timestamp and tags. Pure.
 """
 
 from io import BytesIO
@@ -17,18 +17,18 @@ from exporter.classification.report import MAX_FIELDS, USED, Report, json_pairs,
 from exporter.refusals import Refusal
 
 MAX_BODY: Final = 65_536
-"""The longest body that is read, in bytes."""
+"""Maximum size of a body in bytes."""
 _LONGEST_CONTENT_TYPE: Final = 256
 _MULTIPART: Final = MultipartFormHandler(MultipartParseOptions())
-_MULTIPART.parse_options.max_body_part_count = 0  # counted here, as for the other content types
+_MULTIPART.parse_options.max_body_part_count = 0  # no limit: counted below, as for the other content types
 _MULTIPART.parse_options.max_body_part_headers_size = 1_024
 
 
 def parse(content_type: str, body: bytes) -> Report:
-    """Read a report.
+    """Return the report in a body.
 
-    ``content_type`` is the header's value with its parameters, ``body`` the raw bytes (bounded by the caller).
-    Raises :class:`Refusal` with status 415 for other content types and 400 for what can't be read.
+    ``content_type`` is the value of the header with its parameters, ``body`` at most MAX_BODY bytes. Raises
+    :class:`Refusal` with status 415 for another content type and 400 for a body that is not a report of a failure.
     """
     media_type = content_type.partition(";")[0].strip().lower()
     if media_type == "application/x-www-form-urlencoded":
@@ -38,12 +38,12 @@ def parse(content_type: str, body: bytes) -> Report:
     elif media_type == "multipart/form-data":
         pairs = _multipart(content_type, body)
     else:
-        raise Refusal(415, "content_type", f"content type {content_type[:100]!r} is not form, JSON or multipart")
+        raise Refusal(415, "content_type", f"content type {content_type[:100]!r}, expected form, JSON or multipart")
     return report_of(pairs)
 
 
 def _form(body: bytes) -> list[tuple[str, Any]]:
-    # Not parse_qsl, which decodes all eleven variables where six are used: half of what reading a form costs.
+    # Unlike parse_qsl, this decodes only the six variables that are used, which halves the cost of parsing.
     pairs: list[tuple[str, Any]] = []
     try:
         items = body.decode().split("&", MAX_FIELDS)
@@ -71,8 +71,8 @@ def _json(body: bytes) -> list[tuple[str, Any]]:
 
 
 def _multipart(content_type: str, body: bytes) -> list[tuple[str, Any]]:
-    """Read RFC 7578 with falcon's parser; that of the standard library's email package takes seconds over evil MIME."""
-    # Falcon takes time that grows with the square of the parameters' length; a boundary has at most 70 characters.
+    """Parse RFC 7578 with falcon. The standard library's email package takes seconds for hostile MIME."""
+    # Falcon's time grows with the square of the parameters' length; a boundary has at most 70 characters.
     if len(content_type) > _LONGEST_CONTENT_TYPE or not content_type.isascii():
         _refuse("malformed", f"content type {content_type[:100]!r} is too long or not ASCII")
     pairs: list[tuple[str, Any]] = []
@@ -86,7 +86,7 @@ def _multipart(content_type: str, body: bytes) -> list[tuple[str, Any]]:
     except UnicodeDecodeError as error:
         _refuse("encoding", f"a part of the multipart body is not UTF-8: {error.reason}")
     except HTTPBadRequest as error:
-        _refuse("malformed", f"the multipart body can't be read: {error.description}")
+        _refuse("malformed", f"the multipart body cannot be parsed: {error.description}")
     return pairs
 
 

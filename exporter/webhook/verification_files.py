@@ -1,7 +1,7 @@
-"""The files by which SMTPeter sees that a URL is its customer's: ``smtpeter-….txt`` beside the callback.
+"""Verification files: SMTPeter fetches ``smtpeter-….txt`` to check that its customer owns the webhook's URL.
 
-See https://www.smtpeter.com/en/documentation/webhooks: the file is to be served unchanged, at the root of the host or
-in the folder of the callback.
+Each file must be served unchanged, at the root of the host or in the same directory as the webhook:
+https://www.smtpeter.com/en/documentation/webhooks
 """
 
 import os
@@ -16,45 +16,48 @@ import falcon
 from exporter.refusals import Refusal
 
 MAX_SIZE: Final = 4_096
-"""The largest file that is served, in bytes; SMTPeter's have a line."""
+"""Maximum size of a file in bytes; SMTPeter's files have one line."""
 
 _NAME: Final = re.compile(r"smtpeter-[A-Za-z0-9_-]{1,100}\.txt")
 
 
 class Found(NamedTuple):
-    """How many files are there to be served, and why one more, or the folder, can't be; None when nothing is wrong."""
+    """The number of files that can be served, and why another file or the directory cannot; None if all can."""
 
     files: int
     problem: str | None
 
 
 class VerificationFiles:
-    """Serve the files of a folder that have such a name, as they are at the moment; ``fetched`` is told each time."""
+    """The resource for the verification files in a directory, read anew for each request.
 
-    def __init__(self, folder: Path, fetched: Callable[[], None] = lambda: None) -> None:
-        self._folder = folder
+    ``fetched`` is called each time that a file is served.
+    """
+
+    def __init__(self, directory: Path, fetched: Callable[[], None] = lambda: None) -> None:
+        self._directory = directory
         self._fetched = fetched
 
     def on_get(self, _req: falcon.Request, resp: falcon.Response, name: str) -> None:
-        """Answer with the file, byte for byte. Raises Refusal (404)."""
+        """Answer with the unchanged file. Raises Refusal (404)."""
         resp.data = self._read(name)
         resp.content_type = falcon.MEDIA_TEXT
         self._fetched()
 
     def on_head(self, req: falcon.Request, resp: falcon.Response, name: str) -> None:
-        """Answer as for GET; the server leaves the body out."""
+        """Answer as for GET; the server omits the body."""
         self.on_get(req, resp, name)
 
     def on_options(self, _req: falcon.Request, _resp: falcon.Response, **_: str) -> None:
-        """Refuse what falcon would answer by itself."""
+        """Reject OPTIONS, which falcon would answer. Raises HTTPMethodNotAllowed."""
         raise falcon.HTTPMethodNotAllowed(["GET", "HEAD"])
 
     def look(self) -> Found:
-        """What is there now."""
+        """Return what is in the directory now."""
         try:
-            names = [file.name for file in self._folder.iterdir() if _NAME.fullmatch(file.name)]
+            names = [file.name for file in self._directory.iterdir() if _NAME.fullmatch(file.name)]
         except OSError as error:
-            return Found(0, f"{self._folder}: {error.strerror}")
+            return Found(0, f"{self._directory}: {error.strerror}")
         files, problem = 0, None
         for name in names:
             try:
@@ -68,17 +71,17 @@ class VerificationFiles:
         if not _NAME.fullmatch(name):
             raise Refusal(404, "not_found", f"{name[:100]!r} is not the name of a verification file")
         try:
-            # A link is followed as long as it stays inside: Kubernetes mounts files as links within the folder.
-            path = (self._folder / name).resolve(strict=True)
-            if not path.is_relative_to(self._folder.resolve()):
-                raise Refusal(404, "not_found", f"{name} is a link out of the folder {self._folder}")
+            # Follow links that stay inside the directory: Kubernetes mounts files as links.
+            path = (self._directory / name).resolve(strict=True)
+            if not path.is_relative_to(self._directory.resolve()):
+                raise Refusal(404, "not_found", f"{name} links to a file outside {self._directory}")
             descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
             try:
                 status = os.fstat(descriptor)
                 if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_SIZE:
-                    raise Refusal(404, "not_found", f"{name} is no regular file of at most {MAX_SIZE} bytes")
+                    raise Refusal(404, "not_found", f"{name} is not a regular file of at most {MAX_SIZE} bytes")
                 return os.read(descriptor, MAX_SIZE)
             finally:
                 os.close(descriptor)
-        except (OSError, RuntimeError) as error:  # RuntimeError: links in a circle
-            raise Refusal(404, "not_found", f"{name} can't be read in {self._folder}: {error}") from error
+        except (OSError, RuntimeError) as error:  # RuntimeError: a loop of links
+            raise Refusal(404, "not_found", f"{name} in {self._directory} cannot be read: {error}") from error

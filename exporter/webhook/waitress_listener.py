@@ -1,6 +1,6 @@
-"""The public listener: waitress in a thread of its own, limits on what strangers may hold, and an orderly stop.
+"""The public listener: waitress in its own thread, with limits on what clients can occupy, and an orderly stop.
 
-It shares nothing with the private one: whatever strangers do here, scrapes are answered.
+It shares nothing with the private listener, so that scrapes are answered whatever clients do here.
 """
 
 import heapq
@@ -27,22 +27,22 @@ from exporter.webhook.parsing import MAX_BODY
 log = logging.getLogger(__name__)
 
 MAX_HEADER: Final = 16_384
-"""The most bytes that all headers of a request may have together."""
+"""Maximum size of all headers of a request together, in bytes."""
 DRAIN_TIMEOUT: Final = 3.0
-"""Seconds that requests in flight have to be finished in after the order to stop."""
+"""Seconds to wait for requests in flight when stopping."""
 REQUEST_TIMEOUT: Final = 30.0
-"""Seconds within which a connection must bring a whole request, its first or its next; bytes that drip don't help."""
+"""Seconds within which a connection must deliver each complete request, however slowly its bytes arrive."""
 MAX_PIPELINED: Final = 8
-"""Requests that a connection may bring before the answer to its first; clients and proxies that are well send one."""
+"""Maximum number of unanswered requests on a connection; well-behaved clients and proxies send one."""
 
 
 class Listener:
-    """Serve ``app`` on ``host``:``port`` (0: a free one) with so many threads and at most so many connections.
+    """A server of ``app`` on ``host``:``port`` (0: a free one) with a number of threads and a maximum of connections.
 
-    ``refused`` is called with the status when the server itself turns a request away before the application sees it
-    (garbage, too large; 408 when it did not come to an end, 429 when more than MAX_PIPELINED were sent ahead);
-    ``failed`` when the serving thread dies. When nearly all connections are in use, those that have waited for
-    longest go. Raises ListenError when the address can't be bound.
+    ``refused`` is called with the status if the server rejects a request before the application sees it: malformed or
+    too large, 408 if it was not completed in time, 429 if more than MAX_PIPELINED are unanswered. ``failed`` is called
+    if the serving thread dies. When nearly all connections are in use, those that have been idle longest are closed.
+    Raises ListenError if the address cannot be bound.
     """
 
     def __init__(  # noqa: PLR0913 -- keyword-only, and all of one concern
@@ -57,18 +57,18 @@ class Listener:
         failed: Callable[[], None],
     ) -> None:
         self._workers = _Workers(threads)
-        self._sockets: dict[int, Any] = {}  # the map of waitress's event loop, by file descriptor
+        self._sockets: dict[int, Any] = {}  # the sockets of waitress's event loop, by file descriptor
         self._server = create_server(
             app,
             map=self._sockets,
             _dispatcher=self._workers,
             sockets=[bind(host, port)],
             connection_limit=connections,
-            channel_timeout=int(2 * REQUEST_TIMEOUT),  # a client that does not read its answer; for others see _sweep
-            log_socket_errors=False,  # clients that hang up are no event
+            channel_timeout=int(2 * REQUEST_TIMEOUT),  # for clients that do not read the answer; _sweep closes others
+            log_socket_errors=False,  # clients that disconnect are normal
             max_request_header_size=MAX_HEADER,
-            max_request_body_size=2 * MAX_BODY,  # the application has the exact limit; this one counts chunk frames too
-            clear_untrusted_proxy_headers=False,  # nothing here believes X-Forwarded-…, so nothing need remove it
+            max_request_body_size=2 * MAX_BODY,  # includes chunk framing; the application enforces the exact limit
+            clear_untrusted_proxy_headers=False,  # X-Forwarded-… is not used, so it need not be removed
             ident=None,
         )
         self._server.channel_class = _channel_class(refused)
@@ -87,7 +87,7 @@ class Listener:
         self._thread.start()
 
     def stop(self) -> None:
-        """Accept no more, answer what is in flight, close all; return after DRAIN_TIMEOUT seconds at most."""
+        """Accept no more connections, answer requests in flight, close all; takes at most about DRAIN_TIMEOUT."""
         self._stopping.set()
         self._server.pull_trigger()
         self._thread.join()
@@ -95,19 +95,19 @@ class Listener:
     def _run(self) -> None:
         try:
             while not self._stopping.is_set():
-                self._turn(1)
+                self._run_loop_once(1)
                 self._sweep(time.monotonic())
             self._drain()
         except Exception:
-            log.exception("the listener died", extra={"address": self.address})
+            log.exception("listener failed", extra={"address": self.address})
             self._failed()
 
-    def _turn(self, timeout: float) -> None:
-        # poll, because select can't watch file descriptors past 1023.
+    def _run_loop_once(self, timeout: float) -> None:
+        # poll, because select does not support file descriptors above 1023.
         wasyncore.loop(timeout=timeout, use_poll=True, map=self._sockets, count=1)
 
     def _sweep(self, now: float) -> None:
-        """Close connections that waitress would keep: those that drip, and the oldest ones when there are too many."""
+        """Close connections that waitress would keep: slow ones, and the longest idle ones when there are too many."""
         full = len(self._server.active_channels) > self._most
         if now < self._swept + 1 and not full:
             return
@@ -122,13 +122,13 @@ class Listener:
             channel.handle_close()
 
     def _drain(self) -> None:
-        wasyncore.dispatcher.close(self._server)  # the listening socket only; the server's close takes the trigger too
+        wasyncore.dispatcher.close(self._server)  # only the listening socket; the server's close includes the trigger
         deadline = time.monotonic() + DRAIN_TIMEOUT
         while self._server.active_channels and time.monotonic() < deadline:
             for channel in list(self._server.active_channels.values()):
                 if not (channel.requests or channel.request or channel.total_outbufs_len):
                     channel.will_close = True
-            self._turn(0.02)
+            self._run_loop_once(0.02)
         self._workers.stop(timeout=1)
         for channel in list(self._server.active_channels.values()):
             channel.handle_close()
@@ -136,9 +136,9 @@ class Listener:
 
 
 class _Workers:
-    """The threads that run the application: what waitress wants of a dispatcher.
+    """The threads that run the application, with the interface of waitress's dispatcher.
 
-    Its own makes and drops a lock for each request; with a queue that is written in C, a request costs a sixth less.
+    Waitress's own creates a lock for each request; a SimpleQueue, written in C, makes a request a sixth cheaper.
     """
 
     def __init__(self, count: int) -> None:
@@ -153,7 +153,7 @@ class _Workers:
         self._tasks.put(task)
 
     def stop(self, timeout: float) -> None:
-        """Let the threads finish what they are at, for at most so many seconds; they keep no process alive."""
+        """Wait up to ``timeout`` seconds for the threads to finish their tasks; they are daemon threads."""
         deadline = time.monotonic() + timeout
         for _ in self._threads:
             self._tasks.put(None)
@@ -165,53 +165,53 @@ class _Workers:
             try:
                 task.service()
             except Exception:
-                log.exception("fault while serving; please report it")
+                log.exception("internal error; please report it")
 
 
 def make_nonblocking(trigger: Any) -> None:  # noqa: ANN401 -- waitress has no types
-    """Let the pipe that wakes the event loop be full: then the loop is about to wake anyway.
+    """Make the pipe that wakes the event loop non-blocking. If it is full, the loop is about to wake anyway.
 
-    A thread that waits here for room may hold the lock of a connection that the loop wants, and then both stand still.
+    A thread that blocks on a full pipe can hold a connection's lock that the loop is waiting for: a deadlock.
     """
-    pull = trigger._physical_pull  # noqa: SLF001 -- waitress offers no other way
+    pull = trigger._physical_pull  # noqa: SLF001 -- waitress has no public way
 
-    def pull_if_room() -> None:
+    def pull_unless_full() -> None:
         with suppress(BlockingIOError):
             pull()
 
     os.set_blocking(trigger.trigger, False)
-    trigger._physical_pull = pull_if_room  # noqa: SLF001 -- waitress has no setting for it
+    trigger._physical_pull = pull_unless_full  # noqa: SLF001 -- waitress has no setting for it
 
 
-class _NoMore(Exception):
-    """A connection brought something that gets no answer: ``too_many`` requests, or more after a refused one."""
+class _Unanswerable(Exception):
+    """A connection sent data that gets no answer: ``too_many`` requests, or more after a malformed one."""
 
     def __init__(self, *, too_many: bool) -> None:
         self.too_many = too_many
 
 
 class _Requests(list[HTTPRequestParser]):
-    """The requests of a connection that are still to be answered, so many and no more.
+    """The unanswered requests of a connection, at most MAX_PIPELINED.
 
-    Waitress would parse and keep all of what one read brought, hundreds of requests, while others wait; and would make
-    requests of the rest of what can't be read, though it closes the connection after it has said so.
+    Waitress would parse and keep all requests that one read returned, possibly hundreds, while other clients wait.
+    After a malformed request it would parse the rest as requests, although it closes the connection after that answer.
     """
 
     def append(self, request: HTTPRequestParser) -> None:
         if self and self[-1].error:
-            raise _NoMore(too_many=False)
+            raise _Unanswerable(too_many=False)
         if len(self) >= MAX_PIPELINED:
-            raise _NoMore(too_many=True)
+            raise _Unanswerable(too_many=True)
         super().append(request)
 
 
 class _Parser(HTTPRequestParser):
-    """Waitress's parser, but with an answer to what it trips over: a length of 5,000 digits, ``http://[`` as target.
+    """Waitress's parser, with 400 for input on which it fails: a length of 5,000 digits, the target ``http://[``.
 
-    A transfer coding other than chunked is the client's mistake too, 400 and not 501: nothing is amiss here.
+    An unsupported transfer coding is answered 400 as well, not 501, because it is the client's mistake.
     """
 
-    path = ""  # else waitress trips over one without a request line when its client hangs up while being answered
+    path = ""  # waitress fails without it if there was no request line and the client disconnects during the answer
 
     def parse_header(self, header_plus: bytes) -> None:
         try:
@@ -221,25 +221,25 @@ class _Parser(HTTPRequestParser):
 
 
 def _channel_class(refused: Callable[[int], None]) -> type[HTTPChannel]:
-    class Refuse(ErrorTask):
+    class ErrorAnswer(ErrorTask):
         def execute(self) -> None:
             error = self.request.error
             log.debug("refused", extra={"status": error.code, "from": self.channel.addr[0], "why": error.body})
             refused(error.code)
-            error.body = ""  # it repeats what was sent, and strangers need not read that
+            error.body = ""  # it repeats what the client sent
             super().execute()
 
     class Channel(HTTPChannel):
         parser_class = _Parser
-        error_task_class = Refuse
+        error_task_class = ErrorAnswer
 
         def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 -- passed on
             super().__init__(*args, **kwargs)
             self.requests = _Requests()
-            self.since = time.monotonic()  # when it was opened, or brought its last whole request
+            self.since = time.monotonic()  # when it was opened, or last delivered a complete request
 
         def send_continue(self) -> None:
-            """Ask for the body, unless none is to come: waitress would wait for it and answer nothing."""
+            """Ask for the body unless there is none: waitress would wait for it and never answer."""
             if self.request is not None and self.request.completed:
                 self.request.expect_continue = False
             else:
@@ -249,7 +249,7 @@ def _channel_class(refused: Callable[[int], None]) -> type[HTTPChannel]:
             done = len(self.requests)
             try:
                 taken: bool = super().received(data)
-            except _NoMore as end:
+            except _Unanswerable as end:
                 self.request = None
                 if end.too_many:
                     refused(HTTPStatus.TOO_MANY_REQUESTS)

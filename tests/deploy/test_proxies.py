@@ -19,6 +19,8 @@ from urllib.parse import urlencode
 import pytest
 import trustme
 
+from tests.support.guarded import REQUIRED
+from tests.support.raw_http import chunked
 from tests.support.running import (
     COUNTED,
     FORM,
@@ -440,3 +442,22 @@ def test_slow_client_is_cut_off(tmp_path: Path, running: Exporter, name: str) ->
             until(partial(hung_up, sock, starts[start][1], answers[start]), seconds=8)
     assert failures_of(raised(before, running.samples())) == {"rcptto/5xx/5.1.1": 1}
     assert {start for start, answer in answers.items() if answer.startswith(b"HTTP/1.1 2")} == set()
+
+
+def test_nginx_in_front_of_granian(tmp_path: Path) -> None:
+    """Signed requests pass, chunked ones too, and 64 bodies that never end do not block them."""
+    flags = ("--webhook.server", "granian", *REQUIRED, "--webhook.public-url", f"https://{HOST}/smtpeter")
+    with ExitStack() as stack:
+        names = stack.enter_context(NameServer())
+        names.records = {KEY_ID: [record(key())]}
+        running = stack.enter_context(exporter(tmp_path, *flags, "--signature.nameserver", names.address))
+        proxy = stack.enter_context(proxied("nginx", tmp_path, running.public))
+        for _ in range(64):
+            sock = stack.enter_context(proxy.connect())
+            sock.sendall(raw("POST", CALLBACK, {"Host": HOST, "Content-Type": FORM, "Content-Length": "100"}) + b"id=1")
+        assert proxy.post(new()) == 200
+        body = new()
+        headers = headers_for(HOST, CALLBACK, body, FORM) | {"Transfer-Encoding": "chunked"}
+        del headers["Content-Length"]
+        assert proxy.call("POST", CALLBACK, headers, chunked(body)).status == 200
+        assert running.failures() == {"rcptto/5xx/5.1.1": 2}

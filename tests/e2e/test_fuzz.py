@@ -1,4 +1,4 @@
-"""Mutated requests against the real exporter; "make fuzz" sends a hundred thousand, and watches the memory."""
+"""Mutated requests to a running exporter. ``make fuzz`` sends 100,000 and checks the memory."""
 
 from pathlib import Path
 from typing import Final
@@ -11,7 +11,7 @@ AMOUNT: Final = 2_000
 
 
 def test_mutated_requests(tmp_path: Path) -> None:
-    """Each is answered as it should be, nothing but what was answered 200 is counted, and the log shows no fault."""
+    """Each request gets the right answer, only those answered 200 are counted, and no internal error is logged."""
     flags = ("--signature.mode", "required", "--signature.account", ACCOUNT, "--log.level", "debug")
     with name_server() as names, exporter(tmp_path, *flags, "--signature.nameserver", names.address) as running:
         outcome = fuzz(running.public, AMOUNT, "a test", connections=8)

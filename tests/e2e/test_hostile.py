@@ -1,4 +1,4 @@
-"""Whoever holds connections to the public listener, good clients and Prometheus are answered."""
+"""Good clients and scrapes are answered while hostile clients hold connections to the public listener."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -6,26 +6,22 @@ from functools import partial
 
 import pytest
 
+from tests.support.guarded import guarded_exporter
 from tests.support.hostility import hostile, signed
-from tests.support.running import Exporter, exchange, exporter
-from tests.support.signing import ACCOUNT, KEY_ID, NameServer, key, record
+from tests.support.running import Exporter, exchange
 
 
 @pytest.fixture
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Exporter]:
-    """An exporter that wants signatures, and must not have found a fault in itself."""
-    flags = ("--signature.mode", "required", "--signature.account", ACCOUNT)
-    with NameServer() as name_server:
-        name_server.records[KEY_ID] = [record(key())]
-        folder = tmp_path_factory.mktemp("hostile")
-        with exporter(folder, *flags, "--signature.nameserver", name_server.address) as running:
-            yield running
-        assert [line for line in running.lines if "Traceback" in line or "level=error" in line] == []
+    """Yield an exporter that requires signatures; it may not log an error."""
+    with guarded_exporter(tmp_path_factory.mktemp("hostile")) as guarded:
+        yield guarded.running
+    assert [line for line in guarded.running.lines if "Traceback" in line or "level=error" in line] == []
 
 
-@pytest.mark.parametrize(("number", "good"), [(200, 50), (1_100, 10)], ids=["some", "more than are let in"])
+@pytest.mark.parametrize(("number", "good"), [(200, 50), (1_100, 10)], ids=["some", "more than the limit"])
 def test_good_clients_are_answered(guarded: Exporter, number: int, good: int) -> None:
-    """Idle, slow, half, oversized, garbage, endless, deaf: with all of them there, each good request counts."""
+    """With all kinds of hostile clients connected, each good request is counted."""
     requests = signed(range(good))
     with hostile(guarded.public, number), ThreadPoolExecutor(4) as pool:
         one_by_one = [exchange(guarded.public, raw).status for raw in requests[: good // 2]]

@@ -1,7 +1,6 @@
-"""The private listener of the real exporter: TLS, passwords, refusals, and clients that mean no good."""
+"""The private listener of a running exporter: TLS, passwords, invalid requests, and hostile clients."""
 
 import json
-import shutil
 import socket
 import ssl
 import subprocess
@@ -14,8 +13,8 @@ from typing import Final
 
 import pytest
 
-from exporter.web import listener as private_server
-from exporter.web.listener import PrivateListener
+from exporter.web import listener as listener_module
+from exporter.web.listener import MAX_CONNECTIONS, PrivateListener
 from exporter.web.web_config import WebConfig
 from tests.support.running import (
     TIMEOUT,
@@ -32,27 +31,26 @@ from tests.support.running import (
     server,
     until,
 )
-from tests.unit.web.test_web_config import authority, basic, hashed, tls, users, write_pair
+from tests.support.web_config import authority, basic, hashed, tls, users, write_pair
 
 ALICE: Final = {"Authorization": basic("alice:sesame")}
-CONNECTIONS: Final = 100
 HEALTH: Final = {"/-/healthy": "healthy\n", "/-/ready": "ready\n"}
 SERIES: Final = {"rcptto/5xx/5.1.1": 1.0}
 
 
-def trusting(folder: Path | None = None) -> ssl.SSLContext:
-    """What a client needs that trusts the authority of the tests, and shows the certificate in ``folder`` if given."""
+def trusting(directory: Path | None = None) -> ssl.SSLContext:
+    """Return a context that trusts the tests' authority, with the client certificate in ``directory`` if given."""
     context = ssl.create_default_context()
     authority().configure_trust(context)
-    if folder:
-        context.load_cert_chain(folder / "client-cert.pem", folder / "client-key.pem")
+    if directory:
+        context.load_cert_chain(directory / "client-cert.pem", directory / "client-key.pem")
     return context
 
 
 def fetch(
     address: str, path: str = "/metrics", headers: Mapping[str, str] = ALICE, context: ssl.SSLContext | None = None
 ) -> Response:
-    """What is answered over HTTPS, on a connection of its own."""
+    """Return the answer over HTTPS, on a new connection."""
     connection = HTTPSConnection(address, timeout=TIMEOUT, context=context or trusting())
     try:
         connection.request("GET", path, headers=dict(headers))
@@ -64,14 +62,14 @@ def fetch(
 
 
 def scraped(address: str) -> dict[str, float]:
-    """The main counter, as a scrape over HTTPS shows it."""
+    """Return the main counter, scraped over HTTPS."""
     answer = fetch(address)
     assert answer.status == 200
     return failures_of(samples_of(answer.text))
 
 
-def at_its_end(sock: socket.socket) -> bytes:
-    """All that comes until the other side hangs up, in whatever way."""
+def read_to_end(sock: socket.socket) -> bytes:
+    """Return everything until the server closes the connection or resets it."""
     received = b""
     with suppress(ConnectionError):
         while data := sock.recv(65_536):
@@ -79,19 +77,19 @@ def at_its_end(sock: socket.socket) -> bytes:
     return received
 
 
-def web_config(folder: Path, content: str) -> tuple[str, str]:
-    """The flags for a configuration that has just been written, with a certificate beside it."""
-    write_pair(folder)
-    file = folder / "web.yml"
+def web_config(directory: Path, content: str) -> tuple[str, str]:
+    """Write a configuration and a certificate beside it; return the flags for it."""
+    write_pair(directory)
+    file = directory / "web.yml"
     file.write_text(content)
     return "--web.config.file", str(file)
 
 
 @pytest.fixture(scope="module")
 def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Exporter]:
-    """One with TLS and a password, and a failure counted, for all tests that leave it as it is."""
-    folder = tmp_path_factory.mktemp("secured")
-    with exporter(folder, *web_config(folder, tls() + users(alice=hashed("sesame")))) as running:
+    """Yield an exporter with TLS, a password and one counted failure; clients may cause no log lines but warnings."""
+    directory = tmp_path_factory.mktemp("secured")
+    with exporter(directory, *web_config(directory, tls() + users(alice=hashed("sesame")))) as running:
         assert running.post(failure(1)).status == 200
         yield running
         assert {line["level"] for line in running.log() if line["msg"] != "ready"} == {"warning"}
@@ -99,14 +97,14 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Exporter]:
 
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Exporter]:
-    """One without ``--web.config.file``; nothing that a client does to it is for the log."""
+    """Yield an exporter without ``--web.config.file``; clients may cause no log lines but warnings."""
     with exporter(tmp_path_factory.mktemp("plain")) as running:
         yield running
         assert {line["level"] for line in running.log() if line["msg"] != "ready"} == {"warning"}
 
 
-def test_a_scrape_with_the_password_is_answered(secured: Exporter) -> None:
-    """Over HTTPS, with a certificate that the client verifies, the counters are shown."""
+def test_scrape_with_the_password(secured: Exporter) -> None:
+    """A client that verifies the certificate gets the counters over HTTPS."""
     answer = fetch(secured.private)
     assert (answer.status, answer.headers["Content-Type"].partition(";")[0]) == (200, "text/plain")
     assert failures_of(samples_of(answer.text)) == SERIES
@@ -118,8 +116,8 @@ def test_a_scrape_with_the_password_is_answered(secured: Exporter) -> None:
     [{}, {"Authorization": basic("alice:other")}, {"Authorization": "Bearer x"}],
     ids=["none", "wrong", "other"],
 )
-def test_without_the_password_nothing_is_shown(secured: Exporter, path: str, headers: Mapping[str, str]) -> None:
-    """Whatever the path, the answer is 401, says how to log in, and no more."""
+def test_the_password_is_required(secured: Exporter, path: str, headers: Mapping[str, str]) -> None:
+    """Whatever the path, the answer is 401 with a challenge and nothing else."""
     answer = fetch(secured.private, path, headers)
     assert (answer.status, answer.headers["Www-Authenticate"], answer.text) == (
         401,
@@ -129,21 +127,21 @@ def test_without_the_password_nothing_is_shown(secured: Exporter, path: str, hea
 
 
 @pytest.mark.parametrize(("path", "body"), HEALTH.items())
-def test_health_is_told_without_a_password(secured: Exporter, path: str, body: str) -> None:
-    """An orchestrator need have none."""
+def test_health_needs_no_password(secured: Exporter, path: str, body: str) -> None:
+    """The health endpoints are open, for orchestrators."""
     answer = fetch(secured.private, path, {})
     assert (answer.status, answer.text) == (200, body)
 
 
 @pytest.mark.parametrize("path", ["/-/../metrics", "/-/%2e%2e/metrics", "/%2D/../metrics", "/-//metrics", "/-/"])
-def test_no_detour_leads_past_the_password(secured: Exporter, path: str) -> None:
-    """What begins like the health endpoints without being one of them is not there."""
+def test_no_path_bypasses_the_password(secured: Exporter, path: str) -> None:
+    """A path that only starts like a health endpoint is not found."""
     answer = fetch(secured.private, path, {})
     assert (answer.status, answer.text) == (404, "not_found\n")
 
 
-def test_the_log_says_https(secured: Exporter) -> None:
-    """The address in the line that tells of the start is one to be used as it is."""
+def test_the_log_has_the_https_address(secured: Exporter) -> None:
+    """The address in the log line of the start can be used as it is."""
     (ready,) = [line for line in secured.log() if line["msg"] == "ready"]
     assert ready["metrics"] == f"https://{secured.private}/metrics"
 
@@ -160,29 +158,29 @@ def test_the_log_says_https(secured: Exporter) -> None:
     ],
     ids=["HTTP", "health over HTTP", "half a hello", "zeros", "SSH", "nothing"],
 )
-def test_what_is_no_tls_is_hung_up_on(secured: Exporter, raw: bytes) -> None:
-    """Plain HTTP and garbage get no HTTP answer on the port with TLS, and scrapes go on."""
+def test_connections_without_tls_are_closed(secured: Exporter, raw: bytes) -> None:
+    """Plain HTTP and garbage get no HTTP answer on the TLS port, and scrapes continue."""
     with connect(secured.private) as sock:
-        with suppress(OSError):  # it may be hung up on before the end
+        with suppress(OSError):  # the server may close it early
             sock.sendall(raw)
             sock.shutdown(socket.SHUT_WR)
-        assert b"HTTP" not in at_its_end(sock)
+        assert b"HTTP" not in read_to_end(sock)
     assert scraped(secured.private) == SERIES
 
 
-def test_old_versions_are_refused(secured: Exporter) -> None:
-    """TLS 1.2 and 1.3 are spoken unless the file says otherwise."""
-    spoken = []
+def test_tls_versions(secured: Exporter) -> None:
+    """TLS 1.2 and 1.3 are supported by default."""
+    negotiated = []
     for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
         context = trusting()
         context.minimum_version = context.maximum_version = version
         with connect(secured.private) as sock, context.wrap_socket(sock, server_hostname="localhost") as wrapped:
-            spoken.append(wrapped.version())
-    assert spoken == ["TLSv1.2", "TLSv1.3"]
+            negotiated.append(wrapped.version())
+    assert negotiated == ["TLSv1.2", "TLSv1.3"]
 
 
-def test_silent_clients_hold_up_nobody(secured: Exporter) -> None:
-    """With 50 connections that never begin TLS, and 20 that never ask, scrapes and health are answered."""
+def test_silent_clients_do_not_block_others(secured: Exporter) -> None:
+    """With 50 connections without a handshake and 20 with half a request, scrapes and health are answered."""
     with ExitStack() as stack:
         for _ in range(50):
             stack.enter_context(connect(secured.private))
@@ -194,8 +192,8 @@ def test_silent_clients_hold_up_nobody(secured: Exporter) -> None:
         assert fetch(secured.private, "/-/ready", {}).status == 200
 
 
-def test_clients_that_hang_up_hold_up_nobody(secured: Exporter) -> None:
-    """A client may go in the handshake, in the request and in the answer, politely or not; nothing is logged."""
+def test_clients_that_disconnect_do_not_block_others(secured: Exporter) -> None:
+    """A client may disconnect or reset at any point of handshake, request and answer; nothing is logged."""
     reset = b"\1\0\0\0\0\0\0\0"
     for sent, linger in [(sent, linger) for sent in (0, 10, 60) for linger in (None, reset)]:
         with connect(secured.private) as sock:
@@ -212,27 +210,25 @@ def test_clients_that_hang_up_hold_up_nobody(secured: Exporter) -> None:
     assert scraped(secured.private) == SERIES
 
 
-def test_of_too_many_connections_the_oldest_are_closed(tmp_path: Path) -> None:
-    """While 100 say nothing, scrapes are answered, one after another in the place of the first of them."""
+def test_the_oldest_connections_make_room(tmp_path: Path) -> None:
+    """While the maximum of connections is idle, scrapes are answered and the oldest connections are closed."""
     with exporter(tmp_path, *web_config(tmp_path, tls())) as running, ExitStack() as stack:
         running.post(failure(1))
-        idle = [stack.enter_context(connect(running.private)) for _ in range(CONNECTIONS)]
+        idle = [stack.enter_context(connect(running.private)) for _ in range(MAX_CONNECTIONS)]
         assert [scraped(running.private) for _ in range(5)] == [SERIES] * 5
-        assert at_its_end(idle[0]) == b""
+        assert read_to_end(idle[0]) == b""
 
 
 def large(_environ: object, start_response: Callable[..., object]) -> list[bytes]:
-    """An application whose answer fits into no buffer."""
+    """Answer with more than any buffer holds."""
     start_response("200 OK", [("Content-Type", "text/plain")])
     return [b"x" * 50_000_000]
 
 
 @pytest.mark.parametrize("secure", [True, False], ids=["TLS", "plain"])
-def test_a_slow_connection_is_closed_in_the_end(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, secure: bool
-) -> None:
-    """Whoever says nothing, drips, or does not read the answer, is hung up on."""
-    monkeypatch.setattr(private_server, "DEADLINE", 2.0)  # time enough for two handshakes on a busy machine
+def test_slow_connections_are_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, secure: bool) -> None:
+    """A client that is silent, sends byte by byte, or does not read the answer is disconnected."""
+    monkeypatch.setattr(listener_module, "DEADLINE", 2.0)  # enough for two handshakes on a busy machine
     write_pair(tmp_path)
     file = tmp_path / "web.yml"
     file.write_text(tls() if secure else "")
@@ -240,22 +236,22 @@ def test_a_slow_connection_is_closed_in_the_end(
     listener.start()
     try:
         with ExitStack() as stack:
-            silent, drip, deaf = (stack.enter_context(connect(listener.address)) for _ in range(3))
+            silent, slow, deaf = (stack.enter_context(connect(listener.address)) for _ in range(3))
             if secure:
-                drip, deaf = (
+                slow, deaf = (
                     stack.enter_context(trusting().wrap_socket(sock, server_hostname="localhost"))
-                    for sock in (drip, deaf)
+                    for sock in (slow, deaf)
                 )
             deaf.sendall(b"GET / HTTP/1.0\r\n\r\n")
-            until(lambda: dripped_out(drip))
-            assert at_its_end(silent) == b""
-            assert len(at_its_end(deaf)) < 50_000_000
+            until(lambda: closed_by_server(slow))
+            assert read_to_end(silent) == b""
+            assert len(read_to_end(deaf)) < 50_000_000
     finally:
         listener.stop()
 
 
-def dripped_out(sock: socket.socket) -> bool:
-    """Whether it is of no use to send one more byte."""
+def closed_by_server(sock: socket.socket) -> bool:
+    """Send one more byte; return whether that fails."""
     try:
         sock.sendall(b"x")
     except OSError:
@@ -264,15 +260,15 @@ def dripped_out(sock: socket.socket) -> bool:
 
 
 def serial(address: str) -> str:
-    """The serial number of the certificate that is shown."""
+    """Return the serial number of the server's certificate."""
     with connect(address) as sock, trusting().wrap_socket(sock, server_hostname="localhost") as wrapped:
         certificate = wrapped.getpeercert()
     assert certificate is not None
     return str(certificate["serialNumber"])
 
 
-def test_what_changes_on_disk_is_in_force_soon(tmp_path: Path) -> None:
-    """A certificate that is replaced is shown, and a user who is added let in, without a restart."""
+def test_changes_on_disk_are_loaded(tmp_path: Path) -> None:
+    """A replaced certificate and a new user are in force without a restart; an invalid file changes nothing."""
     with exporter(tmp_path, *web_config(tmp_path, tls() + users(alice=hashed("sesame")))) as running:
         first = serial(running.private)
         write_pair(tmp_path)
@@ -281,31 +277,33 @@ def test_what_changes_on_disk_is_in_force_soon(tmp_path: Path) -> None:
         until(lambda: fetch(running.private).status == 401)
         assert fetch(running.private, headers={"Authorization": basic("bob:sesame")}).status == 200
         (tmp_path / "web.yml").write_text("colour: red")
-        until(lambda: running.logged("the web configuration in force stays"))
+        until(lambda: any(line["level"] == "error" and "web.config.file" in line["error"] for line in running.log()))
         assert fetch(running.private, headers={"Authorization": basic("bob:sesame")}).status == 200
 
 
 @pytest.mark.parametrize("version", ["TLS12", "TLS13"])
 def test_client_certificates_are_required(tmp_path: Path, version: str) -> None:
-    """With RequireAndVerifyClientCert only a certificate of the authority gets an answer, even about health."""
+    """With RequireAndVerifyClientCert, only a certificate of the authority gets an answer, even for health."""
     authority().cert_pem.write_to_path(tmp_path / "ca.pem")
     write_pair(tmp_path, "client-")
-    stranger = tmp_path / "stranger"
-    stranger.mkdir()
+    foreign = tmp_path / "foreign"
+    foreign.mkdir()
     pair = authority("another").issue_cert("localhost")
-    pair.private_key_pem.write_to_path(stranger / "client-key.pem")
-    pair.cert_chain_pems[0].write_to_path(stranger / "client-cert.pem")
+    pair.private_key_pem.write_to_path(foreign / "client-key.pem")
+    pair.cert_chain_pems[0].write_to_path(foreign / "client-cert.pem")
     content = tls(client_auth_type="RequireAndVerifyClientCert", client_ca_file="ca.pem", max_version=version)
     with exporter(tmp_path, *web_config(tmp_path, content)) as running:
-        for path, folder in [(path, folder) for path in ("/metrics", "/-/healthy") for folder in (None, stranger)]:
+        for path, directory in [
+            (path, directory) for path in ("/metrics", "/-/healthy") for directory in (None, foreign)
+        ]:
             with pytest.raises((OSError, HTTPException)):
-                fetch(running.private, path, {}, trusting(folder))
+                fetch(running.private, path, {}, trusting(directory))
         for path in ("/metrics", "/-/healthy"):
             assert fetch(running.private, path, {}, trusting(tmp_path)).status == 200
 
 
 def test_a_real_prometheus_scrapes_over_tls(tmp_path: Path) -> None:
-    """Prometheus, told of the authority, a client certificate and the password, has the counters."""
+    """Prometheus with the authority, a client certificate and the password has the counters."""
     program = server("prometheus")
     authority().cert_pem.write_to_path(tmp_path / "ca.pem")
     write_pair(tmp_path, "client-")
@@ -330,15 +328,15 @@ def test_a_real_prometheus_scrapes_over_tls(tmp_path: Path) -> None:
             [program, f"--config.file={tmp_path / 'prometheus.yml'}", *own], stdout=log, stderr=log
         )
         try:
-            assert until(lambda: asked(address, "smtpeter_failures_total")) == "1"
-            assert asked(address, "up") == "1"
+            assert until(lambda: queried(address, "smtpeter_failures_total")) == "1"
+            assert queried(address, "up") == "1"
         finally:
             process.terminate()
             process.wait(TIMEOUT)
 
 
-def asked(address: str, query: str) -> str | None:
-    """The value that Prometheus has for the query; None when it has none, or is not there yet."""
+def queried(address: str, query: str) -> str | None:
+    """Return the value that Prometheus has for the query; None if it has none or is not ready."""
     with Client(address) as client:
         try:
             answer = client.request("GET", f"/api/v1/query?query={query}")
@@ -348,20 +346,20 @@ def asked(address: str, query: str) -> str | None:
     return str(result[0]["value"][1]) if result else None
 
 
-def test_a_password_without_tls_is_asked_for(tmp_path: Path) -> None:
-    """Users without TLS mean plain HTTP with a password, as with the toolkit."""
+def test_a_password_without_tls(tmp_path: Path) -> None:
+    """Users without TLS mean plain HTTP with a password, as in the toolkit."""
     with exporter(tmp_path, *web_config(tmp_path, users(alice=hashed("sesame")))) as running:
         assert [running.get("/metrics").status, running.get("/metrics", **ALICE).status] == [401, 200]
         assert running.get("/-/ready").status == 200
 
 
-def test_ipv6_is_spoken(tmp_path: Path) -> None:
-    """An IPv6 address is listened on and stands in the log in brackets."""
+def test_ipv6(tmp_path: Path) -> None:
+    """The listener accepts an IPv6 address, which the log shows in brackets."""
     try:
         with socket.socket(socket.AF_INET6) as sock:
             sock.bind(("::1", 0))
     except OSError:
-        pytest.skip("needs IPv6 on loopback, which this machine has not")
+        pytest.skip("needs IPv6 on loopback")
     flags = web_config(tmp_path, tls() + users(alice=hashed("sesame")))
     with exporter(tmp_path, *flags, "--web.listen-address", "[::1]:0") as running:
         assert running.private.startswith("[::1]:")
@@ -369,8 +367,8 @@ def test_ipv6_is_spoken(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("secure", [True, False], ids=["TLS", "plain"])
-def test_stopping_waits_for_no_silent_client(tmp_path: Path, *, secure: bool) -> None:
-    """SIGTERM ends the process with 0, though connections are open that say nothing, or half of it."""
+def test_silent_clients_do_not_delay_the_stop(tmp_path: Path, *, secure: bool) -> None:
+    """SIGTERM ends the process with 0, although connections are open that sent nothing or half a request."""
     flags = web_config(tmp_path, tls()) if secure else ()
     with exporter(tmp_path, *flags) as running, ExitStack() as stack:
         silent = [stack.enter_context(connect(running.private)) for _ in range(3)]
@@ -381,8 +379,8 @@ def test_stopping_waits_for_no_silent_client(tmp_path: Path, *, secure: bool) ->
             silent[2].sendall(b"GET /metrics HTTP/1.1\r\n")
         began = time.monotonic()
         assert running.stop() == 0
-        assert time.monotonic() - began < 10  # connections would be closed by themselves after 15 s
-        assert [at_its_end(sock) for sock in silent] == [b""] * 3
+        assert time.monotonic() - began < 10  # the deadline of connections is 15 s
+        assert [read_to_end(sock) for sock in silent] == [b""] * 3
 
 
 REFUSED: Final = {
@@ -395,18 +393,18 @@ REFUSED: Final = {
     "one word": (b"SECRET\r\n\r\n", 400, "malformed\n"),
     "many words": (b"GET /metrics SECRET HTTP/1.1\r\n\r\n", 400, "malformed\n"),
     "no version": (b"GET /metrics SECRET/1.1\r\n\r\n", 400, "malformed\n"),
-    "version to come": (b"GET /secret HTTP/2.0\r\n\r\n", 505, "malformed\n"),
+    "future version": (b"GET /secret HTTP/2.0\r\n\r\n", 505, "malformed\n"),
     "binary": (b"\xff\xfe\0\1 secret\r\n\r\n", 400, "malformed\n"),
-    "old POST": (b"POST /secret\r\n\r\n", 400, "malformed\n"),
+    "POST without a version": (b"POST /secret\r\n\r\n", 400, "malformed\n"),
     "many headers": (b"GET /metrics HTTP/1.1\r\n" + b"X-Secret: 1\r\n" * 200 + b"\r\n", 431, "malformed\n"),
     "long header": (b"GET /metrics HTTP/1.1\r\nX: " + b"secret" * 20_000 + b"\r\n\r\n", 431, "malformed\n"),
-    "length that is none": (b"POST /metrics HTTP/1.1\r\nContent-Length: secret\r\n\r\n", 405, "method\n"),
+    "length that is no number": (b"POST /metrics HTTP/1.1\r\nContent-Length: secret\r\n\r\n", 405, "method\n"),
 }
 
 
 @pytest.mark.parametrize(("raw", "status", "body"), REFUSED.values(), ids=REFUSED)
-def test_refusals_are_a_word(plain: Exporter, raw: bytes, status: int, body: str) -> None:
-    """A request that is not served is answered with one word of plain text, and what was sent is not repeated."""
+def test_invalid_requests_get_one_word(plain: Exporter, raw: bytes, status: int, body: str) -> None:
+    """An invalid request is answered with one word of plain text that repeats nothing of it."""
     with connect(plain.private) as sock:
         with suppress(ConnectionError):
             sock.sendall(raw)
@@ -419,13 +417,13 @@ def test_refusals_are_a_word(plain: Exporter, raw: bytes, status: int, body: str
 
 
 @pytest.mark.parametrize("raw", [b"\r\n", b"\r\n\r\nGET /metrics HTTP/1.1\r\n\r\n", b""])
-def test_what_is_no_request_is_hung_up_on(plain: Exporter, raw: bytes) -> None:
-    """Without a request line there is nothing to answer; scrapes go on."""
+def test_connections_without_a_request_are_closed(plain: Exporter, raw: bytes) -> None:
+    """Without a request line nothing is answered, and health requests continue."""
     with connect(plain.private) as sock:
-        with suppress(OSError):  # it may be hung up on before the end
+        with suppress(OSError):  # the server may close it early
             sock.sendall(raw)
             sock.shutdown(socket.SHUT_WR)
-        assert b" 200 " not in at_its_end(sock)
+        assert b" 200 " not in read_to_end(sock)
     assert plain.get("/-/healthy").text == "healthy\n"
 
 
@@ -443,24 +441,23 @@ def test_what_is_no_request_is_hung_up_on(plain: Exporter, raw: bytes) -> None:
         b"GET /-/healthy HTTP/1.1\r\nHost: x\r\n\r\nGET /metrics HTTP/1.1\r\n\r\n",
     ],
 )
-def test_odd_clients_are_answered(plain: Exporter, raw: bytes) -> None:
-    """Health is told to whoever asks for it, however clumsily, and the connection ends with that."""
+def test_unusual_requests_are_answered(plain: Exporter, raw: bytes) -> None:
+    """Unusual but valid requests are answered, and the connection is closed."""
     answer = exchange(plain.private, raw)
     assert (answer.status, answer.text) == (200, "healthy\n")
 
 
 def test_one_connection_serves_one_request(plain: Exporter) -> None:
-    """The answer says that the connection ends, so that clients which would keep it open make a new one."""
+    """The answer announces that the connection closes, so that clients open a new one."""
     with Client(plain.private) as client:
         assert [client.request("GET", "/-/healthy").status for _ in range(3)] == [200] * 3
 
 
-@pytest.mark.parametrize("content", [None, "colour: red"], ids=["no file", "broken file"])
-def test_a_broken_file_is_no_start(tmp_path: Path, content: str | None) -> None:
-    """An exporter that can't do what the file says must not listen without it; it ends with 2 and a line."""
+@pytest.mark.parametrize("content", [None, "colour: red"], ids=["no file", "invalid file"])
+def test_an_invalid_file_prevents_the_start(tmp_path: Path, content: str | None) -> None:
+    """An exporter with an invalid file must not listen without it; it ends with 2 and names the setting."""
     file = tmp_path / "web.yml"
     if content is not None:
         file.write_text(content)
     with pytest.raises(AssertionError, match=r"the exporter ended with 2: .*web\.config\.file: "):
         Exporter(tmp_path, "--web.config.file", str(file))
-    shutil.rmtree(tmp_path)

@@ -1,0 +1,86 @@
+"""The private application: authentication, and one-word answers to everything that is not served."""
+
+import logging
+from collections.abc import Callable
+from typing import Final
+
+import falcon
+import pytest
+from falcon.testing import TestClient
+
+from exporter.ledger.committer import Committer
+from exporter.metrics.telemetry import Telemetry
+from exporter.web.app import private_app
+from exporter.web.checks import Facts
+from tests.support.fakes import FakeLedger
+from tests.support.status_page import facts
+
+SECRET: Final = "Basic c2VzYW1l"  # noqa: S105 -- of the tests
+
+
+def client_of(
+    admits: Callable[[str | None], bool] = lambda _header: True, found: Callable[[], Facts] = facts
+) -> TestClient:
+    """Return a client of the application."""
+    committer = Committer(FakeLedger(), committed=lambda _seconds, _outcomes: None, hold=0)
+    return TestClient(private_app(Telemetry(), committer, admits, found))
+
+
+@pytest.mark.parametrize("path", ["/", "/metrics", "/-/healthy", "/-/ready"])
+def test_serves(path: str) -> None:
+    """Without authentication, each route is answered."""
+    assert client_of().simulate_get(path).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/", "/metrics", "/nowhere", "/-"])
+@pytest.mark.parametrize("header", [None, "Basic eA=="], ids=["none", "wrong"])
+def test_requires_authentication(path: str, header: str | None) -> None:
+    """Whatever the path, a request without the right credentials is answered 401 and a challenge."""
+    headers = {"Authorization": header} if header else {}
+    answer = client_of(lambda given: given == SECRET).simulate_get(path, headers=headers)
+    assert (answer.status_code, answer.text) == (401, "unauthorized\n")
+    assert answer.headers["WWW-Authenticate"] == 'Basic realm="smtpeter-exporter"'
+
+
+def test_accepts_the_credentials() -> None:
+    """The Authorization header is judged by ``admits``."""
+    client = client_of(lambda given: given == SECRET)
+    assert client.simulate_get("/metrics", headers={"Authorization": SECRET}).status_code == 200
+
+
+@pytest.mark.parametrize(("path", "text"), [("/-/healthy", "healthy\n"), ("/-/ready", "ready\n")])
+def test_health_needs_no_authentication(path: str, text: str) -> None:
+    """The health endpoints are open, so that an orchestrator needs no password."""
+    answer = client_of(lambda _header: False).simulate_get(path)
+    assert (answer.status_code, answer.text) == (200, text)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "word"),
+    [
+        ("GET", "/secret", 404, "not_found"),
+        ("POST", "/failures", 404, "not_found"),
+        ("POST", "/metrics", 405, "method"),
+        ("DELETE", "/", 405, "method"),
+        ("GET", "/-/", 404, "not_found"),
+    ],
+)
+def test_rejects(method: str, path: str, status: int, word: str) -> None:
+    """A request that is not served is answered with one word of plain text."""
+    answer = client_of().simulate_request(method, path)
+    assert (answer.status_code, answer.text) == (status, f"{word}\n")
+    assert answer.headers["Content-Type"] == falcon.MEDIA_TEXT
+
+
+def test_an_internal_error_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """A bug is answered 500 with one word; its traceback is in the log."""
+
+    def broken() -> Facts:
+        raise ZeroDivisionError
+
+    answer = client_of(found=broken).simulate_get("/")
+    assert (answer.status_code, answer.text) == (500, "internal\n")
+    (record,) = caplog.records
+    assert record.levelno == logging.ERROR
+    assert record.exc_info
+    assert record.exc_info[0] is ZeroDivisionError

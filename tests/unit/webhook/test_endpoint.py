@@ -1,0 +1,170 @@
+"""The resource that counts failures: the order of its steps, and what each outcome is recorded as."""
+
+import logging
+from typing import Any, Final
+from urllib.parse import urlencode
+
+import falcon
+import pytest
+from falcon.testing import TestClient, create_req
+
+from exporter.classification.classifier import Classifier
+from exporter.classification.labels import LabelSets
+from exporter.classification.providers import Providers
+from exporter.classification.series import Record
+from exporter.errors import LedgerError
+from exporter.metrics.telemetry import Telemetry
+from exporter.refusals import Refusal
+from exporter.signature.verifier import Request
+from exporter.webhook.app import public_app
+from exporter.webhook.endpoint import Failures, read_body
+from exporter.webhook.parsing import MAX_BODY
+from tests.support.running import FORM, Samples, changes, failure
+
+
+class Recorder:
+    """A committer that keeps records in memory, or raises."""
+
+    def __init__(self) -> None:
+        self.records: list[Record] = []
+        self.error: LedgerError | None = None
+
+    def record(self, record: Record) -> bool:
+        """Keep the record; return whether its identity is new."""
+        if self.error:
+            raise self.error
+        self.records.append(record)
+        return record.identity not in {known.identity for known in self.records[:-1]}
+
+
+class Signatures:
+    """A verifier that keeps the requests, or raises."""
+
+    def __init__(self) -> None:
+        self.requests: list[Request] = []
+        self.error: Refusal | None = None
+
+    def verify(self, request: Request) -> None:
+        """Keep the request."""
+        self.requests.append(request)
+        if self.error:
+            raise self.error
+
+
+class Served:
+    """The application with the resource, and its parts."""
+
+    def __init__(self, *, signed: bool = False) -> None:
+        self.recorder, self.signatures, self.telemetry = Recorder(), Signatures(), Telemetry()
+        classifier = Classifier(LabelSets(), Providers({}), ())
+        verifier: Any = self.signatures if signed else None
+        failures = Failures(verifier, classifier, self.recorder, self.telemetry)  # type: ignore[arg-type]  # a fake
+        self._client = TestClient(public_app(failures, self.telemetry, prefix="", files=None))
+
+    def post(self, body: bytes, query: str = "") -> tuple[int, str]:
+        """Post a form; return status and text of the answer."""
+        extras = {"REQUEST_URI": f"/failures?{query}" if query else "/failures"}
+        answer = self._client.simulate_post(
+            "/failures", body=body, content_type=FORM, query_string=query, extras=extras
+        )
+        return answer.status_code, answer.text
+
+    def samples(self) -> Samples:
+        """Return the metrics."""
+        found = {}
+        for family in self.telemetry.registry.collect():
+            for sample in family.samples:
+                labels = ",".join(f'{name}="{value}"' for name, value in sample.labels.items())
+                found[f"{sample.name}{{{labels}}}" if labels else sample.name] = sample.value
+        return found
+
+
+def body_of(number: int, **fields: str) -> bytes:
+    """Return a failure as a form."""
+    return urlencode(failure(number, **fields)).encode()
+
+
+ANSWERED: Final = "smtpeter_exporter_request_duration_seconds_count"
+
+
+def raised(served: Served, body: bytes) -> tuple[tuple[int, str], Samples]:
+    """Post a body; return the answer and the counters that it incremented."""
+    before = served.samples()
+    return served.post(body), changes(before, served.samples())
+
+
+def test_a_new_failure_is_recorded_and_counted() -> None:
+    """A new failure is answered 200 with an empty body, and counted by the step that found its reason."""
+    served = Served()
+    decided = 'smtpeter_exporter_reason_decisions_total{decided_by="extended"}'
+    assert raised(served, body_of(1)) == ((200, ""), {decided: 1.0, ANSWERED: 1.0})
+    (record,) = served.recorder.records
+    assert ("failures", "rcptto", "5xx", "5.1.1") in record.series
+
+
+def test_a_duplicate_is_answered_but_not_counted() -> None:
+    """A repeated failure is answered 200, and only its duration is recorded."""
+    served = Served()
+    served.post(body_of(1))
+    assert raised(served, body_of(1)) == ((200, ""), {ANSWERED: 1.0})
+
+
+def test_a_signature_is_verified_before_the_body_is_parsed() -> None:
+    """The verifier sees method, target with query, headers and raw body; its refusal comes before any other."""
+    served = Served(signed=True)
+    served.signatures.error = Refusal(403, "signature", "no match")
+    assert served.post(b"no report", "x=%41") == (403, "signature\n")
+    (request,) = served.signatures.requests
+    assert (request.method, request.target, request.body) == ("POST", "/failures?x=%41", b"no report")
+    assert request.header("Content-Type") == FORM
+    assert served.recorder.records == []
+    assert "signed" not in served.telemetry.activity.last()
+
+
+def test_a_verified_request_is_recorded_as_signed() -> None:
+    """A request with a valid signature is recorded as such, even if its body is rejected."""
+    served = Served(signed=True)
+    assert served.post(b"id=1") == (400, "missing_field\n")
+    assert "signed" in served.telemetry.activity.last()
+
+
+def test_a_ledger_that_fails_is_unavailable() -> None:
+    """A failure that cannot be recorded is answered 503 and not counted."""
+    served = Served()
+    served.recorder.error = LedgerError("disk full")
+    assert raised(served, body_of(1)) == (
+        (503, "unavailable\n"),
+        {'smtpeter_exporter_refused_total{reason="unavailable"}': 1.0},
+    )
+
+
+def test_debug_log_shows_the_failure(caplog: pytest.LogCaptureFixture) -> None:
+    """At debug level each failure is a line with its reason and provider, and whether it is a duplicate."""
+    caplog.set_level(logging.DEBUG)
+    served = Served()
+    for _ in range(2):
+        served.post(body_of(1))
+    assert [record.getMessage() for record in caplog.records] == ["counted", "duplicate"]
+    fields = [vars(record) for record in caplog.records]
+    assert [(one["reason"], one["provider"]) for one in fields] == [("recipient_unknown", "other")] * 2
+
+
+@pytest.mark.parametrize("size", [0, MAX_BODY])
+def test_read_body(size: int) -> None:
+    """A body up to the limit is read whole."""
+    assert read_body(create_req(method="POST", body=b"x" * size)) == b"x" * size
+
+
+def test_read_body_stops_at_the_limit() -> None:
+    """A larger body is rejected with 413, and no more than one byte past the limit is read."""
+    request = create_req(method="POST", body=b"x" * (MAX_BODY + 100))
+    with pytest.raises(Refusal) as caught:
+        read_body(request)
+    assert (caught.value.status, caught.value.reason) == (413, "too_large")
+    assert len(request.bounded_stream.read()) == 99
+
+
+def test_options_is_rejected() -> None:
+    """OPTIONS, which falcon would answer, is a wrong method."""
+    with pytest.raises(falcon.HTTPMethodNotAllowed):
+        Failures.on_options(None, create_req(method="OPTIONS"), falcon.Response())  # type: ignore[arg-type]  # unused
