@@ -122,7 +122,7 @@ def test_a_spike_is_told_with_all_that_the_operator_needs(monitoring: Monitoring
         assert prometheus.query(f'ALERTS{{job="{job}",alertstate="firing"}}') == []
         # So large that at any hour of the week most of the rise is the spike's, from the first failures on.
         with simulate(running, tmp_path, *"--spike blocked --spike-after 0s --spike-factor 1000".split()):
-            told = until(lambda: webhook.told_of(alertname="SMTPeterReputationSpike", job=job), 90)
+            told = until(lambda: webhook.firing(alertname="SMTPeterReputationSpike", job=job), 90)
     assert told["labels"] == {
         "alertname": "SMTPeterReputationSpike",
         "job": job,
@@ -150,7 +150,7 @@ def test_a_broken_signature_set_up_is_told(monitoring: Monitoring, tmp_path: Pat
         prometheus.add("broken", running.private)
         until(lambda: prometheus.value('up{job="broken"}') == 1)
         with simulate(running, tmp_path):
-            told = until(lambda: webhook.told_of(alertname="SMTPeterSignatureRefusals", job="broken"), 60)
+            told = until(lambda: webhook.firing(alertname="SMTPeterSignatureRefusals", job="broken"), 60)
     assert told["labels"] == {"alertname": "SMTPeterSignatureRefusals", "job": "broken", "severity": "critical"}
     description = told["annotations"].pop("description")
     assert re.fullmatch(

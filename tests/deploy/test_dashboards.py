@@ -20,7 +20,7 @@ from exporter.classification.labels import STATES
 from exporter.classification.reason import REASONS
 from exporter.classification.status_codes import REGISTRY, VENDOR, meaning
 from exporter.metrics.telemetry import Telemetry
-from tests.support.grafana import NAMES, Part, load, panels, places, questions, selectors
+from tests.support.grafana import NAMES, Part, load, panels, places, queries, selectors
 from tests.support.tree import ROOT
 
 with warnings.catch_warnings():
@@ -194,8 +194,8 @@ def shown() -> set[str]:
     return {
         re.sub(r"^(smtpeter_exporter_\w+)_(bucket|sum|count)$", r"\1", selector.metric)
         for name in NAMES
-        for question in questions(load(name))
-        for selector in selectors(question.expression)
+        for query in queries(load(name))
+        for selector in selectors(query.expression)
     }
 
 

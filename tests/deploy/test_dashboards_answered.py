@@ -11,7 +11,7 @@ import pytest
 from deploy.demo.past import RULES, before
 from deploy.demo.past import load as load_past
 from exporter.simulator.traffic import Spike, Traffic
-from tests.support.grafana import NAMES, Question, filled, load, questions
+from tests.support.grafana import NAMES, Query, filled, load, queries
 from tests.support.running import Exporter, Prometheus, exporter, server, skipping, until
 
 WEEK: Final = 7 * 24 * 3_600
@@ -37,11 +37,11 @@ class World(NamedTuple):
     end: int
     """When the past ends."""
 
-    def answers(self, question: Question) -> bool:
+    def answers(self, query: Query) -> bool:
         """Whether the answer has a number. Of what is usual and of a week ago, the past knows."""
-        past = "offset 1w" in question.expression or "_expected" in question.expression
-        values = PAST if past or "ALERTS" in question.expression else PRESENT
-        found = self.prometheus.query(filled(question.expression, values), self.end - 60 if past else None)
+        past = "offset 1w" in query.expression or "_expected" in query.expression
+        values = PAST if past or "ALERTS" in query.expression else PRESENT
+        found = self.prometheus.query(filled(query.expression, values), self.end - 60 if past else None)
         return any(not math.isnan(value) for _, value in found)
 
     def post(self, first: int) -> None:
@@ -77,21 +77,21 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         prometheus.stop()
 
 
-QUESTIONS: Final = [one for name in NAMES for one in questions(load(name))]
+QUERIES: Final = [one for name in NAMES for one in queries(load(name))]
 
 
 @pytest.mark.parametrize(
-    "question",
-    [one for one in QUESTIONS if (one.panel, one.ref) not in UNANSWERED],
-    ids=lambda question: f"{question.panel}-{question.ref}",
+    "query",
+    [one for one in QUERIES if (one.panel, one.ref) not in UNANSWERED],
+    ids=lambda query: f"{query.panel}-{query.ref}",
 )
-def test_each_query_is_answered(question: Question, world: World) -> None:
+def test_each_query_is_answered(query: Query, world: World) -> None:
     """The query is answered with numbers, as soon as there are scrapes enough."""
-    until(lambda: world.answers(question))
+    until(lambda: world.answers(query))
 
 
 @pytest.mark.parametrize("key", UNANSWERED, ids="-".join)
 def test_what_is_left_out_has_no_answer(key: tuple[str, str], world: World) -> None:
     """The query that is left out exists, and gives nothing."""
-    (question,) = [one for one in QUESTIONS if (one.panel, one.ref) == key]
-    assert not world.answers(question)
+    (query,) = [one for one in QUERIES if (one.panel, one.ref) == key]
+    assert not world.answers(query)

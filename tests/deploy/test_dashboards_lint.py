@@ -7,7 +7,7 @@ from typing import Final
 
 import pytest
 
-from tests.support.grafana import NAMES, Part, load, panels, places, questions, selectors
+from tests.support.grafana import NAMES, Part, load, panels, places, queries, selectors
 
 SOURCE: Final = {"type": "prometheus", "uid": "${datasource}"}
 Problems = Iterator[tuple[str, str]]
@@ -118,42 +118,42 @@ def panel_no_targets(dashboard: Part) -> Problems:
 
 def target_promql(dashboard: Part) -> Problems:
     """Each query is PromQL."""
-    for question in questions(dashboard):
+    for query in queries(dashboard):
         try:
-            selectors(question.expression)
+            selectors(query.expression)
         except ValueError as error:
-            yield question.panel, str(error)
+            yield query.panel, str(error)
 
 
 def target_job(dashboard: Part) -> Problems:
     """Each selector of each query is of the chosen jobs."""
-    for question in questions(dashboard):
-        if any("job=~$job" not in selector.matchers for selector in selectors(question.expression)):
-            yield question.panel, "not of the chosen jobs"
+    for query in queries(dashboard):
+        if any("job=~$job" not in selector.matchers for selector in selectors(query.expression)):
+            yield query.panel, "not of the chosen jobs"
 
 
 def target_counter_agg(dashboard: Part) -> Problems:
     """Counters are asked for what they rose by."""
-    for question in questions(dashboard):
-        for selector in selectors(question.expression):
+    for query in queries(dashboard):
+        for selector in selectors(query.expression):
             if re.search("_(total|bucket|sum|count)$", selector.metric) and not selector.window:
-                yield question.panel, selector.metric
+                yield query.panel, selector.metric
 
 
 def target_rate_interval(dashboard: Part) -> Problems:
     """What an exporter's counters rose by is asked over $__rate_interval, so that there are samples enough."""
-    for question in questions(dashboard):
-        for selector in selectors(question.expression):
+    for query in queries(dashboard):
+        for selector in selectors(query.expression):
             if re.search("_(total|bucket|sum|count)$", selector.metric) and selector.window != "$__rate_interval":
-                yield question.panel, f"{selector.metric}[{selector.window}]"
+                yield query.panel, f"{selector.metric}[{selector.window}]"
 
 
 def target_replicas(dashboard: Part) -> Problems:
     """Failures are taken of the recorded totals: a sum over instances would count those of replicas twice."""
-    for question in questions(dashboard):
-        for selector in selectors(question.expression):
+    for query in queries(dashboard):
+        for selector in selectors(query.expression):
             if selector.metric.startswith("smtpeter_failures"):
-                yield question.panel, selector.metric
+                yield query.panel, selector.metric
 
 
 def uneditable_dashboard(dashboard: Part) -> Problems:

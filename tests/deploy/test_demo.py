@@ -63,7 +63,9 @@ def test_it_shows_everything_and_stops_cleanly(tmp_path: Path) -> None:
         until(usual)
         os.killpg(process.pid, signal.SIGINT)
         assert process.wait(TIMEOUT) == 0, output.read_text()
-    assert re.search(r"Press Ctrl-C to stop\.\nStopping \.\.\.\n([\d,]+ calls sent: .* 0 refused\n)?$", output.read_text())
+    assert re.search(
+        r"Press Ctrl-C to stop\.\nStopping \.\.\.\n([\d,]+ calls sent: .* 0 refused\n)?$", output.read_text()
+    )
     assert [path.name for path in tmp_path.iterdir()] == ["output"]
     for address, _ in urls[:3]:
         with pytest.raises(ConnectionRefusedError), Client(address) as client:
