@@ -1,7 +1,7 @@
 """The commands on the pages work: they are run in a fresh directory, and their output is compared.
 
-Each command in a block of ``sh`` must exit with 0. In a block of ``console``, commands follow ``$``, and the lines below
-show their output, in which ``…`` stands for anything.
+Each command in a block of ``sh`` must exit with 0. In a block of ``console``, commands follow ``$``. The lines below a
+command are its output, in which ``…`` stands for anything.
 """
 
 import json
@@ -44,7 +44,9 @@ def exclusion(block: Block) -> str | None:
     found = commands(block)
     if block.page != FOLLOWED and all(command in IN_THE_TUTORIAL for command in found):
         return "is run in the tutorial"
-    return next((why for pattern, why in NOT_RUN.items() if any(re.search(pattern, command) for command in found)), None)
+    return next(
+        (why for pattern, why in NOT_RUN.items() if any(re.search(pattern, command) for command in found)), None
+    )
 
 
 BLOCKS: Final = {page: blocks(page, "sh", "console") for page in PAGES}

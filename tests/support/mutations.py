@@ -668,9 +668,7 @@ class Sender:
         self._socket = self._socket or connect(self._address)
         answers: list[tuple[int, bytes]] = []
         try:
-            with suppress(
-                ConnectionError
-            ):  # the server may close the connection before it has read a request it rejects
+            with suppress(ConnectionError):  # the server may reject the request before it has read all of it
                 self._socket.sendall(case.raw)
             with suppress(ConnectionError):
                 while len(answers) < len(due.methods) and (answer := self._answer(due.methods[len(answers)])):
