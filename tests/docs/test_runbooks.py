@@ -199,7 +199,7 @@ def test_inhibitions_name_alerts_that_exist() -> None:
     ids=["as shipped", "with links"],
 )
 def test_mails_show_the_annotations(amtool: str, tmp_path: Path, links: dict[str, str], texts: Texts) -> None:
-    """A mail has all annotations of each alert, says which alerts are resolved, and counts the alerts in its subject."""
+    """A mail has all annotations of each alert and says which are resolved; its subject has the number of alerts."""
     annotations = {
         "summary": "smtpeter: 312 failures in 15 minutes: blocked",
         "description": "312 deliveries failed.",

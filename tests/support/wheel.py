@@ -1,7 +1,7 @@
 """Build the package and install its wheel, as users do.
 
-``make test`` runs ``python -m tests.support.wheel ARGUMENT…``, which runs pytest with the arguments. The tests import the
-exporter that is installed from the wheel, and ``--cov`` measures its coverage.
+``make test`` runs ``python -m tests.support.wheel ARGUMENT…``, which runs pytest with the arguments. The tests import
+the exporter that is installed from the wheel, and ``--cov`` measures its coverage.
 """
 
 import shutil
