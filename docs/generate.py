@@ -1,4 +1,4 @@
-"""Write docs/reference.md from the code, or with ``--check`` fail when it is not what the code says."""
+"""Write docs/reference.md from the code; with ``--check``, exit with 1 if the file is out of date."""
 
 import re
 import sys
@@ -18,39 +18,38 @@ from exporter.ledger.sqlite import SqliteLedger
 from exporter.metrics.collector import LedgerCollector
 from exporter.metrics.telemetry import Telemetry
 from exporter.refusals import REFUSAL_REASONS
-from exporter.settings import table as all_settings
-from exporter.web import resources as private
+from exporter.settings.table import SETTINGS
+from exporter.web import resources
 
 ROOT = Path(__file__).parent.parent
 TARGET = Path(__file__).with_name("reference.md")
 
 
 def settings() -> Iterator[str]:
-    """Tell of each setting."""
+    """Describe each setting."""
     yield "## Settings of `serve`"
     yield (
-        "A setting is given as a flag, an environment variable, or a key in the TOML file that `--config.file` "
-        "(or `SMTPETER_EXPORTER_CONFIG_FILE`) names; the first of these that has it wins. All values are text in "
-        "quotes. An unknown key or variable is an error. `smtpeter-exporter check-config` shows the outcome, and "
-        "where each value came from."
+        "You can set each of these with a flag, with an environment variable, or as a key in the TOML file that "
+        "`--config.file` (or `SMTPETER_EXPORTER_CONFIG_FILE`) names. A flag overrides a variable, and a variable "
+        "overrides the file. In the file, all values are quoted strings. If a flag may be repeated, the variable takes "
+        "values separated by commas, and the file takes a list. An unknown key or variable is an error. "
+        "`smtpeter-exporter check-config` shows each value and where it comes from."
     )
-    rows = ["| flag, variable | default | what |", "|---|---|---|"]
-    for setting in all_settings.SETTINGS:
+    rows = ["| flag, variable | default | description |", "|---|---|---|"]
+    for setting in SETTINGS:
         default = f"`{setting.default}`" if setting.default else "none"
-        rows.append(
-            f"| `--{setting.name}`<br>`{setting.variable}` | {default} | {setting.help} Expected: {setting.expected}. |"
-        )
+        rows.append(f"| `--{setting.name}`<br>`{setting.variable}` | {default} | {setting.description} |")
     yield "\n".join(rows)
 
 
 def commands() -> Iterator[str]:
-    """Tell of each command, and of its options other than settings."""
+    """Describe each command, and its options other than settings."""
     yield "## Commands"
-    settings = {setting.field for setting in all_settings.SETTINGS}
-    rows = ["| command | what |", "|---|---|"]
+    settings = {setting.field for setting in SETTINGS}
+    rows = ["| command | description |", "|---|---|"]
     options: dict[tuple[str, str], list[str]] = {}
     for name, command in _leaves(cli):
-        arguments = [one.make_metavar(click.Context(command)) for one in command.params if _is_argument(one)]
+        arguments = [item.make_metavar(click.Context(command)) for item in command.params if _is_argument(item)]
         text = " ".join((command.help or "").split())
         rows.append(f"| `{' '.join(('smtpeter-exporter', name, *arguments))}` | {text} |")
         for option in command.params:
@@ -58,8 +57,11 @@ def commands() -> Iterator[str]:
             if record and option.name not in settings and not _is_argument(option):
                 options.setdefault(record, []).append(f"`{name}`")
     yield "\n".join(rows)
-    yield "Each has `--help`, the program `--version`; `serve` and `check-config` take all settings. Other options:"
-    rows = ["| option | of | what |", "|---|---|---|"]
+    yield (
+        "Each command has `--help`, and the program has `--version`. `serve` and `check-config` have all settings as "
+        "flags. The other options are:"
+    )
+    rows = ["| option | command | description |", "|---|---|---|"]
     for (flags, what), names in options.items():
         rows.append(f"| `{_cell(flags)}` | {', '.join(names)} | {_cell(what)} |")
     yield "\n".join(rows)
@@ -82,16 +84,17 @@ def _is_argument(parameter: click.Parameter) -> TypeGuard[click.Argument]:
 
 
 def metrics(ledger: Ledger) -> Iterator[str]:
-    """Tell of each metric."""
+    """Describe each metric."""
     yield "## Metrics"
     yield (
-        "On the private listener, `/metrics`. Counters of failures come from the ledger and go on after a restart; "
-        "those of the exporter itself, as usual, begin anew with the process. `process_…` are the usual ones of the "
-        "Python client. What those about failures count is told in [metrics](metrics.md)."
+        "The private listener exposes these metrics at `/metrics`. The counters of failures come from the ledger and "
+        "continue after a restart; those of the exporter itself start again at 0. [Metrics](metrics.md) explains "
+        "what the counters of failures count. The exporter also has the usual `process_…` metrics of Prometheus's "
+        "Python client."
     )
     telemetry = Telemetry()
     telemetry.registry.register(LedgerCollector(ledger, [], label_sets=lambda _totals: 0, problem=lambda: None))
-    rows = ["| metric | type | labels | what |", "|---|---|---|---|"]
+    rows = ["| metric | type | labels | description |", "|---|---|---|---|"]
     of_the_ledger = {f"smtpeter_{name}": labels for name, (_, labels) in FAMILIES.items()}
     for family in sorted(telemetry.registry.collect(), key=lambda family: family.name):
         if family.name.startswith("process_"):
@@ -104,13 +107,14 @@ def metrics(ledger: Ledger) -> Iterator[str]:
 
 
 def alerts() -> Iterator[str]:
-    """Tell of each alert and each recorded series, as they are shipped."""
+    """List the alerts and recorded series, as shipped."""
     yield "## Alerts"
     yield (
-        "As shipped in `deploy/prometheus/alerts.yaml`; what each means, when it fires and how to change it is told in "
-        "[alerts](alerts.md). *Waits* is how long its condition must last, *lingers* how long it goes on firing after."
+        "These are the alerts in `deploy/prometheus/alerts.yaml`. [Alerts](alerts.md) explains when each one fires and "
+        "how to change it. An alert fires once its condition has been true for the time in the column *for*. It "
+        "continues to fire for the time in the column *keep firing for* after the condition has become false."
     )
-    rows = ["| alert | severity | waits | lingers |", "|---|---|---|---|"]
+    rows = ["| alert | severity | for | keep firing for |", "|---|---|---|---|"]
     for rule in _rules("alerts.yaml"):
         name = rule["alert"]
         times = (rule.get("for", "0s"), rule.get("keep_firing_for", "0s"))
@@ -118,9 +122,9 @@ def alerts() -> Iterator[str]:
     yield "\n".join(rows)
     yield "## Recorded series"
     yield (
-        "As shipped in `deploy/prometheus/rules.yaml`; the dashboards and alerts use them. A name says by which labels "
-        "there is a series besides those of the target, of what it is made, and how: `max` is the true total over "
-        "replicas, `increase15m` by how much it rose in 15 minutes, `expected` what is usual."
+        "These are the series that `deploy/prometheus/rules.yaml` records for the dashboards and alerts. A name has "
+        "three parts: the labels besides those of the target, the metric, and what was computed. `max` is the total "
+        "over all replicas, `increase15m` the increase in 15 minutes, and `expected` the usual value."
     )
     yield "\n".join(f"- `{rule['record']}`" for rule in _rules("rules.yaml"))
 
@@ -131,73 +135,73 @@ def _rules(file: str) -> list[dict[str, Any]]:
 
 
 def http() -> Iterator[str]:
-    """Tell of what is answered to which request."""
+    """Describe the answers to each request."""
     yield "## HTTP"
     yield (
-        "On the public listener, at the root and below the path of `webhook.public-url`; all else is 404. The [OpenAPI "
-        "document](openapi.yaml) tells it in full. What is not answered 200 is counted by "
-        "[reason](#reasons-in-smtpeter_exporter_refused_total)."
+        "The public listener answers these requests at the root and below the path of `webhook.public-url`, and any "
+        "other with 404. The [OpenAPI document](openapi.yaml) has the details. Requests with an answer other than 200 "
+        "are counted by [reason](#reasons-in-smtpeter_exporter_refused_total)."
     )
     document = yaml.safe_load(TARGET.with_name("openapi.yaml").read_text())
     rows = ["| request | answer | when |", "|---|---|---|"]
     for path, operations in document["paths"].items():
         for method in [name for name in operations if name in {"get", "post"}]:
             for status, response in operations[method]["responses"].items():
-                if "$ref" in response:  # what that stands for takes its place
+                if "$ref" in response:  # resolve the reference
                     response = document["components"]["responses"][response["$ref"].rpartition("/")[2]]  # noqa: PLW2901
                 rows.append(f"| `{method.upper()} {path}` | {status} | {_cell(response['description'])} |")
     yield "\n".join(rows)
     yield (
-        "On the private listener; 401 without a password where `web.config.file` names users, but for `/-/healthy` and "
-        "`/-/ready`:"
+        "The private listener answers the following requests. If `web.config.file` names users, a request without a "
+        "password is answered 401, except for `/-/healthy` and `/-/ready`."
     )
-    rows = ["| request | what |", "|---|---|"]
-    for resource in vars(private).values():  # each says in its first line where it is, and what
+    rows = ["| request | answer |", "|---|---|"]
+    for resource in vars(resources).values():  # the first line of each docstring has path and answer
         if found := re.match(r"``(/\S*)``\W+(.*)", getattr(resource, "__doc__", None) or ""):
             rows.append(f"| `GET {found[1]}` | {found[2].replace('``', '`')} |")
     yield "\n".join(rows)
 
 
 def refusals() -> Iterator[str]:
-    """Tell of each reason for a refusal."""
+    """Describe each reason for which a request is rejected."""
     yield "## Reasons in `smtpeter_exporter_refused_total`"
-    rows = ["| reason | what was refused | what to do |", "|---|---|---|"]
+    rows = ["| reason | what was rejected | what to do |", "|---|---|---|"]
     rows += [f"| `{reason}` | {what} | {todo} |" for reason, (_, what, todo) in REFUSAL_REASONS.items()]
     yield "\n".join(rows)
 
 
 def exit_codes() -> Iterator[str]:
-    """Tell of each exit code."""
+    """Describe each exit code."""
     yield "## Exit codes"
-    rows = ["| code | when |", "|---|---|", "| 0 | it did what it was told; for `serve`, it was told to stop |"]
+    rows = ["| code | meaning |", "|---|---|", "| 0 | success; for `serve`, stopped by a signal |"]
     rows += [
         f"| {code} | {what} |"
         for code, what in (
             (
                 errors.ExporterError.exit_code,
-                "`send` was not answered 200, `classify` could not read a line, `assets` found changed files, a fault",
+                "another error: `send` was not answered 200, `classify` could not read a line, `assets` found changes",
             ),
-            (errors.SettingError.exit_code, "a setting or argument is wrong"),
-            (errors.LedgerError.exit_code, "the ledger is damaged, unwritable, newer than this version, or in use"),
-            (errors.ListenError.exit_code, "a listen address can't be bound"),
-            (130, "interrupted before its end; `serve` and `simulate` end with 0"),
+            (errors.SettingError.exit_code, "a setting or an argument is invalid"),
+            (errors.LedgerError.exit_code, "the ledger is damaged, not writable, newer than this version, or in use"),
+            (errors.ListenError.exit_code, "an address cannot be listened on"),
+            (130, "interrupted by Ctrl-C, except for `serve` and `simulate`, which exit with 0"),
         )
     ]
     yield "\n".join(rows)
 
 
 def main() -> None:
-    """Write or check."""
-    with tempfile.TemporaryDirectory() as folder:
-        ledger = SqliteLedger(Path(folder) / "ledger.db", now=0)
-        parts = ["# Reference", "<!-- made by docs/generate.py: change the code, then run make docs -->"]
+    """Write or check the file."""
+    with tempfile.TemporaryDirectory() as directory:
+        ledger = SqliteLedger(Path(directory) / "ledger.db", now=0)
+        parts = ["# Reference", "<!-- generated by docs/generate.py: change the code, then run make docs -->"]
         parts += [*settings(), *commands(), *metrics(ledger), *refusals(), *alerts(), *http(), *exit_codes()]
         ledger.close()
     text = "\n\n".join(parts) + "\n"
     if "--check" not in sys.argv:
         TARGET.write_text(text)
     elif not TARGET.exists() or TARGET.read_text() != text:
-        sys.exit(f"{TARGET} is not what the code says: run make docs")
+        sys.exit(f"{TARGET} is out of date: run make docs")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Run the command line as ``python -m exporter``."""
+"""``python -m exporter``: the command line."""
 
 from exporter.cli.main import main
 

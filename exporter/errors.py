@@ -1,37 +1,37 @@
-"""Everything that this package raises on purpose.
+"""The exceptions that this package raises on purpose.
 
 ExporterError
-├── SettingError       a setting is wrong                                    exit code 2
-├── LedgerError        the ledger can't be used, now or at all               exit code 3
-│   └── LedgerBusy     another process has the ledger
-├── ListenError        an address can't be listened on                       exit code 4
+├── SettingError       a setting is invalid                                  exit code 2
+├── LedgerError        the ledger cannot be used, now or at all              exit code 3
+│   └── LedgerBusy     another process uses the ledger
+├── ListenError        an address cannot be listened on                      exit code 4
 └── Refusal            a request is not counted; see refusals.py
 """
 
 
 class ExporterError(Exception):
-    """Base of all errors of this package; its text is one line that a user can act on."""
+    """Base of all exceptions of this package; its text is one line that a user can act on."""
 
     exit_code: int = 1
 
 
 class SettingError(ExporterError):
-    """A setting has a value that can't be used; the text names setting, value and what was expected."""
+    """A setting is invalid; the text names the setting, its value and what was expected."""
 
     exit_code = 2
 
 
 class LedgerError(ExporterError):
-    """The ledger is damaged, unwritable, newer than this version, or out of reach at the moment."""
+    """The ledger is damaged, not writable, newer than this version, or currently unreachable."""
 
     exit_code = 3
 
 
 class LedgerBusy(LedgerError):
-    """Another process holds the ledger."""
+    """Another process uses the ledger."""
 
 
 class ListenError(ExporterError):
-    """A listen address can't be bound."""
+    """An address cannot be listened on."""
 
     exit_code = 4

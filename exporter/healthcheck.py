@@ -1,61 +1,61 @@
-"""``python -m exporter.healthcheck``: whether the exporter with these settings is alive, for containers.
+"""``python -m exporter.healthcheck``: exit with 0 if the exporter is healthy, or with 1 and the reason if it is not.
 
-Asks ``/-/healthy`` of the private listener that environment and configuration file name, from beside it, and knows no
-more of ``serve`` than that. Exits with 0, or with 1 and a line that says why not.
+Made for containers. Requests ``/-/healthy`` from the private listener, whose address is in the settings: the
+environment and the configuration file. Imports nothing of ``serve``.
 """
 
 import os
 import ssl
 import sys
 from collections.abc import Mapping
+from contextlib import closing
 from functools import partial
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from pathlib import Path
 from typing import Final
 
 from exporter.errors import SettingError
-from exporter.net import address
-from exporter.settings.sources import gather
+from exporter.net import parse_address
+from exporter.settings.sources import gather_values
 from exporter.settings.table import ENVIRONMENT_PREFIX
 
 TIMEOUT: Final = 4
 """Seconds to wait for an answer."""
-_BESIDE: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 -- what "all of them" is for who stands beside it
+
+_LOOPBACK: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 -- an exporter on all interfaces is on this one
+# The health check only asks whether the exporter answers, so neither the certificate nor its name matters.
+_HTTPS: Final = partial(HTTPSConnection, context=ssl._create_unverified_context())  # noqa: S323, SLF001 -- see above
 
 
-def problem(environment: Mapping[str, str]) -> str:
-    """Why the exporter with these settings is not alive; empty when it is."""
+def find_problem(environment: Mapping[str, str]) -> str:
+    """Return why the exporter with these settings is not healthy, or an empty string if it is."""
     try:
         file = environment.get(f"{ENVIRONMENT_PREFIX}CONFIG_FILE")
-        values = gather({}, environment, Path(file) if file else None)
+        values = gather_values({}, environment, Path(file) if file else None)
     except SettingError as error:
         return str(error)
     text, origin = values["web.listen-address"]
     try:
-        host, port = address(text)
+        host, port = parse_address(text)
     except ValueError:
         return f"web.listen-address: {text!r} (from {origin}): expected HOST:PORT"
-    host = _BESIDE.get(host, host)
-    why = ""
-    for kind in (HTTPConnection, _SECURE) if values["web.config.file"].text else (HTTPConnection,):
+    host = _LOOPBACK.get(host, host)
+    problem = ""
+    # With a web configuration, the listener may speak either: the exporter keeps the previous configuration if the
+    # file has become invalid, so the file itself does not tell.
+    for connect in (HTTPConnection, _HTTPS) if values["web.config.file"].text else (HTTPConnection,):
         try:
-            connection = kind(host, port, timeout=TIMEOUT)
-            connection.request("GET", "/-/healthy")
-            status = connection.getresponse().status
+            with closing(connect(host, port, timeout=TIMEOUT)) as connection:
+                connection.request("GET", "/-/healthy")
+                status = connection.getresponse().status
+        except TimeoutError as error:
+            return f"{host} port {port}: {error}"
         except (OSError, HTTPException) as error:
-            why = f"{host} port {port}: {error}"
-            if isinstance(error, TimeoutError):
-                break
+            problem = f"{host} port {port}: {error}"
         else:
-            connection.close()
             return "" if status == 200 else f"{host} port {port}: status {status}"
-    return why
-
-
-# Tried where plain HTTP gets no answer: the web configuration may have changed since it was read, and what is in force
-# then stays. Whose certificate it is doesn't matter to whether it is alive, and the name in it is not this one.
-_SECURE: Final = partial(HTTPSConnection, context=ssl._create_unverified_context())  # noqa: S323, SLF001 -- see above
+    return problem
 
 
 if __name__ == "__main__":
-    sys.exit(problem(os.environ) or 0)
+    sys.exit(find_problem(os.environ) or 0)

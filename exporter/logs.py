@@ -1,4 +1,4 @@
-"""Log lines: one event, one line, logfmt or JSON, and no address readable in any of them."""
+"""Log lines in logfmt or JSON: one line per event, with the local part of every e-mail address masked."""
 
 import json
 import logging
@@ -9,17 +9,17 @@ from datetime import UTC, datetime
 from typing import Any, Final, TextIO
 
 _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
-# As forms write it, and as answers in Chinese or Japanese may: full-width, small.
+# URL-encoded as in forms; full-width or small as in Chinese and Japanese answers.
 _AT: Final = re.compile("%40|[\uff20\ufe6b]")
-# RFC 5321 section 4.1.2: "john doe"@example.com, "john \"jr\" doe"@example.com. Written backwards, for only from the at
-# sign is it plain which quote opens the local part: "jane@example.com" "@jane"@example.com.
+# RFC 5321 section 4.1.2: "john doe"@example.com, "john \"jr\" doe"@example.com. Matched on the reversed text, because
+# only backwards from the at sign is it certain which quote opens the local part: "jane@example.com" "@jane"@example.com
 _QUOTED_LOCAL_PART: Final = re.compile(r'(?<=@)"(?:[^"\n]|"(?=\\)){1,512}"')
 _WORD: Final = re.compile(r"([\s<>()\[\],;:\"]+)")
 _PLAIN: Final = re.compile(r"[^\s\"=\\]+")
 
 
 def mask(text: str) -> str:
-    """The text with the local part of each address in it replaced by ``***``. Takes time linear in its length."""
+    """Replace the local part of each e-mail address by ``***``. The time is linear in the length of the text."""
     text = _AT.sub("@", text)
     if "@" not in text:
         return text
@@ -28,14 +28,14 @@ def mask(text: str) -> str:
 
 
 class LineFormatter(logging.Formatter):
-    """A record as ``ts=… level=… msg=… key=value``, or the same as a JSON object; ``extra`` gives the keys."""
+    """Formats a record as ``ts=… level=… msg=… key=value``, or as a JSON object; the keys are those of ``extra``."""
 
     def __init__(self, *, as_json: bool) -> None:
         super().__init__()
         self._as_json = as_json
 
     def format(self, record: logging.LogRecord) -> str:
-        """Make the line; an exception becomes its last line and the place where it was raised."""
+        """Return the line; an exception adds the fields ``error`` and ``at`` (its innermost frames)."""
         fields: dict[str, Any] = {
             "ts": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
@@ -56,16 +56,16 @@ class LineFormatter(logging.Formatter):
 
 
 def _logfmt(value: str) -> str:
-    # JSON's escapes are logfmt's, too; they keep a line a line, and a terminal in order, whatever an SMTP server says.
+    # logfmt uses the escapes of JSON. They keep a mail server's text on one line, and control codes out of terminals.
     return value if value.isprintable() and _PLAIN.fullmatch(value) else json.dumps(value)
 
 
-def configure(level: str, form: str, stream: TextIO | None = None) -> None:
-    """Send all log lines of the process to ``stream`` (standard error) in ``form`` (logfmt or json)."""
+def configure(level: str, log_format: str, stream: TextIO | None = None) -> None:
+    """Send the process's log lines to ``stream`` (default: standard error); the format is ``logfmt`` or ``json``."""
     handler = logging.StreamHandler(stream or sys.stderr)
-    handler.setFormatter(LineFormatter(as_json=form == "json"))
+    handler.setFormatter(LineFormatter(as_json=log_format == "json"))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
-    # What waitress warns of (its queue, its connections) is made by clients; the metrics show it. Granian tells of its
-    # start and its end, as we do.
+    # Clients can cause waitress's warnings (about its queue and connections) at will, and the metrics show the same.
+    # Granian would log its start and stop, which the exporter already does.
     for server in ("waitress", "_granian"):
         logging.getLogger(server).setLevel(level.upper() if level == "debug" else "ERROR")

@@ -1,4 +1,4 @@
-"""Addresses to listen on: as text, and bound."""
+"""Listen addresses: parsed from text, and bound to a socket."""
 
 import re
 import socket
@@ -8,18 +8,18 @@ from exporter.errors import ListenError
 
 
 class Address(NamedTuple):
-    """Where to listen."""
+    """A host name or IP address (IPv6 without brackets), and a port."""
 
     host: str
     port: int
 
     def __str__(self) -> str:
-        """As in a URL."""
+        """Return the address as in a URL, with an IPv6 address in brackets."""
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
-def address(text: str) -> Address:
-    """``HOST:PORT``, ``[IPV6]:PORT`` or ``:PORT``."""
+def parse_address(text: str) -> Address:
+    """Parse ``HOST:PORT``, ``[IPV6]:PORT`` or ``:PORT``, which means all interfaces. Raises ValueError."""
     host, colon, port = text.rpartition(":")
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]
@@ -27,14 +27,15 @@ def address(text: str) -> Address:
         raise ValueError
     if not colon or not re.fullmatch(r"[0-9]{1,5}", port) or int(port) > 65_535:
         raise ValueError
-    host.encode("idna")  # as the socket will do it; raises ValueError for a label of 64 characters
+    host.encode("idna")  # as the socket will do; raises ValueError for a label of more than 63 characters
     if "\0" in host:
         raise ValueError
     return Address(host or "0.0.0.0", int(port))  # noqa: S104 -- ":9100" means all interfaces, as in Prometheus
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """A bound TCP socket; an empty host or port 0 leaves the choice to the system. Raises ListenError."""
+    """Bind a TCP socket. With an empty host or port 0, the system chooses. Raises ListenError."""
+    bound = None
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -43,10 +44,12 @@ def bind(host: str, port: int) -> socket.socket:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind(address)
     except OSError as error:
-        raise ListenError(f"can't listen on {host}:{port}: {error.strerror or error}") from error
+        if bound:
+            bound.close()
+        raise ListenError(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
     return bound
 
 
 def address_of(host: str, bound: socket.socket) -> str:
-    """Where a socket listens, as in a URL: the host it was bound to, and the port that it got."""
+    """Return ``host`` with the port that the socket is bound to, as in a URL."""
     return str(Address(host, bound.getsockname()[1]))

@@ -1,4 +1,4 @@
-"""Wire the parts together and run them until told to stop."""
+"""``serve``: create the components, connect them, and run them until a signal arrives."""
 
 import logging
 import resource
@@ -41,16 +41,17 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 PUBLIC_THREADS: Final = 64
-"""As many failures can be in one commit; a thread that waits for the disk costs next to nothing."""
+"""Threads of the public listener. Each waits for a commit, so a batch can have this many failures."""
 
 PUBLIC_CONNECTIONS: Final = 1_000
-"""Connections to the public listener at a time; before there are as many, the oldest idle ones go."""
+"""Maximum number of open connections of the public listener; the oldest idle ones are closed to stay below it."""
 
 
 class Exporter:
-    """Everything that runs in one process; puts a stop request into ``stopping`` when a part fails.
+    """The components of a running exporter.
 
-    Raises LedgerError or ListenError when it can't come to life.
+    If one of them fails, sets ``failed`` and puts an empty string into ``stopping``. Raises SettingError, LedgerError
+    or ListenError if it cannot start.
     """
 
     def __init__(self, settings: Settings, stopping: SimpleQueue[str]) -> None:
@@ -61,9 +62,9 @@ class Exporter:
         self._telemetry = Telemetry()
         self._telemetry.signature_mode(settings.signature_mode)
         self._keys: Keys | None = None
-        folder = settings.webhook_verification_dir
+        directory = settings.webhook_verification_dir
         fetched = partial(self._telemetry.activity.saw, "file")
-        self._files = VerificationFiles(folder, fetched) if folder else None
+        self._files = VerificationFiles(directory, fetched) if directory else None
         self._ledger = open_ledger(settings.storage_url, now=time.time())
         try:
             label_sets, providers = LabelSets(), Providers(dict(settings.providers))
@@ -71,7 +72,7 @@ class Exporter:
                 self._ledger,
                 committed=self._telemetry.committed,
                 hold=settings.metrics_birth_hold,
-                # On granian many come together while the batch before is written: to wait for more makes it slower.
+                # With granian, enough failures arrive while the previous batch is written. Waiting would only delay.
                 batch_delay=0 if settings.webhook_server == "granian" else BATCH_DELAY,
             )
             self._collector = self._collector_of(label_sets, providers)
@@ -83,13 +84,13 @@ class Exporter:
             raise
 
     def start(self) -> None:
-        """Begin to serve; returns at once."""
+        """Start all components; returns immediately."""
         self._committer.start()
         self.private.start()
         self.public.start()
 
     def stop(self) -> None:
-        """Accept no more, finish what is in flight, write it, close the ledger. The scrape goes last but one."""
+        """Stop in order: public listener, committer, private listener, ledger."""
         self.public.stop()
         written = self._committer.stop()
         self.private.stop()
@@ -98,7 +99,7 @@ class Exporter:
         if written:
             self._ledger.close()
         else:
-            log.error("the ledger did not finish in time; what was not answered 200 may not be in it")
+            log.error("ledger did not finish in time; failures that were not answered 200 may be missing")
             self.failed = True
 
     def _collector_of(self, label_sets: LabelSets, providers: Providers) -> LedgerCollector:
@@ -135,7 +136,7 @@ class Exporter:
         )
 
     def _private_listener(self, web_config: WebConfig | None) -> PrivateListener:
-        admits = web_config.admits if web_config else _all
+        admits = web_config.admits if web_config else _admit_all
         app = private_app(self._telemetry, self._committer, admits, self._facts)
         return PrivateListener(app, *self._settings.web_listen_address, web_config, failed=self._fail)
 
@@ -154,7 +155,7 @@ class Exporter:
         return Verifier(policy, self._keys, time.time)
 
     def _facts(self) -> Facts:
-        """What is known at the moment, without a look at the ledger: the page must come up when that hangs."""
+        """Return what the status page shows, without access to the ledger: the page must work even if that hangs."""
         settings, activity = self._settings, self._telemetry.activity
         files = self._files.look() if self._files else None
         shared = not isinstance(settings.storage_url, Path)
@@ -183,12 +184,12 @@ class Exporter:
         self._stopping.put("")
 
 
-def serve(settings: Settings, manager: str = "") -> int:
-    """Run until SIGTERM or SIGINT; the exit code. ``manager`` is the socket on which systemd waits, if any."""
+def serve(settings: Settings, notify_socket: str = "") -> int:
+    """Run until SIGTERM or SIGINT, and return the exit code. ``notify_socket`` is systemd's, empty if there is none."""
     raise_file_limit()
     stopping = stop_requests()
     exporter = Exporter(settings, stopping)
-    _warn(settings)
+    warn_insecure(settings)
     exporter.start()
     log.info(
         "ready",
@@ -199,10 +200,10 @@ def serve(settings: Settings, manager: str = "") -> int:
             "version": __version__,
         },
     )
-    sd_notify(manager, "READY=1")
+    sd_notify(notify_socket, "READY=1")
     name = wait_for(stopping)
-    log.info("stopping", extra={"signal": name} if name else {"why": "a part has failed"})
-    sd_notify(manager, "STOPPING=1")
+    log.info("stopping", extra={"signal": name} if name else {"why": "a listener failed"})
+    sd_notify(notify_socket, "STOPPING=1")
     exporter.stop()
     log.info("stopped")
     return 1 if exporter.failed else 0
@@ -225,25 +226,26 @@ def stop_requests() -> SimpleQueue[str]:
 
 
 def wait_for(stopping: SimpleQueue[str]) -> str:
-    """Wait for a request to stop; the name of the signal, or empty when a part has failed."""
+    """Wait for a request to stop. Returns the name of the signal, or an empty string if a component failed."""
     while True:
-        # In slices: a signal that arrives just before the wait would otherwise be noticed only when the wait ends.
+        # With a timeout: otherwise, a signal that arrives just before the wait would not be noticed.
         with suppress(Empty):
             return stopping.get(timeout=1)
 
 
-def sd_notify(manager: str, state: str) -> None:
-    """Send a state to systemd's notification socket ``manager``, if there is one; the protocol is that of systemd."""
-    if not manager:
+def sd_notify(notify_socket: str, state: str) -> None:
+    """Send a state to systemd, unless the path of its socket is empty. The protocol is in the man page of sd_notify."""
+    if not notify_socket:
         return
-    address = f"\0{manager[1:]}" if manager.startswith("@") else manager  # @ for a name that is in no file system
-    with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager_socket:
-        manager_socket.settimeout(1)  # a manager that does not read must not hold up the rest
-        manager_socket.sendto(state.encode(), address)
+    # @ means Linux's abstract namespace.
+    address = f"\0{notify_socket[1:]}" if notify_socket.startswith("@") else notify_socket
+    with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+        sender.settimeout(1)  # systemd must not block the exporter
+        sender.sendto(state.encode(), address)
 
 
 def raise_file_limit() -> None:
-    """Raise the limit on open files to what both listeners may need together, as far as the system lets us."""
+    """Raise the limit on open files to what both listeners may need, as far as the hard limit allows."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = 2 * (PUBLIC_CONNECTIONS + MAX_CONNECTIONS)
     if hard != resource.RLIM_INFINITY:
@@ -252,22 +254,22 @@ def raise_file_limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
-def _warn(settings: Settings) -> None:
-    """Tell of what is allowed, but should be known of."""
+def warn_insecure(settings: Settings) -> None:
+    """Log the settings that are insecure."""
     if settings.signature_mode == "off":
-        log.warning("signature.mode is off: whoever reaches the public listener can invent failures")
+        log.warning("signature verification is off: anyone who can reach the public listener can submit fake failures")
     elif not settings.webhook_public_url:
-        log.warning("webhook.public-url is not set: a call that SMTPeter signed for another URL of the account counts")
+        log.warning("webhook.public-url is not set: requests signed for another URL of the account are accepted, too")
     host = settings.web_listen_address.host
     if not settings.web_config_file and host != "localhost" and not host.startswith("127.") and host != "::1":
-        log.warning("the private listener is open to other machines without a password: see web.config.file")
+        log.warning("private listener is open to other machines without a password; see web.config.file")
 
 
 def _granian_listener() -> "type[GranianListener]":
-    from exporter.webhook.granian_listener import GranianListener  # noqa: PLC0415 -- of an extra, which need not be installed
+    from exporter.webhook.granian_listener import GranianListener  # noqa: PLC0415 -- an extra, may be missing
 
     return GranianListener
 
 
-def _all(_authorization: str | None) -> bool:
+def _admit_all(_authorization: str | None) -> bool:
     return True

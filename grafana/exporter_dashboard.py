@@ -1,4 +1,4 @@
-"""SMTPeter / Exporter: does the exporter work, and do SMTPeter's calls get in."""
+"""The dashboard SMTPeter / Exporter: whether the exporter works and SMTPeter's requests reach it."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -23,40 +23,40 @@ SIGNED: Final = {
     "uncovered": "light-yellow",
     "url": "dark-yellow",
 }
-"""A colour for each reason to reject a request that SMTPeter signed."""
-assert SIGNED.keys() == reasons_of("signed"), "each reason of the kind signed needs a colour, and no other"
+"""A color for each reason to reject a request that SMTPeter probably signed."""
+assert SIGNED.keys() == reasons_of("signed"), "each reason of the kind signed needs a color, and no other does"
 REFUSALS: Final = {
     **dict.fromkeys(sorted(reasons_of("noise", "unsigned")), "#8e8e8e"),
     **dict.fromkeys(sorted(reasons_of("outage")), "red"),
     **dict.fromkeys(sorted(reasons_of("dns")), "light-red"),
     **SIGNED,
 }
-"""Grey for noise, red for outages and DNS, colours of their own for what the operator can most likely fix."""
+"""Grey for noise, red for outages and DNS, and one color each for the reasons that the operator can probably fix."""
 DASHED: Final = {"custom.lineStyle": {"fill": "dash", "dash": [6, 4]}, "custom.lineWidth": 1, "custom.fillOpacity": 0}
 
 
 def build(limits: Mapping[str, Any]) -> dashboard.Dashboard:
-    """The dashboard; ``limits`` are those of deploy/prometheus/thresholds.toml."""
+    """Return the dashboard. ``limits`` is the content of deploy/prometheus/thresholds.toml."""
     board = Board()
     board.line(4, (7, _up()), (5, _writable()), (4, _signatures()), (3, _version()), (5, _started()))
     board.line(8, (12, _intake()), (12, _refused()))
     board.line(8, (8, _requests()), (8, _commits()), (8, _batches()))
     board.row("Ledger and labels")
     board.line(8, (6, _ledger()), (6, _label_sets()), (6, _deciders()), (6, _unclassified(limits)))
-    board.row("Keys of SMTPeter's signatures")
+    board.row("Signature keys")
     board.line(7, (8, _keys()), (8, _key_age()), (8, _lookups()))
     board.row("Process")
     board.line(7, (8, _memory()), (8, _processor()), (8, _files()))
     return frame.framed(
         "Exporter",
-        "Whether the exporter works, and whether SMTPeter's calls get in.",
+        "Whether the exporter works, and whether SMTPeter's requests reach it.",
         board,
         docs=limits["links"]["docs"],
     )
 
 
 def _yes_no(yes: str, no: str, *, bad: str = "red") -> dict[str, Any]:
-    """1 and 0 in words."""
+    """Return the properties that show 1 and 0 as words."""
     return {
         "mappings": [
             {
@@ -69,8 +69,8 @@ def _yes_no(yes: str, no: str, *, bad: str = "red") -> dict[str, Any]:
 
 def _up() -> dashboard.Panel:
     text = Text(
-        "Exporters that answer",
-        "Each exporter of the last week that is still a target, and whether it answers Prometheus.",
+        "Exporters up",
+        "Each exporter of the last week that is still a scrape target, and whether Prometheus can scrape it.",
         "No exporter found in the last week",
     )
     return stat(
@@ -85,7 +85,7 @@ def _up() -> dashboard.Panel:
 def _writable() -> dashboard.Panel:
     text = Text(
         "Ledger writable",
-        "Whether failures can be recorded. While they can't, calls are answered 503, and /-/ready says why.",
+        "Whether failures can be recorded. If not, they are answered 503, and /-/ready says why.",
         NOTHING,
     )
     query = Query(only("smtpeter_exporter_ledger_writable"), "{{instance}}")
@@ -95,8 +95,8 @@ def _writable() -> dashboard.Panel:
 def _signatures() -> dashboard.Panel:
     text = Text(
         "Signatures",
-        "Whether only calls that SMTPeter signed are counted. Where they are off, anyone who finds the URL can invent "
-        "failures.",
+        "Whether requests must carry SMTPeter's signature. If this is off, anyone who can reach the public listener "
+        "can submit fake failures.",
         NOTHING,
     )
     query = Query(f"min({only('smtpeter_exporter_signature_required')})", "signatures")
@@ -104,28 +104,28 @@ def _signatures() -> dashboard.Panel:
 
 
 def _version() -> dashboard.Panel:
-    text = Text("Version", "Versions that run: more than one while a new one is rolled out.", NOTHING)
+    text = Text("Version", "The versions that are running. During a rollout there is more than one.", NOTHING)
     query = Query(f"count by (version) ({only('smtpeter_exporter_build_info')})", "{{version}}")
     return stat(text, query, mode="name", size=22)
 
 
 def _started() -> dashboard.Panel:
-    text = Text("Running for", "How long ago each process was started.", NOTHING)
+    text = Text("Uptime", "Time since each process started.", NOTHING)
     query = Query(f"time() - {own('process_start_time_seconds')}", "{{instance}}")
     return stat(text, query, unit="s", mode="value_and_name", colors=steps("orange", (600, "text")))
 
 
 def _intake() -> dashboard.Panel:
     text = Text(
-        "Calls answered 200",
-        "Failures that were counted, and those that came again after they had been counted (duplicates).",
+        "Requests answered 200",
+        "Failures that were counted, and duplicates, which SMTPeter reported again after they had been counted.",
         NOTHING,
     )
-    all_calls = counted("smtpeter_exporter_request_duration_seconds_count")
+    every = counted("smtpeter_exporter_request_duration_seconds_count")
     again = counted("smtpeter_exporter_duplicates_total")
     return bars(
         text,
-        Query(f"clamp_min({all_calls} - {again}, 0)", "counted"),
+        Query(f"clamp_min({every} - {again}, 0)", "counted"),
         Query(again, "duplicates"),
         overrides={"counted": {"color": fixed("green")}, "duplicates": {"color": fixed("yellow")}},
     )
@@ -133,10 +133,11 @@ def _intake() -> dashboard.Panel:
 
 def _refused() -> dashboard.Panel:
     text = Text(
-        "Refused calls by reason",
-        "Requests on the public listener that were not counted. Grey is what strangers do, red are faults of this "
-        "side, orange and yellow are about signatures: likely SMTPeter's own calls. The reference lists all reasons.",
-        "No call was refused in this range",
+        "Rejected requests by reason",
+        "Requests on the public listener that were not counted. Grey: noise, such as scanners. Red: the exporter, its "
+        "ledger or DNS fails. Orange and yellow: problems with requests that SMTPeter probably signed. "
+        "docs/reference.md lists all reasons.",
+        "No request was rejected in this range",
     )
     query = Query(seen_counted("smtpeter_exporter_refused_total", by="reason"), "{{reason}}")
     return bars(text, query, overrides={reason: {"color": fixed(color)} for reason, color in REFUSALS.items()})
@@ -145,27 +146,27 @@ def _refused() -> dashboard.Panel:
 def _quantiles(text: Text, histogram: str) -> dashboard.Panel:
     return lines(
         text,
-        Query(quantile(0.5, histogram), "half within"),
-        Query(quantile(0.99, histogram), "99 % within"),
+        Query(quantile(0.5, histogram), "median"),
+        Query(quantile(0.99, histogram), "99th percentile"),
         unit="s",
         interval="5m",
-        overrides={"half within": {"color": fixed("green")}, "99 % within": {"color": fixed("orange")}},
+        overrides={"median": {"color": fixed("green")}, "99th percentile": {"color": fixed("orange")}},
     )
 
 
 def _requests() -> dashboard.Panel:
     text = Text(
-        "Time to answer 200",
-        "From the first byte read to the failure being safe, as quantiles.",
-        "No call in this range",
+        "Response time (200)",
+        "Time from the first byte that was read until the failure is on disk, for requests answered 200.",
+        "No request was answered 200 in this range",
     )
     return _quantiles(text, "smtpeter_exporter_request_duration_seconds")
 
 
 def _commits() -> dashboard.Panel:
     text = Text(
-        "Time of a commit",
-        "Time to write a batch to the ledger, the wait for the disk included.",
+        "Commit duration",
+        "Time to write a batch to the ledger, including the wait for the disk.",
         "No commit in this range",
     )
     return _quantiles(text, "smtpeter_exporter_commit_duration_seconds")
@@ -174,31 +175,35 @@ def _commits() -> dashboard.Panel:
 def _batches() -> dashboard.Panel:
     text = Text(
         "Commits",
-        "Commits per minute (left), and the mean of failures in one (right): under load many share one wait for the "
-        "disk.",
+        "Commits per minute (left axis), and the mean number of failures in one commit (right axis). Under load, many "
+        "failures share a commit.",
         "No commit in this range",
     )
     sizes, count = "smtpeter_exporter_commit_batch_size_sum", "smtpeter_exporter_commit_batch_size_count"
     rates = [f"sum(rate({only(metric)}[$__rate_interval]))" for metric in (sizes, count)]
     return lines(
         text,
-        Query(f"60 * {rates[1]}", "commits a minute"),
-        Query(f"{rates[0]} / ({rates[1]} > 0)", "failures in one"),
+        Query(f"60 * {rates[1]}", "commits per minute"),
+        Query(f"{rates[0]} / ({rates[1]} > 0)", "failures per commit"),
         interval="5m",
-        overrides={"failures in one": {"custom.axisPlacement": "right", "custom.fillOpacity": 0}},
+        overrides={"failures per commit": {"custom.axisPlacement": "right", "custom.fillOpacity": 0}},
     )
 
 
 def _ledger() -> dashboard.Panel:
-    text = Text("Ledger size", "Size of the ledger on disk: some 35 bytes for a failure, kept for 30 days.", NOTHING)
+    text = Text(
+        "Ledger size",
+        "Size of the ledger on disk. It keeps about 35 bytes per failure, for 30 days.",
+        NOTHING,
+    )
     return lines(text, Query(only("smtpeter_exporter_ledger_size_bytes"), "{{instance}}"), unit="bytes")
 
 
 def _label_sets() -> dashboard.Panel:
     text = Text(
         "Label sets",
-        "Combinations of state, code class and status in use. Past 500, failures are counted as other: overflow tells "
-        "how many.",
+        "Combinations of state, code class and status in use. At the limit of 500, failures with a new combination are "
+        "counted as other; overflow is their number.",
         NOTHING,
     )
     return lines(
@@ -216,8 +221,8 @@ def _label_sets() -> dashboard.Panel:
 
 def _deciders() -> dashboard.Panel:
     text = Text(
-        "How reasons were found",
-        "Failures by the step that decided on their reason; docs/reasons tells of the steps.",
+        "Reasons by deciding step",
+        "Failures by the step that determined their reason. docs/reasons/README.md explains the steps.",
         "No failure was counted in this range",
     )
     query = Query(seen_counted("smtpeter_exporter_reason_decisions_total", by="decided_by"), "{{decided_by}}")
@@ -226,9 +231,9 @@ def _deciders() -> dashboard.Panel:
 
 def _unclassified(limits: Mapping[str, Any]) -> dashboard.Panel:
     text = Text(
-        "Share without a known reason",
-        "Failures of the last day whose reason is unclassified, as a share of all; and from which share on an alert "
-        "tells.",
+        "Unclassified share",
+        "Failures of the last day that have the reason unclassified, as a share of all. Above the dashed line, an "
+        "alert can fire.",
         "No failure in the last day",
     )
     unclassified, every = (
@@ -246,8 +251,8 @@ def _unclassified(limits: Mapping[str, Any]) -> dashboard.Panel:
 
 def _keys() -> dashboard.Panel:
     text = Text(
-        "Keys held",
-        "Public keys of SMTPeter's signatures. Stale ones are used past their time because DNS gives no answer.",
+        "Cached keys",
+        "Cached public keys of SMTPeter. A stale key has expired, but stays in use because DNS does not answer.",
         NOTHING,
     )
     query = Query(f"sum by (state) ({only('smtpeter_exporter_keys')})", "{{state}}")
@@ -257,15 +262,15 @@ def _keys() -> dashboard.Panel:
 
 
 def _key_age() -> dashboard.Panel:
-    text = Text("Age of the oldest key", "Time since DNS gave the key that was looked up longest ago.", NOTHING)
+    text = Text("Age of the oldest key", "Time since DNS last returned the oldest cached key.", NOTHING)
     return lines(text, Query(only("smtpeter_exporter_key_age_seconds"), "{{instance}}"), unit="s")
 
 
 def _lookups() -> dashboard.Panel:
     text = Text(
-        "Key look-ups",
-        "Look-ups of keys in DNS by result: failed means that DNS gave no answer, unknown that it has no such key.",
-        "No look-up in this range",
+        "Key lookups",
+        "DNS lookups of keys, by result. Failed: DNS did not answer. Unknown: the key does not exist.",
+        "No lookup in this range",
     )
     colors = {"found": "green", "failed": "red", "unknown": "orange", "revoked": "yellow", "unusable": "purple"}
     query = Query(counted("smtpeter_exporter_key_lookups_total", by="result"), "{{result}}")
@@ -273,12 +278,12 @@ def _lookups() -> dashboard.Panel:
 
 
 def _memory() -> dashboard.Panel:
-    text = Text("Memory", "Memory that each process holds (resident).", NOTHING)
+    text = Text("Memory", "Resident memory of each process.", NOTHING)
     return lines(text, Query(own("process_resident_memory_bytes"), "{{instance}}"), unit="bytes")
 
 
 def _processor() -> dashboard.Panel:
-    text = Text("Processor", "Share of one processor core that each process uses.", NOTHING)
+    text = Text("CPU", "Share of one CPU core that each process uses.", NOTHING)
     rate = f"rate({only('process_cpu_seconds_total')}[$__rate_interval])"
     query = f"{rate}\nand on (job, instance) {only('smtpeter_exporter_build_info')}"
     return lines(text, Query(query, "{{instance}}"), unit="percentunit")
@@ -287,7 +292,7 @@ def _processor() -> dashboard.Panel:
 def _files() -> dashboard.Panel:
     text = Text(
         "Open files",
-        "Files and connections that each process has open, and how many it may have.",
+        "Open files and connections of each process, and the limit.",
         NOTHING,
     )
     return lines(

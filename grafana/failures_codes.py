@@ -1,4 +1,4 @@
-"""What the servers said: enhanced status codes in words."""
+"""Status codes: which ones occurred, and what they mean."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from queries import BY_REASON, BY_STATUS, JOB, in_range, only, with_meaning
 
 
 def add(board: Board, docs: str) -> None:
-    """Put it on the board; ``docs`` is the URL of the documentation, or empty."""
+    """Add the panels to the board. ``docs`` is the URL of the documentation, or empty."""
     board.row("Status codes")
     board.line(10, (15, _statuses()), (9, _new_statuses()))
     board.line(10, (24, _combinations(docs)))
@@ -22,8 +22,8 @@ def _meaning() -> dict[str, Any]:
 def _statuses() -> dashboard.Panel:
     text = Text(
         "Failures by status",
-        "Enhanced status codes (RFC 3463) of this range, what the registry or the vendor says they mean, and how many "
-        f"there were a week ago. {ALL_REASONS}",
+        "Enhanced status codes (RFC 3463) in this range, what the registry or the vendor says they mean, and how often "
+        f"they occurred in the same range a week ago. {ALL_REASONS}",
         NO_FAILURES,
     )
     now, then = (f"{in_range(BY_STATUS, by='extended', ago=ago)} > 0.5" for ago in ("", "1w"))
@@ -45,9 +45,9 @@ def _statuses() -> dashboard.Panel:
 def _new_statuses() -> dashboard.Panel:
     text = Text(
         "New statuses",
-        "Enhanced status codes of this range that did not occur in the week before it. Known after a week. "
+        "Enhanced status codes in this range that did not occur in the week before it. Needs a week of history. "
         + ALL_REASONS,
-        "None that did not occur in the week before",
+        "No new status, or less than a week of history",
     )
     new = f'{JOB},extended!~"none|other"'
     before = f"sum by (extended) (increase({only(BY_STATUS, new)}[1w] offset $__range)) > 0"
@@ -63,11 +63,11 @@ def _new_statuses() -> dashboard.Panel:
 
 
 def _combinations(docs: str) -> dashboard.Panel:
-    click = "; a click on a status tells how reasons are found" if docs else ""
+    click = "; a click on a status explains how reasons are determined" if docs else ""
     text = Text(
         "Top combinations",
-        "The fifty most frequent combinations of state, class of the SMTP code and enhanced status code in this "
-        f"range, and how many there were a week ago. The columns can be filtered{click}. {ALL_REASONS}",
+        "The 50 most frequent combinations of state, SMTP code class and enhanced status code in this range, and how "
+        f"often they occurred a week ago. The columns can be filtered{click}. {ALL_REASONS}",
         NO_FAILURES,
     )
     by = "state, code_class, extended"
@@ -88,7 +88,7 @@ def _combinations(docs: str) -> dashboard.Panel:
         overrides={
             "state": {"custom.width": 110},
             "code": {"custom.width": 65},
-            "status": {"custom.width": 80, **docs_link(docs, "How a reason is found", "reasons/README.md")},
+            "status": {"custom.width": 80, **docs_link(docs, "How a reason is determined", "reasons/README.md")},
             "meaning": _meaning(),
             "failures": {"custom.width": 85},
             "week ago": {"custom.width": 85},

@@ -1,4 +1,4 @@
-"""SMTPeter / Failures: what fails, where, and since when. From what is looked at first to what is looked up."""
+"""The dashboard SMTPeter / Failures: what fails, where, and since when. The most urgent panels come first."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,7 +14,7 @@ from queries import only
 
 
 def build(limits: Mapping[str, Any]) -> dashboard.Dashboard:
-    """The dashboard; ``limits`` are those of deploy/prometheus/thresholds.toml."""
+    """Return the dashboard. ``limits`` is the content of deploy/prometheus/thresholds.toml."""
     board = Board()
     docs = limits["links"]["docs"]
     stats.add(board, docs)
@@ -24,8 +24,10 @@ def build(limits: Mapping[str, Any]) -> dashboard.Dashboard:
     where.add_tags(board)
     return frame.framed(
         "Failures",
-        "What fails of the mail that SMTPeter sends for you, where, and since when.",
+        "Which deliveries of your mail fail, where, and since when.",
         board,
         docs=docs,
-        variables=[frame.choice("reason", "Reason", only("smtpeter_failures_by_reason_total"), "Why it failed.")],
+        variables=[
+            frame.choice("reason", "Reason", only("smtpeter_failures_by_reason_total"), "Why deliveries failed."),
+        ],
     )

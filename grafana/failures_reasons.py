@@ -1,4 +1,4 @@
-"""What fails, since when, and whether it is more than usual."""
+"""Reasons: what fails, since when, and whether it is more than usual."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -7,8 +7,9 @@ from grafana_foundation_sdk.models import dashboard
 from panels import NO_FAILURES, Board, Query, Text, bars, docs_link, fixed, lines, link, table
 from queries import BY_REASON, REASON, REASON_15M, in_range, only, per_bar, seen_per_bar
 
-# One colour for a reason everywhere, and shades of one for those that call for the same action: what hurts the sender's
-# reputation is red and orange, recipients that can't be reached blue, servers and ways to them green, this side purple.
+# A reason has the same color in every panel. Reasons that call for the same action have shades of one color: red and
+# orange cost the sender's reputation, blue is about recipients, green about their servers and the way to them, purple
+# about the sending side.
 COLORS: Final[Mapping[str, str]] = {
     "blocked": "dark-red",
     "authentication": "light-red",
@@ -63,7 +64,7 @@ WIDTHS: Final[dict[str, Mapping[str, Any]]] = {
 
 
 def add(board: Board, limits: Mapping[str, Any]) -> None:
-    """Put it on the board; ``limits`` are those of deploy/prometheus/thresholds.toml."""
+    """Add the panels to the board. ``limits`` is the content of deploy/prometheus/thresholds.toml."""
     docs = limits["links"]["docs"]
     board.line(9, (12, _last_week()), (12, _by_reason(docs)))
     board.line(9, (12, _reasons(docs)), (12, _against_usual(limits)))
@@ -72,7 +73,7 @@ def add(board: Board, limits: Mapping[str, Any]) -> None:
 def _last_week() -> dashboard.Panel:
     text = Text(
         "Failures, now and a week ago",
-        "Failures over time (bars), and those of the same time a week ago (dashed line).",
+        "Failures over time (bars), and at the same time a week ago (dashed line).",
         "No data",
     )
     return bars(
@@ -98,8 +99,8 @@ def _last_week() -> dashboard.Panel:
 def _by_reason(docs: str) -> dashboard.Panel:
     text = Text(
         "Failures by reason",
-        "What went wrong, over time. Red and orange: it costs the sender's reputation. Blue: recipients that can't be "
-        "reached. Green: servers, and the way to them. Purple: this side.",
+        "Failures over time, by what went wrong. Red and orange: costs the sender's reputation. Blue: recipients. "
+        "Green: receiving servers, and the way to them. Purple: the sending side.",
         NO_FAILURES,
     )
     query = Query(seen_per_bar(BY_REASON, REASON, by="reason"), "{{reason}}")
@@ -108,17 +109,17 @@ def _by_reason(docs: str) -> dashboard.Panel:
 
 
 def _colors(name: str) -> dict[str, Mapping[str, Any]]:
-    """Each reason in its colour."""
+    """Return an override for each reason that gives it its color."""
     return {name.format(reason): {"color": fixed(color)} for reason, color in COLORS.items()}
 
 
 def _reasons(docs: str) -> dashboard.Panel:
-    click = "tells what it means and what to do, or shows" if docs else "shows"
+    click = "explains what it means and what to do, or shows" if docs else "shows"
     text = Text(
         "Reasons",
-        "Each reason: failures of the last 15 minutes, how many are usual in such a time, how many times that is "
-        f"(usual counts as at least 1), in this range, and in the same range a week ago. A click on a reason {click} "
-        "that reason alone.",
+        "For each reason: failures in the last 15 minutes, the usual number for 15 minutes, the first divided by the "
+        "second (usual counts as at least 1), failures in this range, and in the same range a week ago. A click on a "
+        f"reason {click} only that reason.",
         "No data",
     )
     page = docs_link(docs, "What it means, and what to do", "reasons/${__value.text}.md")
@@ -138,7 +139,7 @@ def _reasons(docs: str) -> dashboard.Panel:
                 "links": [
                     *page.get("links", []),
                     link(
-                        "This reason alone",
+                        "Only this reason",
                         "/d/smtpeter-failures?${__url_time_range}&${datasource:queryparam}&${job:queryparam}"
                         "&var-reason=${__value.text}",
                     ),
@@ -151,10 +152,10 @@ def _reasons(docs: str) -> dashboard.Panel:
 
 def _against_usual(limits: Mapping[str, Any]) -> dashboard.Panel:
     text = Text(
-        "Spikes: 15 minutes against the limit of alerts",
-        "The three reasons that were furthest above what is usual: failures of the last 15 minutes at each moment "
-        "(line), and from how many on an alert warns (dashed), as deploy/prometheus/thresholds.toml says.",
-        "No failures in this range, or no rules",
+        "Spikes: 15 minutes against the alert threshold",
+        "The three reasons that rose furthest above their usual level: failures in the last 15 minutes (line), and the "
+        "number above which an alert fires (dashed). deploy/prometheus/thresholds.toml sets the thresholds.",
+        "No failures in this range, or the rules are not loaded",
     )
     series, usual = only(REASON_15M, REASON), only(f"{REASON_15M}_expected", REASON)
     most = (
@@ -183,7 +184,7 @@ def _against_usual(limits: Mapping[str, Any]) -> dashboard.Panel:
 
 
 def _limit(warning: Mapping[str, Any], where: str) -> str:
-    """From how many failures in 15 minutes on an alert warns: the formula of the alerts."""
+    """Return the number of failures in 15 minutes above which a warning fires, by the same formula as the alerts."""
     usual = only(f"{REASON_15M}_expected", f"{REASON},{where}")
     return (
         f"ceil(clamp_min({warning['factor']} * {usual} + {warning['deviations']} * sqrt({usual}), {warning['floor']}))"

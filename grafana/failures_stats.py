@@ -6,7 +6,7 @@ from queries import BY_REASON, JOB, LAST_FAILURE, REASON, REASON_15M, in_range, 
 
 
 def add(board: Board, docs: str) -> None:
-    """Put them on the board; ``docs`` is the URL of the documentation, or empty."""
+    """Add the panels to the board. ``docs`` is the URL of the documentation, or empty."""
     board.line(4, (6, _firing(docs)), (4, _now()), (4, _total()), (4, _ratio()), (3, _last()), (3, _up()))
 
 
@@ -14,8 +14,8 @@ def _firing(docs: str) -> dashboard.Panel:
     click = "A click opens the runbook. " if docs else ""
     text = Text(
         "Alerts firing",
-        f"Alerts about the chosen jobs: red is critical, orange a warning, blue for information. {click}"
-        "Without the rules of deploy/prometheus nothing can fire, and this panel says so.",
+        f"Alerts of the selected jobs. Red: critical. Orange: warning. Blue: info. {click}"
+        "If the rules in deploy/prometheus are not loaded, no alert can fire, and this panel says so.",
         "The rules are not loaded",
     )
     severities = " or ".join(
@@ -28,7 +28,7 @@ def _firing(docs: str) -> dashboard.Panel:
             f'label_replace({severities}, "alert", "$1", "alertname", "SMTPeter(.*)")',
             "{{alert}} {{reason}}{{extended}}",
         ),
-        # The time of the last failure is recorded over a week, so it tells that there are rules, exporter or not.
+        # LAST_FAILURE is recorded over a week, so it shows that the rules are loaded even if no exporter is up.
         Query(f"0 * group({only(LAST_FAILURE)}) unless on () {_firing_of('.+')}", "none"),
         colors=steps("green", (1, "blue"), (2, "orange"), (3, "red")),
         mode="name",
@@ -45,8 +45,8 @@ def _firing_of(severity: str) -> str:
 def _now() -> dashboard.Panel:
     text = Text(
         "Last 15 min",
-        "Failures of the last 15 minutes, and how many are usual: the largest of the mean of the last day, the same "
-        "hour yesterday and the same hour a week ago. Usual is known after an hour.",
+        "Failures in the last 15 minutes, and the usual number: the largest of the mean of the last day, the same hour "
+        "yesterday and the same hour a week ago. The usual number needs an hour of history.",
         "no data",
     )
     return stat(
@@ -59,31 +59,31 @@ def _now() -> dashboard.Panel:
 
 
 def _total() -> dashboard.Panel:
-    text = Text("In this range", "Failures that SMTPeter reported in the range above, each counted once.", "no data")
+    text = Text("In this range", "Failures that SMTPeter reported in this time range, each counted once.", "no data")
     return stat(text, Query(in_range(BY_REASON, REASON)), colors=steps("blue"))
 
 
 def _ratio() -> dashboard.Panel:
     text = Text(
         "Week on week",
-        "Failures in this range, divided by those in the same range a week ago: 1 is the same, 2 twice as many. Of few "
-        "failures it says little.",
-        "none then",
+        "Failures in this range divided by failures in the same range a week ago: 1 means as many, 2 means twice as "
+        "many. With few failures, the ratio means little.",
+        "none a week ago",
     )
     query = f"{in_range(BY_REASON, REASON)} / ({in_range(BY_REASON, REASON, ago='1w')} > 0.5)"
     return stat(text, Query(query), unit="suffix: ×", decimals=1)
 
 
 def _last() -> dashboard.Panel:
-    text = Text("Last failure", f"How long ago the last failure was counted. {ALL_REASONS}", "none yet")
+    text = Text("Last failure", f"Time since a failure was last counted. {ALL_REASONS}", "none yet")
     return stat(text, Query(f"time() - max({only(LAST_FAILURE)} > 0)"), unit="s", decimals=0)
 
 
 def _up() -> dashboard.Panel:
     text = Text(
         "Exporters",
-        "How many exporters answer Prometheus, and how many don't. While none does, nothing here is counted: see the "
-        "dashboard of the exporter.",
+        "How many exporters Prometheus can scrape, and how many it cannot. If none is up, this dashboard gets no new "
+        "data: see SMTPeter / Exporter.",
         "none found",
     )
     return stat(

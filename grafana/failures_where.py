@@ -1,4 +1,4 @@
-"""Where it fails: at which provider, and how far the message got; and of which mails."""
+"""Where deliveries fail: at which provider, at which stage, and in which of your mailings."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -8,7 +8,7 @@ from grafana_foundation_sdk.models import dashboard
 from panels import ALL_REASONS, NO_FAILURES, Board, Query, Text, bars, fixed, levels, table
 from queries import BY_PROVIDER, BY_REASON, BY_STATUS, BY_TAG, JOB, PROVIDER_15M, in_range, only, per_bar, seen_per_bar
 
-# The way of a message, by MailerQ's states in their order.
+# The stages of a delivery, and the states of MailerQ that belong to each, in order.
 STAGES: Final[Mapping[str, str]] = {
     "1 platform": "amqp|process|suppression|storage|responsive|personalize|rewrite|dns|bind",
     "2 connection": "connect|handshake|intro",
@@ -17,27 +17,27 @@ STAGES: Final[Mapping[str, str]] = {
     "5 rcptto": "rcptto",
     "6 message": "data|message",
     "7 bounce": "bounce",
-    "not told": "idle|unknown|other|none",
+    "unknown": "idle|unknown|other|none",
 }
 
 
 def add(board: Board) -> None:
-    """Put it on the board."""
-    board.row("Where")
+    """Add the panels on providers and stages to the board."""
+    board.row("Providers and stages")
     board.line(8, (12, _by_provider()), (12, _providers()))
     board.line(8, (8, _stages()), (8, _code_classes()), (8, _bounces()))
 
 
 def add_tags(board: Board) -> None:
-    """Put on the board which mails it was, for those who have named tags; shut at first."""
+    """Add the panel on tags, in a collapsed row, because only users who list tags have data for it."""
     board.folded("Tags", 8, (24, _tags()))
 
 
 def _by_provider() -> dashboard.Panel:
     text = Text(
         "Failures by provider",
-        "The ten mailbox providers with most failures in this range, over time. Recipients at other domains are "
-        f"“other”. {ALL_REASONS}",
+        "Failures over time, at the ten mailbox providers with the most failures in this range. “other” is every "
+        f"domain that belongs to no known provider. {ALL_REASONS}",
         NO_FAILURES,
     )
     query = Query(seen_per_bar(BY_PROVIDER, by="provider", most=10), "{{provider}}")
@@ -47,9 +47,9 @@ def _by_provider() -> dashboard.Panel:
 def _providers() -> dashboard.Panel:
     text = Text(
         "Providers",
-        "The twenty mailbox providers with most failures in this range: failures of the last 15 minutes, how many are "
-        "usual in such a time, how many times that is (usual counts as at least 1), in this range, and a week ago. "
-        f"{ALL_REASONS}",
+        "The 20 mailbox providers with the most failures in this range: failures in the last 15 minutes, the usual "
+        "number for 15 minutes, the first divided by the second (usual counts as at least 1), failures in this range, "
+        f"and in the same range a week ago. {ALL_REASONS}",
         NO_FAILURES,
     )
     most = f"topk(20, {in_range(BY_PROVIDER, by='provider')} > 0)"
@@ -69,10 +69,10 @@ def _providers() -> dashboard.Panel:
 
 def _stages() -> dashboard.Panel:
     text = Text(
-        "Where in the conversation",
-        "Failures in this range along the way of a message: before anything left the sending platform, connection, "
-        "greeting with TLS and login, sender, recipient, the message itself, and what was accepted first and came back "
-        f"later. The states of each are in docs/dashboards.md. {ALL_REASONS}",
+        "Delivery stage",
+        "Failures in this range by stage: sending platform, connection, session (greeting, TLS, login), sender, "
+        "recipient, message, or bounced after it was accepted. docs/dashboards.md lists the states of each stage. "
+        f"{ALL_REASONS}",
         "No data",
     )
     there = f"0 * group(last_over_time({only(BY_REASON)}[$__range]))"
@@ -88,8 +88,8 @@ def _stages() -> dashboard.Panel:
 def _code_classes() -> dashboard.Panel:
     text = Text(
         "Temporary or permanent",
-        "Failures by class of the SMTP reply code: 4xx may pass on a later try, 5xx won't; none came with no code. "
-        f"{ALL_REASONS}",
+        "Failures by class of the SMTP reply code. 4xx: temporary, a retry may succeed. 5xx: permanent. No code: the "
+        f"report had none. {ALL_REASONS}",
         NO_FAILURES,
     )
     names = {
@@ -107,24 +107,24 @@ def _code_classes() -> dashboard.Panel:
 
 def _bounces() -> dashboard.Panel:
     text = Text(
-        "At once, or later",
-        "Failures of which the receiving server told in the SMTP conversation, and those that it accepted first and "
-        f"sent back (state bounce). {ALL_REASONS}",
+        "Immediate or bounced later",
+        "Failures before or during the SMTP conversation, and messages that were accepted first and bounced later "
+        f"(state bounce). {ALL_REASONS}",
         NO_FAILURES,
     )
     return bars(
         text,
-        Query(per_bar(BY_STATUS, JOB + ',state!="bounce"'), "at once"),
-        Query(per_bar(BY_STATUS, JOB + ',state="bounce"'), "came back later"),
-        overrides={"at once": {"color": fixed("blue")}, "came back later": {"color": fixed("purple")}},
+        Query(per_bar(BY_STATUS, JOB + ',state!="bounce"'), "immediate"),
+        Query(per_bar(BY_STATUS, JOB + ',state="bounce"'), "bounced later"),
+        overrides={"immediate": {"color": fixed("blue")}, "bounced later": {"color": fixed("purple")}},
     )
 
 
 def _tags() -> dashboard.Panel:
     text = Text(
         "Failures by tag",
-        "Failures by tag of the mail, of the tags that the setting tags.count names; one with two tags counts in "
-        f"both. {ALL_REASONS}",
+        "Failures by tag of the message, for the tags in the setting tags.count. A failure with two of them counts "
+        f"under both, and one with none of them under “other”. {ALL_REASONS}",
         NO_FAILURES,
     )
     return bars(text, Query(seen_per_bar(BY_TAG, by="tag"), "{{tag}}"))

@@ -1,4 +1,4 @@
-"""What both dashboards have around their panels: variables, links, annotations, range."""
+"""The frame that both dashboards share: variables, links, annotations, time range."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -16,7 +16,10 @@ Variable = builders.QueryVariable | builders.DatasourceVariable | builders.Const
 def framed(
     name: str, description: str, board: Board, *, docs: str, variables: Sequence[Variable] = ()
 ) -> dashboard.Dashboard:
-    """The whole dashboard. ``docs`` is the URL of the folder docs/, or empty; further variables stand after the job."""
+    """Return the whole dashboard.
+
+    ``docs`` is the URL of the directory docs/, or empty. ``variables`` come after the job.
+    """
     pages = {"Reasons": "reasons/README.md", "Runbooks": "runbooks/README.md"} if docs else {}
     builder = (
         builders.Dashboard(f"SMTPeter / {name}")
@@ -38,7 +41,7 @@ def framed(
 
 
 def choice(name: str, label: str, series: str, description: str) -> builders.QueryVariable:
-    """A variable with the values of a label of a series, all of them at first, any number to choose."""
+    """Return a variable for the values of the label ``name``. Several can be selected; all are at first."""
     query = f"label_values({series}, {name})"
     return (
         builders.QueryVariable(name)
@@ -50,7 +53,7 @@ def choice(name: str, label: str, series: str, description: str) -> builders.Que
         .sort(dashboard.VariableSort.ALPHABETICAL_ASC)
         .multi(True)
         .include_all(True)
-        # Not the list of all that answer now: an exporter that is down is to be seen, too.
+        # A regular expression, because a list of current values would hide an exporter that is down.
         .all_value(".+")
         .current(dashboard.VariableOption(selected=True, text=["All"], value=["$__all"]))
     )
@@ -58,16 +61,17 @@ def choice(name: str, label: str, series: str, description: str) -> builders.Que
 
 def _datasource() -> builders.DatasourceVariable:
     variable = builders.DatasourceVariable("datasource").label("Data source").type("prometheus")
-    return variable.description("The Prometheus that scrapes the exporters and has the recording rules.")
+    return variable.description("The Prometheus that scrapes the exporters and evaluates the recording rules.")
 
 
 def _job() -> builders.QueryVariable:
-    return choice("job", "Job", "smtpeter_exporter_build_info", "The accounts: each ledger has a job of its own.")
+    text = "The scrape job of the exporter. An account with its own ledger has its own job."
+    return choice("job", "Job", "smtpeter_exporter_build_info", text)
 
 
 def _docs(base: str) -> builders.ConstantVariable:
     variable = builders.ConstantVariable("docs").label("Documentation").value(base)
-    return variable.description("Where the folder docs/ of the project is read; links lead there.")
+    return variable.description("URL of the project's directory docs/, for links to the documentation.")
 
 
 def _alerts() -> builders.AnnotationQuery:
@@ -92,7 +96,7 @@ def _restarts() -> builders.AnnotationQuery:
         .datasource(DATASOURCE)
         .enable(True)
         .icon_color("blue")
-        # A mark stands where the process is younger than two minutes.
+        # Marks the times when the process was younger than two minutes.
         .expr(f"count by (job, instance) ({own('process_start_time_seconds')} > time() - 120)")
         .step("1m")
         .title_format("Exporter started")
@@ -102,9 +106,9 @@ def _restarts() -> builders.AnnotationQuery:
 
 def _link_to_dashboards() -> builders.DashboardLink:
     link = builders.DashboardLink("SMTPeter").type(dashboard.DashboardLinkType.DASHBOARDS).tags([TAG])
-    return link.tooltip("The other dashboard, with the same range and choices").keep_time(True).include_vars(True)
+    return link.tooltip("The other dashboard, with the same range and selection").keep_time(True).include_vars(True)
 
 
 def _link(title: str, page: str) -> builders.DashboardLink:
     link = builders.DashboardLink(title).type(dashboard.DashboardLinkType.LINK).url(f"${{docs}}/{page}")
-    return link.icon("doc").tooltip(f"{title}: the documentation").target_blank(True)
+    return link.icon("doc").tooltip(f"{title}, in the documentation").target_blank(True)

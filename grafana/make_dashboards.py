@@ -1,4 +1,4 @@
-"""Write failures.json and exporter.json, or with ``--check`` fail when they are not what the code says."""
+"""Write failures.json and exporter.json. With ``--check``, fail if they are out of date."""
 
 import argparse
 import json
@@ -17,17 +17,17 @@ THRESHOLDS: Final = HERE.parent / "deploy/prometheus/thresholds.toml"
 
 
 _SUPERFLUOUS: Final = {
-    "auto": "of variables that are intervals",
-    "auto_count": "as auto",
-    "auto_min": "as auto",
-    "footer": "of tables, which Grafana 13 keeps elsewhere",
-    "placement": "hides links and annotations in a menu; legends have one, too, which stays",
+    "auto": "only for interval variables",
+    "auto_count": "like auto",
+    "auto_min": "like auto",
+    "footer": "a table option that Grafana 13 stores elsewhere",
+    "placement": "would hide links and annotations in a menu; the placement of legends is kept",
 }
-"""What the SDK writes unasked, and can't be told not to, and why it goes."""
+"""Properties that the SDK always writes, and why they are removed."""
 
 
 def text_of(built: dashboard.Dashboard) -> str:
-    """The dashboard as JSON, the same for the same dashboard."""
+    """Return the dashboard as JSON. The same dashboard always gives the same text."""
     content: dict[str, Any] = json.loads(JSONEncoder().encode(built), object_hook=_needed)
     return json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
 
@@ -38,11 +38,11 @@ def _needed(part: dict[str, Any]) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Write or check."""
+    """Write the files, or check them."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--thresholds", type=Path, default=THRESHOLDS, help="default: %(default)s")
-    parser.add_argument("--out", type=Path, default=HERE, help="folder to write to; default: %(default)s")
-    parser.add_argument("--check", action="store_true", help="write nothing, fail when the files are not up to date")
+    parser.add_argument("--out", type=Path, default=HERE, help="directory to write to; default: %(default)s")
+    parser.add_argument("--check", action="store_true", help="write nothing; fail if the files are out of date")
     wanted = parser.parse_args()
     limits = tomllib.loads(wanted.thresholds.read_text())
     texts = {
@@ -53,7 +53,7 @@ def main() -> None:
         for path, text in texts.items():
             path.write_text(text)
     elif old := [str(path) for path, text in texts.items() if not path.exists() or path.read_text() != text]:
-        sys.exit(f"{', '.join(old)}: not what the code says: run make dashboards")
+        sys.exit(f"{', '.join(old)}: out of date; run make dashboards")
 
 
 if __name__ == "__main__":

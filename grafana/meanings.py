@@ -1,4 +1,4 @@
-"""What enhanced status codes mean, as value mappings of a table's column."""
+"""The meanings of enhanced status codes, as value mappings for a column of a table."""
 
 import re
 from collections import defaultdict
@@ -12,7 +12,7 @@ _WORDS: Final = ("none", "invalid", "other")
 
 
 def mappings() -> list[dict[str, Any]]:
-    """Put the meaning in place of each value that the label ``extended`` can have. The first that fits counts."""
+    """Return mappings from each possible value of the label ``extended`` to its meaning. The first match wins."""
     exact = {code: {"text": meaning(code)} for code in (*_vendor(), *_WORDS)}
     patterns = [*_ranges(), *_registry(), *_folded()]
     return [{"type": "value", "options": exact}] + [
@@ -22,7 +22,7 @@ def mappings() -> list[dict[str, Any]]:
 
 
 def _vendor() -> list[str]:
-    """Vendors' codes, but for those of which many mean one thing."""
+    """Return the vendors' codes, without those that ``_ranges`` covers."""
     ranged = {code for codes in _alike().values() for code in codes}
     return [code for code in VENDOR if code not in ranged]
 
@@ -40,13 +40,13 @@ def _ranges() -> Iterator[tuple[str, str]]:
 
 
 def _registry() -> Iterator[tuple[str, str]]:
-    """The registry leaves the class open."""
+    """Yield patterns for the registered codes. The registry defines them for every class."""
     for rest, text in REGISTRY.items():
         yield rf"[245]\.{re.escape(rest)}", text
 
 
 def _folded() -> Iterator[tuple[str, str]]:
-    """Codes of which only the form is known: their subject is told, or at least their class."""
+    """Yield patterns for unregistered codes, of which only the subject or the class is kept."""
     for subject, text in SUBJECTS.items():
         yield rf"[245]\.{subject}\.x", text
     for first in "245":

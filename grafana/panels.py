@@ -1,4 +1,4 @@
-"""Panels of each kind in one manner, and where they stand."""
+"""Builders for each kind of panel, in one style, and the board that places them."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
@@ -13,27 +13,27 @@ from grafana_foundation_sdk.models import common, dashboard, prometheus
 
 WIDTH: Final = 24
 COUNT: Final = "locale"
-"""The unit of what is counted: 12,345 where "short" says 12 K."""
+"""The unit of counts. It shows 12,345 where the unit "short" shows 12 K."""
 DATASOURCE: Final = common.DataSourceRef(type_val="prometheus", uid="${datasource}")
 
 MOST_BARS: Final = 100
-"""So that each is still broad enough to be seen when the range is long, or the screen narrow."""
+"""The most bars in a graph, so that each stays visible in a long range or on a narrow screen."""
 NO_FAILURES: Final = "No failures in this range"
-ALL_REASONS: Final = "Of all reasons, whatever is chosen above."
-"""What several panels say."""
+ALL_REASONS: Final = "Shows all reasons, whatever is selected above."
+"""Added to the description of panels that ignore the variable reason."""
 
 Properties: TypeAlias = Mapping[str, Any]
 
 
 class Query(NamedTuple):
-    """What is asked, and how its series are called; ``{{label}}`` stands for a label's value."""
+    """A PromQL expression, and the legend of its series, in which ``{{label}}`` is the value of a label."""
 
     expression: str
     legend: str = ""
 
 
 class Text(NamedTuple):
-    """What is said about a panel: its title, what it answers, and what stands there when there is nothing to show."""
+    """The texts of a panel: its title, its description, and the text shown when there is no data."""
 
     title: str
     description: str
@@ -41,22 +41,22 @@ class Text(NamedTuple):
 
 
 def fixed(color: str) -> dict[str, str]:
-    """One colour, whatever the value."""
+    """Return a color that does not depend on the value."""
     return {"mode": "fixed", "fixedColor": color}
 
 
 def link(title: str, url: str) -> dict[str, Any]:
-    """A link on a value."""
+    """Return a link on a value."""
     return {"title": title, "url": url, "targetBlank": True}
 
 
 def docs_link(docs: str, title: str, page: str) -> dict[str, Any]:
-    """Properties with a link to a page of the documentation, or none when ``docs``, its URL, is empty."""
+    """Return properties with a link to a page of the documentation; none if its URL ``docs`` is empty."""
     return {"links": [link(title, f"${{docs}}/{page}")]} if docs else {}
 
 
 def override(name: str, properties: Properties) -> dashboard.DashboardFieldConfigSourceOverrides:
-    """Properties of the series or column of that name; ``/…/`` is a regular expression."""
+    """Return an override for the series or column ``name``; ``/…/`` is a regular expression."""
     kind = "byRegexp" if name.startswith("/") else "byName"
     return dashboard.DashboardFieldConfigSourceOverrides(
         matcher=dashboard.MatcherConfig(id_val=kind, options=name),
@@ -65,7 +65,7 @@ def override(name: str, properties: Properties) -> dashboard.DashboardFieldConfi
 
 
 def steps(first: str, *others: tuple[float, str]) -> dashboard.ThresholdsConfig:
-    """Colours by value: the first, and each other from its value on."""
+    """Return colors by value: ``first``, then each of the others from its value upwards."""
     found = [dashboard.Threshold(value=None, color=first)]
     found += [dashboard.Threshold(value=value, color=color) for value, color in others]
     return dashboard.ThresholdsConfig(mode=dashboard.ThresholdsMode.ABSOLUTE, steps=found)
@@ -83,7 +83,7 @@ def stat(  # noqa: PLR0913 -- by name
     stacked: bool = False,
     overrides: Mapping[str, Properties] | None = None,
 ) -> dashboard.Panel:
-    """Numbers or words as of the end of the range: one for each series, side by side unless ``stacked``."""
+    """Return a panel with one number or word per series, at the end of the range; side by side unless ``stacked``."""
     color_mode = common.BigValueColorMode.BACKGROUND_SOLID if background else common.BigValueColorMode.VALUE
     builder = (
         stat_builder.Panel()
@@ -104,7 +104,7 @@ def stat(  # noqa: PLR0913 -- by name
 
 
 def levels(text: Text, *queries: Query, unit: str = COUNT, color: str = "blue") -> dashboard.Panel:
-    """Horizontal bars as of the end of the range, one for each query, in their order."""
+    """Return a panel with one horizontal bar per query, in their order, at the end of the range."""
     builder = (
         bargauge_builder.Panel()
         .reduce_options(common_builder.ReduceDataOptions().calcs(["lastNotNull"]))
@@ -129,13 +129,13 @@ def bars(
     totals: bool = True,
     overrides: Mapping[str, Properties] | None = None,
 ) -> dashboard.Panel:
-    """Counts over time: a bar stands for what came between one point and the next, so that a single one is seen."""
+    """Return a graph of counts. A bar is the number of events between two points, so that one event shows as 1."""
     builder = _series(legend=["sum"] if totals else [])
     builder = builder.draw_style(common.GraphDrawStyle.BARS).bar_alignment(common.BarAlignment.BEFORE)
     builder = builder.fill_opacity(80).line_width(0).bar_width_factor(0.9)
     if stacked:
         builder = builder.stacking(common_builder.StackingConfig().mode(common.StackingMode.NORMAL).group("A"))
-    # Of few failures each is seen as 1, not as all that there is; and no tick says 0.5.
+    # Without this, a single failure would fill the axis, and a tick would say 0.5.
     builder = builder.axis_soft_max(4)
     panel = _panel(builder, text, queries, unit=COUNT, overrides=overrides, interval="5m")
     panel.max_data_points = MOST_BARS
@@ -150,7 +150,7 @@ def lines(
     overrides: Mapping[str, Properties] | None = None,
     interval: str = "1m",
 ) -> dashboard.Panel:
-    """Levels over time; ``at_least`` is how far up the axis reaches."""
+    """Return a graph of levels. The axis reaches up to ``at_least`` or further."""
     builder = _series(legend=["lastNotNull"]).draw_style(common.GraphDrawStyle.LINE)
     builder = builder.line_width(2).fill_opacity(8).show_points(common.VisibilityMode.AUTO)
     if at_least is not None:
@@ -161,9 +161,10 @@ def lines(
 def table(
     text: Text, *queries: Query, columns: Mapping[str, str], sort: str, overrides: Mapping[str, Properties]
 ) -> dashboard.Panel:
-    """A table as of the end of the range, the queries joined by their labels; ``columns``: field to heading, in order.
+    """Return a table at the end of the range, in which the queries are joined by their labels.
 
-    The value of a query is the field ``Value #A`` and so on, or ``Value`` when no other query brings anything.
+    ``columns`` maps fields to headings, in order. The value of the first query is the field ``Value #A``, and so on. It
+    is ``Value`` if no other query returns data.
     """
     builder = (
         table_builder.Panel()
@@ -245,22 +246,22 @@ def _defaults(panel: dashboard.Panel) -> dashboard.FieldConfig:
 
 
 class Board:
-    """Takes panels from left to right and from top to bottom, and numbers them."""
+    """A board that places panels from left to right and from top to bottom, and numbers them."""
 
     def __init__(self) -> None:
         self.panels: list[dashboard.Panel | dashboard.RowPanel] = []
         self._number = self._y = 0
 
     def line(self, height: int, *panels: tuple[int, dashboard.Panel]) -> None:
-        """One line of panels, each with its width; together they fill it."""
+        """Add a line of panels, each with its width. Raises ValueError if they do not fill the line."""
         self.panels += self._placed(height, panels)
 
     def row(self, title: str) -> None:
-        """A heading."""
+        """Add a row title."""
         self.panels.append(self._heading(title))
 
     def folded(self, title: str, height: int, *panels: tuple[int, dashboard.Panel]) -> None:
-        """A heading with a line of panels below it, which is shut at first."""
+        """Add a collapsed row with one line of panels."""
         heading = self._heading(title)
         heading.collapsed = True
         heading.panels = self._placed(height, panels)
@@ -278,7 +279,7 @@ class Board:
             panel.grid_pos = dashboard.GridPos(x=x, y=self._y, w=width, h=height)
             x += width
         if x != WIDTH:
-            raise ValueError(f"the line with {panels[0][1].title} is {x} wide")
+            raise ValueError(f"the line that starts with {panels[0][1].title!r} is {x} wide, expected {WIDTH}")
         self._y += height
         return [panel for _, panel in panels]
 

@@ -1,4 +1,4 @@
-"""The recording rules: what dashboards show and alerts compare."""
+"""The recording rules that dashboards and alerts use."""
 
 from typing import Any, Final
 
@@ -18,25 +18,25 @@ _BY_PROVIDER: Final = "job:smtpeter_failures_by_provider_total:max"
 
 
 def groups(replica: str) -> list[dict[str, Any]]:
-    """The groups of recording rules; ``replica`` are the labels that tell replicas apart."""
+    """Return the groups of recording rules; ``replica`` lists the labels that distinguish replicas."""
     return [
         {"name": "smtpeter", "rules": _rules(replica)},
-        # What looks back a week costs most, and changes least.
+        # Rules over a week cost the most and change the least.
         {"name": "smtpeter-weeks", "interval": "2m", "rules": _weeks()},
     ]
 
 
 def _weeks() -> list[Rule]:
     return [
-        # Up to an hour ago: what the last hour brings is compared with it.
+        # Ends an hour ago, because the last hour is compared with it.
         _record(_STATUS_1W, f"sum without (state, code_class) (increase({_BY_STATUS}[1w] offset 1h))"),
-        # Last, so that where it is, the one before is, too: SMTPeterNewStatus relies on that.
+        # Keep this rule last: if it has a value, the one before has one too. SMTPeterNewStatus relies on that.
         _record(_ALL_1W, f"sum without (reason) (increase({_BY_REASON}[1w]))"),
     ]
 
 
 def _rules(replica: str) -> list[Rule]:
-    """Each after those it needs."""
+    """Return the rules, each after the rules it uses."""
     return [
         *(
             _record(f"job:{counter}:max", _TOTAL.format(counter=counter, replica=replica))
@@ -47,12 +47,12 @@ def _rules(replica: str) -> list[Rule]:
                 "smtpeter_failures_by_tag_total",
             )
         ),
-        # Over a week, so that it outlives a ledger that begins anew, and an exporter that is down.
+        # Over a week, so that it survives a new ledger and an exporter that is down.
         _record(_LAST_FAILURE, f"max without ({replica}) (max_over_time(smtpeter_last_failure_timestamp_seconds[1w]))"),
         _record(_PROVIDER_15M, f"sum without (code_class) (increase({_BY_PROVIDER}[15m]))"),
         _record(f"{_PROVIDER_15M}_expected", _expected(_PROVIDER_15M, "15m", history="1h")),
         _record(_PROVIDER_RISE, _RISE),
-        # After the share of each provider, so that an alert about this rise names the provider of this one, too.
+        # After the providers' shares, so that an alert about this rise names the provider of the same rise.
         _record(_REASON_15M, f"increase({_BY_REASON}[15m])"),
         _record(f"{_REASON_15M}_expected", _expected(_REASON_15M, "15m", history="1h")),
         _record(_ALL_6H, f"sum without (reason) (increase({_BY_REASON}[6h]))"),
@@ -67,14 +67,14 @@ def _record(name: str, expression: str) -> Rule:
 
 
 _TOTAL: Final = """\
-# Replicas on one ledger show the same totals, each as of its last scrape, so the largest is the true one. A replica
-# that goes may have been scraped later than those that stay: without its last minutes the maximum would go back by
-# a little, which increase() takes for a reset, and counts the whole total as new.
+# Replicas on one ledger expose the same totals as of their last scrape, so the largest is the right one. A replica
+# that disappears may have been scraped last. Without max_over_time, the maximum would then fall a little, and
+# increase() would take that for a counter reset and count the whole total again.
 max without ({replica}) (max_over_time({counter}[5m]))
 """
 
 _RISE: Final = f"""\
-# Of all that is above what is usual, the part at each provider.
+# Each provider's share of the failures above the usual number.
 clamp_min({_PROVIDER_15M} - ({_PROVIDER_15M}_expected or {_PROVIDER_15M} * 0), 0)
 / ignoring (provider) group_left
 sum without (provider) (clamp_min({_PROVIDER_15M} - ({_PROVIDER_15M}_expected or {_PROVIDER_15M} * 0), 0))
@@ -82,10 +82,10 @@ sum without (provider) (clamp_min({_PROVIDER_15M} - ({_PROVIDER_15M}_expected or
 
 
 def _expected(series: str, window: str, *, history: str) -> str:
-    """What is usual for ``series``, an increase over ``window``; nothing before there are ``history`` of samples."""
+    """Return the usual value of ``series``, an increase over ``window``; it is empty until there is ``history``."""
     return f"""\
-# The largest of what is known of, each over the samples that there are, so a short history will do. Of an hour not
-# the mean: a mailing that fails within minutes each day fills a quarter of it, and is usual all the same.
+# The largest of these values, over whatever samples exist, so a short history is enough. An hour's 80th percentile,
+# not its mean: a daily mailing that fails within minutes fills only a quarter of the hour, and is still usual.
 max without (of) (
     label_replace(avg_over_time({series}[1d] offset {window}), "of", "the last day", "", "")
   or
@@ -93,7 +93,7 @@ max without (of) (
   or
     label_replace(quantile_over_time(0.8, {series}[1h] offset 167h30m), "of", "the same hour a week ago", "", "")
   or
-    # On the first day there is no such hour yet, and the mornings rise from the night: look at the last hour instead.
+    # On the first day there is no such hour yet, and traffic rises in the morning, so use the last hour.
     label_replace(
       avg_over_time({series}[1h] offset {window}) unless avg_over_time({series}[1h] offset 23h30m),
       "of", "the last hour", "", ""

@@ -1,4 +1,4 @@
-"""Reads thresholds.toml: what every key must be, and an error that says which one is not."""
+"""Read and check thresholds.toml."""
 
 import re
 import tomllib
@@ -10,12 +10,12 @@ from exporter.classification.reason import REASONS
 
 Thresholds = Mapping[str, Any]
 Shape = Mapping[str, Any]
-"""For each key what its value must be: a table of the same kind, or what reads the value and raises ValueError."""
+"""By key: a nested shape, or a function that raises ValueError, with what was expected, if it rejects the value."""
 
 
 def _number(value: object) -> None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < float("inf"):
-        raise ValueError("a number, not negative")
+        raise ValueError("a number of 0 or more")
 
 
 def _duration(value: object) -> None:
@@ -65,7 +65,7 @@ _SHAPE: Final = {
 
 
 def read(file: Path) -> Thresholds:
-    """The thresholds in the file. Raises ValueError that names key, value and what was expected."""
+    """Return the thresholds in the file. Raise ValueError with the key, its value and what was expected."""
     try:
         values = tomllib.loads(file.read_text())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

@@ -1,1 +1,1 @@
-"""The command line: commands grouped by what they share, and their options."""
+"""The command line: one module per group of commands, and the options that they share."""

@@ -1,4 +1,4 @@
-"""``smtpeter-exporter assets``: dashboards, rules and deployment files, which come with the package, into a folder."""
+"""``smtpeter-exporter assets``: write the dashboards, rules and deployment files of the package to a directory."""
 
 import os
 import shutil
@@ -11,71 +11,78 @@ import click
 
 from exporter.errors import ExporterError
 
-HERE: Final = Path(__file__).parent.parent
-FOLDERS: Final = ("deploy", "grafana")
-"""Taken whole, programs excepted; pyproject.toml says the same of the wheel."""
+PACKAGE: Final = Path(__file__).parent.parent
+DIRECTORIES: Final = ("deploy", "grafana")
+"""Directories whose files are assets, except programs; pyproject.toml puts the same files into the wheel."""
 FILES: Final = ("docs/openapi.yaml",)
 WITH_PROGRAMS: Final = PurePath("deploy/prometheus")
-"""Where programs are taken, too: ``make_rules.py`` needs no more than the exporter does, and users their thresholds."""
+"""Directory whose programs are assets, too: ``make_rules.py`` needs only the exporter, and users run it."""
 USER_FILES: Final = ("deploy/docker/.env", "deploy/docker/*.override.y*ml", "deploy/docker/verification/*.txt")
-"""What users put beside the assets in a clone, secrets among it: no part of what is written, built or put in an image.
+"""Files that users put next to the assets in a clone; they may contain secrets, so they are never assets.
 
-.gitignore, by which the packages are built, and .dockerignore say the same.
+The same list is in .gitignore (which the packages are built by) and .dockerignore.
 """
 
 
 @click.command("assets")
-@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path, file_okay=False))
-@click.option("--force", is_flag=True, help="Write over files that have other content.")
-def assets_command(folder: Path, *, force: bool) -> None:
-    """Write dashboards, rules and deployment files to DIR, and say which.
+@click.argument("directory", metavar="DIR", type=click.Path(path_type=Path, file_okay=False))
+@click.option("--force", is_flag=True, help="Overwrite files whose content differs.")
+def assets_command(directory: Path, *, force: bool) -> None:
+    """Write dashboards, rules and deployment files to DIR, and print the path of each written file.
 
-    What is there with the same content stays. If a file is there with other content nothing is written, and the exit
-    code is 1, unless --force is given. All else in DIR is left alone.
+    Files that already have the right content are skipped. If a file has other content, nothing is written and the
+    exit code is 1, unless --force is given. Other files in DIR are not touched.
     """
-    written = write(folder, force=force)
+    written = write(directory, force=force)
     for file in written:
         click.echo(file)
-    click.echo(f"{len(written)} files written, {len(assets()) - len(written)} were there", err=True)
+    click.echo(f"files written: {len(written)}, unchanged: {len(assets()) - len(written)}", err=True)
 
 
 def assets() -> dict[PurePath, Path]:
-    """Where the content of each asset is, by its path in the folder that it is written to; sorted."""
-    installed = HERE / "bundled"  # a wheel has it; in a tree, and so where that is installed editable, it is missing
-    root = installed if installed.exists() else HERE.parent
+    """Return the source file of each asset by its path in the target directory, sorted by this path."""
+    installed = PACKAGE / "bundled"  # only a wheel has it; a clone or an editable installation does not
+    root = installed if installed.exists() else PACKAGE.parent
     return {file.relative_to(root): file for file in sorted(_found(root))}
 
 
 def _found(root: Path) -> Iterator[Path]:
     yield from (root / name for name in FILES)
-    for folder in FOLDERS:
-        for file in (root / folder).rglob("*"):
+    for directory in DIRECTORIES:
+        for file in (root / directory).rglob("*"):
             path = file.relative_to(root)
-            taken = file.suffix != ".py" or path.parent == WITH_PROGRAMS
-            yours = any(path.match(pattern) for pattern in USER_FILES)
-            if taken and not yours and file.is_file() and "__pycache__" not in path.parts:
+            included = file.suffix != ".py" or path.parent == WITH_PROGRAMS
+            of_user = any(path.match(pattern) for pattern in USER_FILES)
+            if included and not of_user and file.is_file() and "__pycache__" not in path.parts:
                 yield file
 
 
-def write(folder: Path, *, force: bool) -> list[Path]:
-    """Write what is missing, and with ``force`` what differs; the files written. Raises ExporterError, OSError."""
-    wanted = {folder / path: source for path, source in assets().items()}
-    changed = [target for target, source in wanted.items() if os.path.lexists(target) and not _same(target, source)]
+def write(directory: Path, *, force: bool) -> list[Path]:
+    """Write the files that are missing and, with ``force``, those that differ; returns the written files.
+
+    Raises ExporterError or OSError.
+    """
+    sources = {directory / path: source for path, source in assets().items()}
+    changed = [target for target, source in sources.items() if os.path.lexists(target) and not _same(target, source)]
     if changed and not force:
-        names = ", ".join(str(target.relative_to(folder)) for target in changed)
-        raise ExporterError(f"{folder}: nothing written, for these files differ: {names}; --force writes over them")
-    if folders := [str(target) for target in changed if target.is_dir() and not target.is_symlink()]:
-        raise ExporterError(f"{folder}: nothing written, a folder is in the way: {', '.join(folders)}; move it away")
-    written = [target for target in wanted if target in changed or not target.exists()]
-    for target in written:  # all of them first: one that can't be made leaves no half of the files behind
+        names = ", ".join(str(target.relative_to(directory)) for target in changed)
+        raise ExporterError(
+            f"{directory}: nothing written, because these files differ: {names}; --force overwrites them"
+        )
+    if blocking := [str(target) for target in changed if target.is_dir() and not target.is_symlink()]:
+        raise ExporterError(
+            f"{directory}: nothing written, because these are directories: {', '.join(blocking)}; move them away"
+        )
+    written = [target for target in sources if target in changed or not target.exists()]
+    for target in written:  # before the first file, so that an error here does not leave half of the files written
         target.parent.mkdir(parents=True, exist_ok=True)
     for target in written:
-        _put(wanted[target], target)
+        _write_atomically(sources[target], target)
     return written
 
 
-def _put(source: Path, target: Path) -> None:
-    """Copy the file, whole or not at all; it takes the place of a link, and is not written to where that leads."""
+def _write_atomically(source: Path, target: Path) -> None:
+    """Copy the file completely or not at all. A symbolic link at ``target`` is replaced, not followed."""
     try:
         with tempfile.TemporaryDirectory(prefix=".", dir=target.parent) as new:
             shutil.copy(source, new)

@@ -1,6 +1,7 @@
-"""``classify``: what failures in JSON lines mean, without counting anything.
+"""``smtpeter-exporter classify``: classify failures in JSON lines, without counting them.
 
-Takes what the webhook takes, and SMTPeter's log files of failures as they are, which say ``status`` for ``extended``.
+Each line has the variables that the webhook accepts. SMTPeter's log files of failures work unchanged: their field
+``status`` is read as ``extended``.
 """
 
 import json
@@ -15,17 +16,18 @@ from exporter.classification.labels import Labels, labels_of
 from exporter.classification.providers import Providers
 from exporter.classification.reason import Decision, reason_of
 from exporter.classification.report import Report, json_pairs, text_of
-from exporter.cli.options import CONFIG_FILE, end
+from exporter.cli.options import CONFIG_FILE, fail
 from exporter.logs import mask
 from exporter.refusals import Refusal
-from exporter.settings import sources
+from exporter.settings.sources import providers_in_file
 
-_TEXTS: Final = ("recipient", "state", "code", "extended", "description")
-_LONGEST_EXAMPLE: Final = 100
+_FIELDS: Final = ("recipient", "state", "code", "extended", "description")
+_MAX_EXAMPLE: Final = 100
+"""Maximum length of an example in the table."""
 
 
-class Meaning(NamedTuple):
-    """What a line means; ``answer`` is the server's, masked."""
+class Classified(NamedTuple):
+    """The classification of a line; ``answer`` is the mail server's, with addresses masked."""
 
     labels: Labels
     decision: Decision
@@ -33,27 +35,27 @@ class Meaning(NamedTuple):
     answer: str
 
     def as_json(self) -> str:
-        """One line of output."""
+        """Return the line of output."""
         return json.dumps(self.labels._asdict() | self.decision._asdict() | {"provider": self.provider})
 
 
 class Unreadable(NamedTuple):
-    """Why a line could not be read."""
+    """A line that could not be read, and why."""
 
     error: str
 
     def as_json(self) -> str:
-        """One line of output."""
+        """Return the line of output."""
         return json.dumps(self._asdict(), ensure_ascii=False)
 
 
-def classify(lines: Iterable[bytes], providers: Providers) -> Iterator[Meaning | Unreadable]:
-    """For each line, in order, what it means, or why it can't be read."""
+def classify(lines: Iterable[bytes], providers: Providers) -> Iterator[Classified | Unreadable]:
+    """Yield one result for each line, in order."""
     for number, line in enumerate(lines, start=1):
         try:
             fields = dict(json_pairs(line.decode()))
             fields.setdefault("extended", fields.get("status"))
-            recipient, *answer = (text_of(name, fields.get(name)) for name in _TEXTS)
+            recipient, *answer = (text_of(name, fields.get(name)) for name in _FIELDS)
             state, code, extended, description = answer
             report = Report("", recipient, state, code, extended, description)
         except UnicodeDecodeError:
@@ -61,7 +63,7 @@ def classify(lines: Iterable[bytes], providers: Providers) -> Iterator[Meaning |
         except Refusal as error:
             yield Unreadable(f"line {number}: {error}")
         else:
-            yield Meaning(
+            yield Classified(
                 labels_of(report.state, report.code, report.extended),
                 reason_of(report),
                 providers.provider_of(report.recipient),
@@ -69,45 +71,46 @@ def classify(lines: Iterable[bytes], providers: Providers) -> Iterator[Meaning |
             )
 
 
-def summary(meanings: Iterable[Meaning]) -> Iterator[str]:
-    """A table for people: reasons, most frequent first, with number, share, and an answer as an example."""
+def summarize(failures: Iterable[Classified]) -> Iterator[str]:
+    """Yield the lines of a table: each reason, most frequent first, with count, share and an example answer."""
     counts: Counter[str] = Counter()
     examples: dict[str, str] = {}
-    for meaning in meanings:
-        counts[meaning.decision.reason] += 1
-        examples.setdefault(meaning.decision.reason, meaning.answer)
+    for failure in failures:
+        counts[failure.decision.reason] += 1
+        examples.setdefault(failure.decision.reason, failure.answer)
     yield f"{'reason':20} {'failures':>9} {'share':>6}  example"
     for reason, count in counts.most_common():
         example = examples[reason]
-        short = example if len(example) <= _LONGEST_EXAMPLE else f"{example[: _LONGEST_EXAMPLE - 1]}…"
+        short = example if len(example) <= _MAX_EXAMPLE else f"{example[: _MAX_EXAMPLE - 1]}…"
         yield f"{reason:20} {count:9,} {count / counts.total():6.1%}  {short}".rstrip()
     yield f"{'all':20} {counts.total():9,}"
 
 
 @click.command("classify")
 @click.argument("file", type=click.File("rb"), default="-")
-@click.option("--summary", "summarised", is_flag=True, help="Print a table of reasons instead, for people.")
+@click.option("--summary", is_flag=True, help="Print a table of reasons instead of JSON.")
 @CONFIG_FILE
-def classify_command(file: Any, config_file: Path | None, *, summarised: bool) -> None:  # noqa: ANN401 -- any stream
-    """Print what failures mean: JSON lines in, such as SMTPeter's log files; JSON lines out.
+def classify_command(file: Any, config_file: Path | None, *, summary: bool) -> None:  # noqa: ANN401 -- any stream
+    """Classify failures without counting them.
 
-    FILE is the file to read; standard input when there is none. Of the configuration only the providers are used. Exits
-    with 1 when a line could not be read.
+    Reads one JSON object per line, such as SMTPeter's log files have, from FILE or standard input. Prints one JSON
+    object per line with the labels, the reason and the provider. The only setting used is providers. Exits with 1 if
+    a line could not be read.
     """
-    providers = Providers(dict(sources.own_providers(config_file)))
+    providers = Providers(dict(providers_in_file(config_file)))
     unreadable: list[Unreadable] = []
 
-    def readable() -> Iterator[Meaning]:
+    def readable() -> Iterator[Classified]:
         for result in classify(file, providers):
-            if not summarised:
+            if not summary:
                 click.echo(result.as_json())
             if isinstance(result, Unreadable):
                 unreadable.append(result)
             else:
                 yield result
 
-    table = list(summary(readable()))
-    for line in table if summarised else []:
+    table = list(summarize(readable()))
+    for line in table if summary else []:
         click.echo(line)
     if unreadable:
-        end(f"{len(unreadable)} lines could not be read; {unreadable[0].error}", 1)
+        fail(f"lines that could not be read: {len(unreadable)}; first: {unreadable[0].error}", 1)

@@ -1,4 +1,4 @@
-"""``smtpeter-exporter ledger``: what can be done with a ledger that no exporter uses."""
+"""``smtpeter-exporter ledger``: commands on a ledger that no exporter is using."""
 
 import time
 from pathlib import Path
@@ -14,35 +14,36 @@ from exporter.settings.table import BY_NAME
 
 @click.group("ledger")
 def ledger_group() -> None:
-    """What can be done with a ledger that no exporter uses."""
+    """Commands on a ledger that no exporter is using."""
 
 
 @ledger_group.command("copy")
 @click.argument("source", metavar="SRC")
 @click.argument("target", metavar="DST")
 def copy_command(source: str, target: str) -> None:
-    """Copy the ledger SRC to DST, which must be empty, and compare; both as in storage.url.
+    """Copy the ledger SRC to the empty ledger DST, and compare them.
 
-    No exporter may use either meanwhile. When it is cut off, run it again: it goes on where it was. Until it has come
-    to its end no exporter starts on DST. SRC stays as it is.
+    SRC and DST are written as for storage.url. No exporter may use either of them meanwhile. If the copy is
+    interrupted, run the same command again to resume it. No exporter starts on DST until the copy is complete. SRC is
+    not changed.
     """
-    places = [_place("SRC", source), _place("DST", target)]
-    first = open_ledger(places[0], now=time.time(), copying=True, existing=True)
+    from_url, to_url = _parse("SRC", source), _parse("DST", target)
+    original = open_ledger(from_url, now=time.time(), copying=True, existing=True)
     try:
-        second = open_ledger(places[1], now=time.time(), copying=True)
+        new = open_ledger(to_url, now=time.time(), copying=True)
         try:
-            copied = copy(first, second, say=lambda line: click.echo(line, err=True))
+            copied = copy(original, new, say=lambda line: click.echo(line, err=True))
         finally:
-            second.close()
+            new.close()
     finally:
-        first.close()
+        original.close()
     click.echo(copied)
 
 
-def _place(name: str, text: str) -> Path | PostgresUrl:
+def _parse(name: str, text: str) -> Path | PostgresUrl:
     setting = BY_NAME["storage.url"]
     try:
-        place: Path | PostgresUrl = setting.read(text)
+        place: Path | PostgresUrl = setting.parse(text)
     except ValueError:
-        raise SettingError(f"{name}: {setting.shown(text)!r}: expected {setting.expected}") from None
+        raise SettingError(f"{name}: {setting.redact(text)!r}: expected {setting.expected}") from None
     return place

@@ -1,4 +1,4 @@
-"""The commands that post failures to a URL, as SMTPeter would: ``send`` one, ``simulate`` a stream of them."""
+"""``send`` and ``simulate``: the commands that post failures to a URL, as SMTPeter would."""
 
 import random
 import sys
@@ -11,7 +11,7 @@ from typing import Any, Final
 import click
 
 from exporter.classification.reason import REASONS
-from exporter.settings.values import duration
+from exporter.settings.values import parse_duration
 from exporter.simulator.client import FORMS, Signing, send, signing
 from exporter.simulator.simulation import Clock, Simulation, target_of
 from exporter.simulator.traffic import DAY, Spike, Traffic
@@ -25,14 +25,21 @@ def _signer(key: Path | None, key_id: str | None, account: str | None) -> Signin
     return None
 
 
-def _how_to_send(command: Callable[..., Any]) -> Callable[..., Any]:
+def _with_request_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in (
-        click.option("--sign-account", help="Account to sign for, such as environment-1234."),
-        click.option("--sign-key-id", help="Name in DNS at which the public key is found."),
+        click.option("--sign-account", help="Account that signs, such as environment-1234."),
+        click.option("--sign-key-id", help="Name in DNS of the public key."),
         click.option(
             "--sign-key", type=click.Path(path_type=Path), help="PEM file of an RSA private key to sign with."
         ),
-        click.option("--format", "form", type=click.Choice(FORMS), default=FORMS[0], show_default=True),
+        click.option(
+            "--format",
+            "form",
+            type=click.Choice(FORMS),
+            default=FORMS[0],
+            show_default=True,
+            help="Format of the request's body.",
+        ),
     ):
         command = option(command)
     return command
@@ -46,14 +53,16 @@ _ANSWER: Final = (
 
 @click.command("send")
 @click.argument("url")
-@click.option("--id", "message_id", help="Id of the message. Default: a new one, so that it counts.")
-@click.option("--recipient", default="no.such.user@gmail.com", show_default=True, help="Address that failed.")
-@click.option("--state", default="rcptto", show_default=True, help="Where in the conversation it failed.")
+@click.option("--id", "message_id", help="ID of the message. Default: a new one, so that the failure is counted.")
+@click.option("--recipient", default="no.such.user@gmail.com", show_default=True, help="Address of the recipient.")
+@click.option(
+    "--state", default="rcptto", show_default=True, help="Stage of the SMTP conversation at which delivery failed."
+)
 @click.option("--code", default="550", show_default=True, help="SMTP reply code.")
 @click.option("--extended", default="5.1.1", show_default=True, help="Enhanced status code.")
-@click.option("--description", default=_ANSWER, show_default=True, help="The server's text.")
-@_how_to_send
-def send_command(  # noqa: PLR0913, PLR0917 -- click calls it, by name
+@click.option("--description", default=_ANSWER, show_default=True, help="Text of the mail server's answer.")
+@_with_request_options
+def send_command(  # noqa: PLR0913, PLR0917 -- click passes arguments by name
     url: str,
     message_id: str | None,
     form: str,
@@ -62,7 +71,7 @@ def send_command(  # noqa: PLR0913, PLR0917 -- click calls it, by name
     sign_account: str | None,
     **fields: str,
 ) -> None:
-    """Post one failure to URL as SMTPeter would and say what came back; exit with 1 unless it was 200."""
+    """Post one failure to URL as SMTPeter would, and print the answer. Exits with 1 unless the answer is 200."""
     signer = _signer(sign_key, sign_key_id, sign_account)
     answer = send(url, {"id": message_id or uuid.uuid4().hex, **fields}, form=form, signer=signer)
     click.echo(f"{answer.status} {answer.phrase}: {answer.body}".rstrip(": "))
@@ -70,23 +79,23 @@ def send_command(  # noqa: PLR0913, PLR0917 -- click calls it, by name
         sys.exit(1)
 
 
-_LONGEST_DAYS: Final = 3_660
+_MAX_DAYS: Final = 3_660
 
 
 def _seconds(text: str) -> float:
-    """What a duration such as 2m means; ten years at most, so that each time in it has a date."""
+    """Convert a duration such as 2m to seconds; at most ten years, so that every time in it can be a date."""
     try:
-        seconds = duration(text)
+        seconds = parse_duration(text)
     except ValueError:
         raise click.BadParameter(f"{text!r}: expected a duration such as 90s, 2m or 1d12h") from None
-    if seconds > _LONGEST_DAYS * DAY:
-        raise click.BadParameter(f"{text!r}: expected a duration of at most {_LONGEST_DAYS}d")
+    if seconds > _MAX_DAYS * DAY:
+        raise click.BadParameter(f"{text!r}: expected a duration of at most {_MAX_DAYS}d")
     return seconds
 
 
 def _number(_ctx: click.Context, _option: click.Parameter, value: float) -> float:
-    """Refuse nan, which lies in every range."""
-    if value != value:  # noqa: PLR0124 -- that is what nan is
+    """Reject nan, which passes the check of any range."""
+    if value != value:  # noqa: PLR0124 -- true only for nan
         raise click.BadParameter(f"{value} is not a number.")
     return value
 
@@ -99,13 +108,13 @@ def _number(_ctx: click.Context, _option: click.Parameter, value: float) -> floa
     callback=_number,
     default=1_000,
     show_default=True,
-    help="How many, on the average of a week; more in the morning, fewer at night and at the weekend.",
+    help="Average over a week, with more in the morning and fewer at night and at weekends.",
 )
 @click.option(
     "--spike",
     type=click.Choice([*REASONS, "all"]),
     metavar="REASON",
-    help="Send many more of this reason for a while, or of all.",
+    help="Send many more failures with this reason for a while; all means every reason.",
 )
 @click.option(
     "--spike-factor",
@@ -113,13 +122,18 @@ def _number(_ctx: click.Context, _option: click.Parameter, value: float) -> floa
     callback=_number,
     default=10,
     show_default=True,
-    help="How many times as many; of a rare reason at least as many as there are failures in all.",
+    help="How many times more. A rare reason gets at least as many as all reasons together have on average.",
 )
 @click.option(
-    "--spike-after", type=_seconds, metavar="DURATION", default="2m", show_default=True, help="When the spike begins."
+    "--spike-after",
+    type=_seconds,
+    metavar="DURATION",
+    default="2m",
+    show_default=True,
+    help="Time until the spike begins.",
 )
 @click.option(
-    "--spike-for", type=_seconds, metavar="DURATION", default="15m", show_default=True, help="How long the spike lasts."
+    "--spike-for", type=_seconds, metavar="DURATION", default="15m", show_default=True, help="Length of the spike."
 )
 @click.option(
     "--past",
@@ -127,20 +141,24 @@ def _number(_ctx: click.Context, _option: click.Parameter, value: float) -> floa
     metavar="DURATION",
     default="0s",
     show_default=True,
-    help="So much of the past is sent first, as fast as it goes; the exporter counts it now, not then.",
+    help="Length of the past to send first, as fast as possible. The exporter counts it now, not in the past.",
 )
-@click.option("--for", "lasting", type=_seconds, metavar="DURATION", help="When to stop. Default: not by itself.")
+@click.option(
+    "--for", "run_for", type=_seconds, metavar="DURATION", help="Stop after this long. Default: run until interrupted."
+)
 @click.option(
     "--speed",
     type=click.FloatRange(0.01, 100_000),
     callback=_number,
     default=1,
     show_default=True,
-    help="How many times faster than real time; all durations are of the simulated time.",
+    help="Speed relative to real time. All durations are in simulated time.",
 )
-@click.option("--seed", type=int, help="The same seed sends the same. Default: another one each time.")
-@_how_to_send
-def simulate_command(  # noqa: PLR0913, PLR0917 -- click calls it, by name
+@click.option(
+    "--seed", type=int, help="Seed of the traffic. The same seed gives the same failures. Default: a random one."
+)
+@_with_request_options
+def simulate_command(  # noqa: PLR0913, PLR0917 -- click passes arguments by name
     url: str,
     failures_per_day: float,
     spike: str | None,
@@ -148,7 +166,7 @@ def simulate_command(  # noqa: PLR0913, PLR0917 -- click calls it, by name
     spike_after: float,
     spike_for: float,
     past: float,
-    lasting: float | None,
+    run_for: float | None,
     speed: float,
     seed: int | None,
     form: str,
@@ -156,14 +174,14 @@ def simulate_command(  # noqa: PLR0913, PLR0917 -- click calls it, by name
     sign_key_id: str | None,
     sign_account: str | None,
 ) -> None:
-    """Post a believable stream of failures to URL, as SMTPeter would, until interrupted.
+    """Post a realistic stream of failures to URL, as SMTPeter would, until interrupted.
 
-    For trying out dashboards and alerts. The exporter counts what is sent as it counts any failure, and for ever: point
-    it at one that is there for trying, not at the one that you work with.
+    Use it to try out dashboards and alerts. The exporter counts these failures permanently, as it counts any other, so
+    never send them to an exporter in production.
     """
     target = target_of(url)
     signer = _signer(sign_key, sign_key_id, sign_account)
-    seed = random.randrange(1_000_000) if seed is None else seed  # noqa: S311 -- nothing to guess
+    seed = random.randrange(1_000_000) if seed is None else seed  # noqa: S311 -- not a secret
     now = time.time()
     reason = None if spike == "all" else spike
     wave = Spike(reason, spike_factor, now + spike_after, now + spike_after + spike_for) if spike else None
@@ -171,7 +189,7 @@ def simulate_command(  # noqa: PLR0913, PLR0917 -- click calls it, by name
         target,
         Traffic(failures_per_day, seed=seed, spike=wave).events(now - past),
         clock=Clock(now, speed),
-        end=float("inf") if lasting is None else now + lasting,
+        end=float("inf") if run_for is None else now + run_for,
         form=form,
         signer=signer,
         say=lambda line: click.echo(line, err=True),

@@ -8,44 +8,44 @@ from typing import Any
 
 import click
 
-from exporter import logs
 from exporter.cli.options import values_of, with_settings
 from exporter.errors import SettingError
+from exporter.logs import configure
 from exporter.serve import serve
-from exporter.settings import sources
+from exporter.settings.sources import Value, parse_settings
 from exporter.settings.table import SETTINGS, Settings
 from exporter.web.web_config import WebConfig
 
 
 @click.command("serve")
 @with_settings
-def serve_command(config_file: Path | None, **flags: Any) -> None:  # noqa: ANN401 -- click gives text or several
-    """Receive failures and expose them as metrics, until told to stop."""
-    settings = _read(values_of(config_file, flags))
-    logs.configure(settings.log_level, settings.log_format)
+def serve_command(config_file: Path | None, **flags: Any) -> None:  # noqa: ANN401 -- a string or several, from click
+    """Receive failures and expose them as metrics, until stopped."""
+    settings = _checked(values_of(config_file, flags))
+    configure(settings.log_level, settings.log_format)
     sys.exit(serve(settings, os.environ.get("NOTIFY_SOCKET", "")))
 
 
 @click.command("check-config")
 @with_settings
-def check_config_command(config_file: Path | None, **flags: Any) -> None:  # noqa: ANN401 -- click gives text or several
-    """Show the settings that serve would use, and where each comes from; exit with 2 when one is wrong."""
+def check_config_command(config_file: Path | None, **flags: Any) -> None:  # noqa: ANN401 -- a string or several
+    """Show the value and origin of each setting that serve would use. Exits with 2 if one is invalid."""
     values = values_of(config_file, flags)
-    if web_config_file := _read(values).web_config_file:
+    if web_config_file := _checked(values).web_config_file:
         WebConfig(web_config_file)
     for setting in SETTINGS:
         text, origin = values[setting.name]
-        click.echo(f"{setting.name} = {setting.shown(text)!r}  # {origin}")
+        click.echo(f"{setting.name} = {setting.redact(text)!r}  # {origin}")
 
 
-def _read(values: Mapping[str, sources.Value]) -> Settings:
-    settings = sources.read(values)
+def _checked(values: Mapping[str, Value]) -> Settings:
+    settings = parse_settings(values)
     if settings.webhook_server == "granian":
         try:
-            import exporter.webhook.granian_listener  # noqa: F401, PLC0415 -- of an extra, which need not be installed
+            import exporter.webhook.granian_listener  # noqa: F401, PLC0415 -- needs an extra that may not be installed
         except ImportError:
             raise SettingError(
-                f"webhook.server: 'granian' (from {values['webhook.server'].origin}), but it is not installed in a "
-                "fitting version: expected waitress, or pip install 'smtpeter-exporter[granian]'"
+                f"webhook.server: 'granian' (from {values['webhook.server'].origin}), but no supported version of "
+                "granian is installed: expected waitress, or run pip install 'smtpeter-exporter[granian]'"
             ) from None
     return settings

@@ -1,1 +1,1 @@
-"""The settings of the server: their table, where their values come from, and what the values mean."""
+"""The settings of the server: the table of settings, the sources of their values, and the parsers of these values."""

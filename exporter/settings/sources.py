@@ -1,4 +1,4 @@
-"""Where settings come from, and whether they go together: flags, environment, a TOML file."""
+"""The sources of the settings: flags, environment variables and a TOML file; and the checks of their values."""
 
 import difflib
 import re
@@ -11,27 +11,29 @@ from exporter.errors import SettingError
 from exporter.ledger.factory import check_engine
 from exporter.settings.table import BY_NAME, ENVIRONMENT_PREFIX, SETTINGS, Setting, Settings
 
-# What Kubernetes puts into every pod beside a Service that is called smtpeter-exporter, or smtpeter-exporter-metrics.
+# Kubernetes sets such variables in every pod for a Service named smtpeter-exporter, or smtpeter-exporter-metrics.
 _KUBERNETES: Final = re.compile(
     r"(\w+_)?(SERVICE_(HOST|PORT\w*)=.*|PORT(_\d+_(TCP|UDP|SCTP))?=\w+://.*|PORT_\d+_(TCP|UDP|SCTP)_(PROTO|PORT|ADDR)=.*)"
 )
 
 
 class Value(NamedTuple):
-    """The text of a setting, and where it comes from (``--flag``, variable, file, ``default``)."""
+    """The text of a setting and its origin: ``--flag``, the name of a variable, the path of a file, or ``default``."""
 
     text: str
     origin: str
 
 
-def gather(flags: Mapping[str, str | None], environment: Mapping[str, str], file: Path | None) -> dict[str, Value]:
-    """The text of every setting by name: from the flag, else the environment, else the file, else the default.
+def gather_values(
+    flags: Mapping[str, str | None], environment: Mapping[str, str], file: Path | None
+) -> dict[str, Value]:
+    """Return the value of every setting by name: of the flag, or else the environment, the file, or the default.
 
-    ``flags`` are the texts of the flags by name of the setting, None where not given. Raises SettingError for what is
-    in environment or file and is no setting.
+    ``flags`` has the text of each flag by the name of its setting, or None if it was not given. Raises SettingError
+    if the environment or the file contains an unknown setting.
     """
-    from_environment = _environment(environment)
-    from_file = _file(file) if file else {}
+    from_environment = _from_environment(environment)
+    from_file = _from_file(file) if file else {}
     values = {}
     for setting in SETTINGS:
         name = setting.name
@@ -41,59 +43,59 @@ def gather(flags: Mapping[str, str | None], environment: Mapping[str, str], file
             values[name] = Value(from_environment[name], setting.variable)
         elif name in from_file:
             values[name] = Value(from_file[name], str(file))
-        elif name == "storage.url" and (folder := environment.get("STATE_DIRECTORY", "").partition(":")[0]):
-            values[name] = Value(f"sqlite:///{folder}/smtpeter-exporter.db", "STATE_DIRECTORY")
+        elif name == "storage.url" and (directory := environment.get("STATE_DIRECTORY", "").partition(":")[0]):
+            values[name] = Value(f"sqlite:///{directory}/smtpeter-exporter.db", "STATE_DIRECTORY")
         else:
             values[name] = Value(setting.default, "default")
     return values
 
 
-def read(values: Mapping[str, Value]) -> Settings:
-    """Check all values and what they mean together. Raises SettingError naming setting, value and what was expected."""
-    fields = {setting.field: _value(setting, values[setting.name]) for setting in SETTINGS}
+def parse_settings(values: Mapping[str, Value]) -> Settings:
+    """Parse all values, and check that they fit together. Raises SettingError."""
+    fields = {setting.field: _parse(setting, values[setting.name]) for setting in SETTINGS}
     settings = Settings(**fields)
     public, private = settings.webhook_listen_address, settings.web_listen_address
     if public == private and public.port:
         raise SettingError(
-            f"web.listen-address: '{private}' is webhook.listen-address as well: expected two different addresses"
+            f"web.listen-address: '{private}' is also webhook.listen-address: expected two different addresses"
         )
     if settings.signature_mode == "required" and not settings.signature_account:
         raise SettingError(
-            f"signature.account: not given, but signature.mode is required (from {values['signature.mode'].origin}): "
-            "expected the account whose calls count, such as environment-1234"
+            f"signature.account: not set, but signature.mode is required (from {values['signature.mode'].origin}): "
+            f"expected {BY_NAME['signature.account'].expected}"
         )
     if settings.signature_mode == "off" and settings.signature_account:
         raise SettingError(
-            f"signature.mode: 'off' (from {values['signature.mode'].origin}), but signature.account is "
-            f"{values['signature.account'].text!r}: expected required, or no account"
+            f"signature.mode: 'off' (from {values['signature.mode'].origin}), but signature.account is set "
+            f"to {values['signature.account'].text!r}: expected required, or no account"
         )
-    folder = settings.webhook_verification_dir
-    if folder and not folder.is_dir():
-        raise SettingError(
-            f"webhook.verification-dir: '{folder}' (from {values['webhook.verification-dir'].origin}): "
-            "expected a folder that exists"
-        )
+    directory = settings.webhook_verification_dir
+    if directory and not directory.is_dir():
+        raise _error(BY_NAME["webhook.verification-dir"], values["webhook.verification-dir"])
     check_engine(settings.storage_url)
     return settings
 
 
-def own_providers(file: Path | None) -> tuple[tuple[str, str], ...]:
-    """Domains and names of the providers that the file adds. Raises SettingError."""
-    text = _file(file).get("providers", "") if file else ""
-    providers: tuple[tuple[str, str], ...] = _value(BY_NAME["providers"], Value(text, str(file)))
+def providers_in_file(file: Path | None) -> tuple[tuple[str, str], ...]:
+    """Return the domains and names of the providers that the file adds. Raises SettingError."""
+    text = _from_file(file).get("providers", "") if file else ""
+    providers: tuple[tuple[str, str], ...] = _parse(BY_NAME["providers"], Value(text, str(file)))
     return providers
 
 
-def _value(setting: Setting, value: Value) -> Any:  # noqa: ANN401 -- what the setting means
+def _parse(setting: Setting, value: Value) -> Any:  # noqa: ANN401 -- of the type of the setting
     try:
-        return setting.read(value.text)
+        return setting.parse(value.text)
     except ValueError:
-        raise SettingError(
-            f"{setting.name}: {setting.shown(value.text)!r} (from {value.origin}): expected {setting.expected}"
-        ) from None
+        raise _error(setting, value) from None
 
 
-def _environment(environment: Mapping[str, str]) -> dict[str, str]:
+def _error(setting: Setting, value: Value) -> SettingError:
+    text = setting.redact(value.text)
+    return SettingError(f"{setting.name}: {text!r} (from {value.origin}): expected {setting.expected}")
+
+
+def _from_environment(environment: Mapping[str, str]) -> dict[str, str]:
     names = {setting.variable.removeprefix(ENVIRONMENT_PREFIX): setting.name for setting in SETTINGS}
     names["CONFIG_FILE"] = ""
     found = {}
@@ -108,7 +110,7 @@ def _environment(environment: Mapping[str, str]) -> dict[str, str]:
     return found
 
 
-def _file(file: Path) -> dict[str, str]:
+def _from_file(file: Path) -> dict[str, str]:
     try:
         with file.open("rb") as opened:
             content = tomllib.load(opened)
@@ -117,34 +119,32 @@ def _file(file: Path) -> dict[str, str]:
     except (ValueError, RecursionError) as error:
         raise SettingError(f"config.file: '{file}': {error}: expected TOML") from error
     found = {}
-    if isinstance(own := content.get("providers"), dict):
-        content["providers"] = [f"{name}={domain}" for name, domains in own.items() for domain in _listed(domains)]
-    for name, value in _flat(content):
+    if isinstance(table := content.get("providers"), dict):
+        content["providers"] = [f"{name}={domain}" for name, domains in table.items() for domain in _as_list(domains)]
+    for name, value in _flattened(content):
         if name not in BY_NAME:
             raise SettingError(f"config.file: '{file}': {name}: no such setting{_nearest(name, BY_NAME)}")
-        if name in found:  # TOML sees no repetition in log.level and "log.level"
-            raise SettingError(f"config.file: '{file}': {name}: given twice")
+        if name in found:  # in TOML, log.level and "log.level" are different keys
+            raise SettingError(f"config.file: '{file}': {name}: set twice")
         setting = BY_NAME[name]
-        if setting.many and isinstance(value, list) and all(isinstance(one, str) for one in value):
+        if setting.repeatable and isinstance(value, list) and all(isinstance(item, str) for item in value):
             found[name] = ",".join(value)
         elif isinstance(value, str):
             found[name] = value
         else:
-            expected = "a list of texts" if setting.many else "text"
-            raise SettingError(
-                f"config.file: '{file}': {name}: {setting.shown(repr(value))}: expected {expected} in quotes"
-            )
+            expected = "a list of quoted strings" if setting.repeatable else "a quoted string"
+            raise SettingError(f"config.file: '{file}': {name}: {setting.redact(repr(value))}: expected {expected}")
     return found
 
 
-def _listed(value: object) -> list[object]:
+def _as_list(value: object) -> list[object]:
     return value if isinstance(value, list) else [value]
 
 
-def _flat(table: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+def _flattened(table: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
     found: list[tuple[str, Any]] = []
     for key, value in table.items():
-        found.extend(_flat(value, f"{prefix}{key}.") if isinstance(value, dict) else [(prefix + key, value)])
+        found.extend(_flattened(value, f"{prefix}{key}.") if isinstance(value, dict) else [(prefix + key, value)])
     return found
 
 

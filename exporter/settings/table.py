@@ -1,6 +1,6 @@
-"""The settings of ``serve``, each with its row: flag, default, expected value, help, and the parser of its value.
+"""The table of the settings of ``serve``: name, metavariable, default, expected value, help and parser of each.
 
-Flags, environment, file, ``check-config`` and the reference of the documentation are made from these rows.
+Flags, environment variables, the configuration file, ``check-config`` and docs/reference.md all derive from it.
 """
 
 import re
@@ -11,8 +11,21 @@ from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
 from exporter.ledger.url import PostgresUrl, storage, without_password
-from exporter.net import Address, address
-from exporter.settings import values as read_as
+from exporter.net import Address, parse_address
+from exporter.settings.values import (
+    OneOf,
+    list_of,
+    parse_account,
+    parse_docs_url,
+    parse_domain,
+    parse_duration,
+    parse_max_age,
+    parse_nameserver,
+    parse_path,
+    parse_provider,
+    parse_public_url,
+    parse_tag,
+)
 
 ENVIRONMENT_PREFIX: Final = "SMTPETER_EXPORTER_"
 
@@ -21,17 +34,24 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Setting:
-    """One row. ``read`` takes the text and raises ValueError when it is not what is ``expected``."""
+    """A row of the table. ``parse`` raises ValueError if the text is not what is ``expected``."""
 
     name: str
+    metavar: str
+    """Placeholder of the value in the output of ``--help``."""
     default: str
     expected: str
     help: str
-    read: Callable[[str], Any]
-    many: bool = False
-    """Whether it may be given several times; the text then has the values with commas between them."""
-    shown: Callable[[str], str] = str
-    """How the text is printed: of some, not all."""
+    parse: Callable[[str], Any]
+    repeatable: bool = False
+    """Whether the flag may be repeated; the text then contains the values separated by commas."""
+    redact: Callable[[str], str] = str
+    """Removes secrets from the text, for messages."""
+
+    @property
+    def description(self) -> str:
+        """The help, what is expected, and whether the flag may be repeated, as sentences."""
+        return f"{self.help} Expected: {self.expected}.{' May be repeated.' if self.repeatable else ''}"
 
     @property
     def field(self) -> str:
@@ -44,168 +64,193 @@ class Setting:
         return ENVIRONMENT_PREFIX + self.field.upper()
 
 
-def _setting(  # noqa: PLR0913 -- the columns of the table
+def _setting(  # noqa: PLR0913, PLR0917 -- the columns of the table
     name: str,
+    metavar: str,
     default: str,
     expected: str,
     help: str,  # noqa: A002 -- as the column is called
-    read: Callable[[str], T],
+    parse: Callable[[str], T],
     *,
-    many: bool = False,
-    shown: Callable[[str], str] = str,
+    repeatable: bool = False,
+    redact: Callable[[str], str] = str,
 ) -> T:
-    """Return a required field that carries its row; mypy compares the field's type with what ``read`` returns."""
-    row = Setting(name, default, expected, help, read, many=many, shown=shown)
+    """Return a required dataclass field that carries its row.
+
+    The return type is that of ``parse``, so that mypy compares it with the type of the field.
+    """
+    row = Setting(name, metavar, default, expected, help, parse, repeatable=repeatable, redact=redact)
     made: T = field(metadata={"row": row})
     return made
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """All settings of ``serve``, read and checked; a field is called as its setting, with ``_`` for dots and dashes."""
+    """All settings of ``serve``, parsed and checked. A field has its setting's name, with ``_`` for dots and dashes."""
 
     webhook_listen_address: Address = _setting(
         "webhook.listen-address",
+        "HOST:PORT",
         "127.0.0.1:10125",
         "HOST:PORT",
-        "Address of the public listener, which SMTPeter calls.",
-        address,
+        "Address of the public listener, to which SMTPeter posts.",
+        parse_address,
     )
     webhook_public_url: str = _setting(
         "webhook.public-url",
+        "URL",
         "",
-        "a URL such as https://mail.example.com/smtpeter, without user, query, % and the last /failures",
-        "Base URL as SMTPeter calls it, when a proxy stands before the exporter; its path is served, too.",
-        read_as.public_url,
+        "a URL such as https://mail.example.com/smtpeter, without user name, query, % or a final /failures",
+        "The webhook's URL in SMTPeter's dashboard, without /failures. Set it in production: signatures are verified "
+        "for its host and path, and requests are also accepted below its path.",
+        parse_public_url,
     )
     webhook_verification_dir: Path | None = _setting(
         "webhook.verification-dir",
+        "DIR",
         "",
-        "a folder",
-        "Folder with the smtpeter-….txt files that SMTPeter hands out; they are served beside the callback.",
-        read_as.path,
+        "an existing directory",
+        "Directory with SMTPeter's verification files (smtpeter-….txt). They are served next to /failures.",
+        parse_path,
     )
     webhook_server: str = _setting(
         "webhook.server",
+        "waitress|granian",
         "waitress",
         "waitress or granian",
-        "What serves the public listener; granian is faster, an extra, and only for behind a proxy: see security.md.",
-        read_as.OneOf("waitress", "granian"),
+        "Server of the public listener. granian is faster, but needs an extra package and a reverse proxy in front; "
+        "see docs/security.md.",
+        OneOf("waitress", "granian"),
     )
     web_listen_address: Address = _setting(
         "web.listen-address",
+        "HOST:PORT",
         "127.0.0.1:10126",
         "HOST:PORT",
-        "Address of the private listener: metrics and health, for Prometheus and the operator.",
-        address,
+        "Address of the private listener: metrics, health checks and the status page.",
+        parse_address,
     )
     web_config_file: Path | None = _setting(
         "web.config.file",
+        "FILE",
         "",
-        "a YAML file as Prometheus's exporter-toolkit documents it",
+        "a YAML file in the format of Prometheus's exporter-toolkit",
         "TLS and basic authentication of the private listener.",
-        read_as.path,
+        parse_path,
     )
     web_docs_url: str = _setting(
         "web.docs-url",
+        "URL",
         "",
-        "a URL such as https://git.example.com/smtpeter-exporter/docs, without user, query and fragment",
-        "URL of a copy of the folder docs/. The status page links to it; if not set, the page has no such links.",
-        read_as.docs_url,
+        "a URL such as https://git.example.com/smtpeter-exporter/docs, without user name, query or fragment",
+        "URL of a copy of the directory docs/, to which the status page links. If not set, the page has no such links.",
+        parse_docs_url,
     )
     storage_url: Path | PostgresUrl = _setting(
         "storage.url",
+        "URL",
         "sqlite:///smtpeter-exporter.db",
         "sqlite:///relative/path, sqlite:////absolute/path or postgresql://host/database",
-        "The ledger: what was counted. Under systemd the default lies in the unit's state directory. "
-        "A PostgreSQL database may be shared by several exporters; see docs/postgresql.md.",
+        "The ledger, which stores what was counted. Under systemd, the default is a file in the unit's state "
+        "directory. Several exporters can share a PostgreSQL database; see docs/postgresql.md.",
         storage,
-        shown=without_password,
+        redact=without_password,
     )
     signature_mode: str = _setting(
         "signature.mode",
+        "required|off",
         "required",
         "required or off",
-        "Which requests count: those that SMTPeter signed, or (off) all, for trials on a machine of your own.",
-        read_as.OneOf("required", "off"),
+        'Require SMTPeter\'s signature; "off" accepts every request (for testing only).',
+        OneOf("required", "off"),
     )
     signature_account: tuple[str, ...] = _setting(
         "signature.account",
+        "ACCOUNT",
         "",
-        "environment- and the number of your account, such as environment-1234",
-        "Whose calls count: the X-Copernica-ID that SMTPeter sends. Needed where signatures are required.",
-        read_as.many(read_as.account),
-        many=True,
+        "environment- followed by the number of your account, such as environment-1234",
+        "Your SMTPeter account, as in the header X-Copernica-ID. Signed requests for other accounts are rejected. Must "
+        "be set if signatures are required.",
+        list_of(parse_account),
+        repeatable=True,
     )
     signature_key_domain: str = _setting(
         "signature.key-domain",
+        "DOMAIN",
         "copernica.com",
         "a domain name",
-        "Domain that the names of SMTPeter's public keys lie under.",
-        read_as.domain,
+        "Domain below which SMTPeter publishes its public keys in DNS.",
+        parse_domain,
     )
     signature_nameserver: tuple[Address, ...] = _setting(
         "signature.nameserver",
+        "ADDRESS",
         "",
         "an IP address with or without a port, such as 192.0.2.53:53",
-        "Name servers to ask for public keys. Default: the system's.",
-        read_as.many(read_as.nameserver),
-        many=True,
+        "Name server for the lookup of public keys. If not set, those of the system are used.",
+        list_of(parse_nameserver),
+        repeatable=True,
     )
     signature_max_age: float = _setting(
         "signature.max-age",
+        "DURATION",
         "300s",
-        "a duration of 1s to 1d, such as 300s",
-        "How old, or how far ahead, the Date of a signed call may be.",
-        read_as.max_age,
+        "a duration from 1s to 1d, such as 300s",
+        "Maximum difference between the Date of a signed request and the current time, in either direction.",
+        parse_max_age,
     )
     metrics_birth_hold: float = _setting(
         "metrics.birth-hold",
+        "DURATION",
         "60s",
         "a duration such as 60s or 2m; 0s turns it off",
-        "How long a new series is shown as 0 first, so that increase() sees its first failures.",
-        read_as.duration,
+        "How long a new time series is first exposed as 0, so that increase() sees its first failures.",
+        parse_duration,
     )
     providers: tuple[tuple[str, str], ...] = _setting(
         "providers",
+        "NAME=DOMAIN",
         "",
-        "NAME=DOMAIN, such as school=example.edu or school=*.example.edu, the name of a-z, 0-9 and _",
-        "Mailbox providers besides the built-in ones. In the file: a table with a list of domains for each name.",
-        read_as.many(read_as.provider),
-        many=True,
+        "NAME=DOMAIN, such as school=example.edu or school=*.example.edu, with a name of a-z, 0-9 and _",
+        "Mailbox providers in addition to the built-in ones. In the file: a table with a list of domains for each "
+        "name.",
+        list_of(parse_provider),
+        repeatable=True,
     )
     tags_count: tuple[str, ...] = _setting(
         "tags.count",
+        "TAG",
         "",
         "a tag of at most 64 characters, without comma and semicolon, and not other",
-        "Tags of your mails that are counted, each in a series of its own; all others are counted as other.",
-        read_as.many(read_as.tag),
-        many=True,
+        "Tag of your messages that gets a time series of its own. Failures without such a tag are counted as other.",
+        list_of(parse_tag),
+        repeatable=True,
     )
     log_level: str = _setting(
         "log.level",
+        "LEVEL",
         "info",
         "debug, info, warning or error",
-        "How much to log; debug also shows each failure (addresses masked) and each refusal.",
-        read_as.OneOf("debug", "info", "warning", "error"),
+        "Lowest level to log. At debug, each failure (addresses masked) and each rejected request is logged, too.",
+        OneOf("debug", "info", "warning", "error"),
     )
     log_format: str = _setting(
-        "log.format", "logfmt", "logfmt or json", "Form of the log lines.", read_as.OneOf("logfmt", "json")
+        "log.format", "logfmt|json", "logfmt", "logfmt or json", "Format of the log lines.", OneOf("logfmt", "json")
     )
 
     @property
     def public_path(self) -> str:
-        """The path of the public URL, without a slash at the end; empty when there is none."""
+        """Path of the public URL without a final slash; empty if there is none."""
         return urlsplit(self.webhook_public_url).path.rstrip("/")
 
     @property
     def public_host(self) -> str:
-        """The host of the public URL, with its port if it names one; empty when there is none."""
+        """Host of the public URL, with the port if the URL has one; empty if there is no public URL."""
         return urlsplit(self.webhook_public_url).netloc
 
 
 SETTINGS: Final[tuple[Setting, ...]] = tuple(field.metadata["row"] for field in fields(Settings))
-"""The rows, in the order of the fields."""
+"""The rows of the table, in the order of the fields."""
 
 BY_NAME: Final = {setting.name: setting for setting in SETTINGS}
 """The rows of the table by the names of the settings."""

@@ -59,7 +59,7 @@ def test_the_files_are_what_the_code_makes(tmp_path: Path) -> None:
     checked = make(*flags, "--check")
     assert (checked.returncode, checked.stderr) == (
         1,
-        f"{tmp_path / 'failures.json'}: not what the code says: run make dashboards\n",
+        f"{tmp_path / 'failures.json'}: out of date; run make dashboards\n",
     )
 
 
@@ -228,7 +228,7 @@ def test_each_state_is_in_one_stage() -> None:
     stages = [matcher.removeprefix("state=~") for found in matchers for matcher in found if matcher.startswith("state")]
     assert sorted(state for stage in stages for state in stage.split("|")) == sorted({*STATES, "other", "none"})
     assert [target["legendFormat"] for target in panel["targets"]] == [
-        *("1 platform", "2 connection", "3 session", "4 mailfrom", "5 rcptto", "6 message", "7 bounce", "not told")
+        *("1 platform", "2 connection", "3 session", "4 mailfrom", "5 rcptto", "6 message", "7 bounce", "unknown")
     ]
 
 
@@ -237,7 +237,7 @@ def test_each_reason_has_its_colour() -> None:
     by_title = {panel["title"]: panel for panel in panels(load("failures"))}
     colors = _colors(by_title["Failures by reason"], "{}")
     assert len(set(colors.values())) == len(REASONS)
-    assert colors == _colors(by_title["Spikes: 15 minutes against the limit of alerts"], "/^{}(:|$)/")
+    assert colors == _colors(by_title["Spikes: 15 minutes against the alert threshold"], "/^{}(:|$)/")
 
 
 def _colors(panel: Part, name: str) -> dict[str, str]:
@@ -275,7 +275,7 @@ def links(part: Part | list[Part]) -> Iterator[tuple[str, str]]:
 
 
 ALONE: Final = (
-    "This reason alone",
+    "Only this reason",
     "/d/smtpeter-failures?${__url_time_range}&${datasource:queryparam}&${job:queryparam}&var-reason=${__value.text}",
 )
 
@@ -296,7 +296,7 @@ def test_without_documentation_nothing_links_to_it() -> None:
     assert {name: list(links(board)) for name, board in shipped.items()} == {"failures": [ALONE], "exporter": []}
     variables = {name: [one["name"] for one in board["templating"]["list"]] for name, board in shipped.items()}
     assert variables == {"failures": ["datasource", "job", "reason"], "exporter": ["datasource", "job"]}
-    assert clicks(shipped["failures"]) == {"Reasons": "A click on a reason shows that reason alone."}
+    assert clicks(shipped["failures"]) == {"Reasons": "A click on a reason shows only that reason."}
 
 
 def clicks(dashboard: Part) -> dict[str, str]:
@@ -315,7 +315,7 @@ def test_with_documentation_there_are_links_to_it(linked: dict[str, Part]) -> No
                 ("Runbook", "${docs}/runbooks/${__field.labels.alertname}.md"),
                 ("What it means, and what to do", "${docs}/reasons/${__field.labels.reason}.md"),
                 ("What it means, and what to do", "${docs}/reasons/${__value.text}.md"),
-                ("How a reason is found", "${docs}/reasons/README.md"),
+                ("How a reason is determined", "${docs}/reasons/README.md"),
                 ALONE,
             ]
         ),
@@ -326,7 +326,7 @@ def test_with_documentation_there_are_links_to_it(linked: dict[str, Part]) -> No
             "name": "docs",
             "type": "constant",
             "label": "Documentation",
-            "description": "Where the folder docs/ of the project is read; links lead there.",
+            "description": "URL of the project's directory docs/, for links to the documentation.",
             "query": "https://git.example.com/docs",
             "hide": 2,
             "allowCustomValue": True,
@@ -336,8 +336,8 @@ def test_with_documentation_there_are_links_to_it(linked: dict[str, Part]) -> No
         }
     assert clicks(linked["failures"]) == {
         "Alerts firing": "A click opens the runbook.",
-        "Reasons": "A click on a reason tells what it means and what to do, or shows that reason alone.",
-        "Top combinations": "The columns can be filtered; a click on a status tells how reasons are found.",
+        "Reasons": "A click on a reason explains what it means and what to do, or shows only that reason.",
+        "Top combinations": "The columns can be filtered; a click on a status explains how reasons are determined.",
     }
 
 

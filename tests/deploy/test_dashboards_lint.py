@@ -231,9 +231,12 @@ RULES: Final[tuple[Rule, ...]] = (
 
 # Rule and panel, and why the rule does not hold there.
 EXCLUSIONS: Final = {
-    ("target_rate_interval", "Refused calls by reason"): "a second selector chooses what occurred in the whole range",
-    ("target_rate_interval", "How reasons were found"): "a second selector chooses what occurred in the whole range",
-    ("target_rate_interval", "Share without a known reason"): "the alert looks at a day, and so does the panel",
+    (
+        "target_rate_interval",
+        "Rejected requests by reason",
+    ): "a second selector chooses what occurred in the whole range",
+    ("target_rate_interval", "Reasons by deciding step"): "a second selector chooses what occurred in the whole range",
+    ("target_rate_interval", "Unclassified share"): "the alert looks at a day, and so does the panel",
 }
 # Of dashboard-linter's rules those are not here that are for what these dashboards don't have: Loki, a variable for the
 # instance (totals are an account's, and replicas show the same), and Grafana's own alert rules.

@@ -16,11 +16,9 @@ from typing import Any, Final, NamedTuple
 from zipfile import ZipFile
 
 import pytest
-import trustme
 import yaml
 
 from exporter.cli.assets import assets
-from exporter.healthcheck import problem
 from tests.support.confinement import confined
 from tests.support.documentation import blocks
 from tests.support.running import TIMEOUT, Client, brought, environment, exporter, failure, free_port, server, until
@@ -556,45 +554,6 @@ def test_exporter_runs_where_it_can_write_its_volume_only(tmp_path: Path) -> Non
     ]
     code, words = healthy(settings)
     assert (code, "Connection refused" in words) == (1, True), words
-
-
-def test_health_check_speaks_tls_where_the_listener_does(tmp_path: Path) -> None:
-    """With a web configuration it asks by HTTPS, whatever name the certificate has, and needs no password."""
-    trustme.CA().issue_cert("other.example.com").private_key_and_cert_chain_pem.write_to_path(str(tmp_path / "pem"))
-    web = tmp_path / "web.yml"
-    users = "basic_auth_users: {prometheus: $2b$04$6SkeFoXgLBvNdz3kUxvWHOF9yq.HhoRnVYQnIWAqqUFkRcDFzbd9W}\n"
-    web.write_text(f"tls_server_config: {{cert_file: pem, key_file: pem}}\n{users}")
-    with exporter(tmp_path, "--web.config.file", str(web)) as running:
-        settings = {f"{PREFIX}WEB_LISTEN_ADDRESS": running.private, f"{PREFIX}WEB_CONFIG_FILE": str(web)}
-        assert problem(settings) == ""
-        assert problem({f"{PREFIX}WEB_LISTEN_ADDRESS": running.private}) != ""
-        # What is no longer good is passed over by the exporter, and so by this.
-        web.write_text("tls_server_config: !!int ''\n")
-        assert problem(settings) == ""
-        web.unlink()
-        assert problem(settings) == ""
-    web.write_text(users)
-    with exporter(tmp_path, "--web.config.file", str(web)) as running:
-        assert problem(settings | {f"{PREFIX}WEB_LISTEN_ADDRESS": running.private}) == ""
-
-
-def test_health_check_of_something_else_fails(tmp_path: Path) -> None:
-    """Another answer than 200 is no good health, nor are settings that can't be read; it says why."""
-    with exporter(tmp_path) as running:
-        assert problem({f"{PREFIX}WEB_LISTEN_ADDRESS": running.public}) == (
-            f"127.0.0.1 port {running.public.rpartition(':')[2]}: status 404"
-        )
-    for text in ("nonsense", f"{'x' * 64}:1"):
-        assert problem({f"{PREFIX}WEB_LISTEN_ADDRESS": text}) == (
-            f"web.listen-address: '{text}' (from {PREFIX}WEB_LISTEN_ADDRESS): expected HOST:PORT"
-        )
-    assert problem({f"{PREFIX}WEB_LISTEN_ADDRESS": "a b:1"}).startswith("a b port 1: ")
-    assert problem({f"{PREFIX}CONFIG_FILE": str(tmp_path / "none")}) == (
-        f"config.file: '{tmp_path}/none': No such file or directory: expected a readable TOML file"
-    )
-    assert problem({f"{PREFIX}LOG_LEVLE": "info"}) == (
-        f"environment variable {PREFIX}LOG_LEVLE: no such setting; did you mean {PREFIX}LOG_LEVEL?"
-    )
 
 
 def test_backup_of_the_guide_is_a_ledger(tmp_path: Path) -> None:

@@ -18,13 +18,15 @@ import bcrypt
 import pytest
 import trustme
 
-from tests.support.documentation import blocks, quoted
+from tests.support.documentation import blocks
 from tests.support.postgres import PASSWORD, postgres
 from tests.support.running import FORM, TIMEOUT, Client, command, environment, failure, server, until
 from tests.support.signing import KEY_ID, NameServer, headers_for, key, record
 from tests.support.systemd import HOME, NAME, UNIT, Systemd, service
 
 UNSIGNED: Final = 'signature.mode = "off"\nmetrics.birth-hold = "0s"\n'
+LEDGER: Final = 'storage.url = "sqlite:////var/lib/smtpeter-exporter/ledger.db"\n'
+"""The ledger of the configuration that the page hands out."""
 HURRIED: Final = "[Service]\nRestartSec=100ms\n"
 """A drop-in that has it started again at once."""
 PAGE: Final = "docs/how-to/systemd.md"
@@ -172,7 +174,7 @@ def test_with_a_wrong_setting_it_stays_down(systemd: Systemd) -> None:
             "NRestarts": "0",
         }
         assert (
-            f"{NAME}: log.level: 'loud' (from /etc/{NAME}/{NAME}.toml): expected debug, info, warning or error\n"
+            f"{NAME}: log.level: 'loud' (from /etc/{NAME}/config.toml): expected debug, info, warning or error\n"
         ) in running.journal()
 
 
@@ -211,7 +213,7 @@ def drop_in(naming: str) -> str:
 def test_commands_of_the_page(systemd: Systemd) -> None:
     """Installed and started as the page says, it counts what SMTPeter signed; removed so, nothing of it is left."""
     install, start = texts(PAGE, "sh", "Install")
-    [remove] = texts(PAGE, "sh", "Later")
+    [remove] = texts(PAGE, "sh", "Uninstall")
     without_pip = "".join(line for line in install.splitlines(keepends=True) if not re.search("venv|pip", line))
     assert without_pip.count("\n") == 4
     with service(systemd, "", "") as running, NameServer() as name_server:
@@ -227,7 +229,7 @@ def test_commands_of_the_page(systemd: Systemd) -> None:
             f"SMTPETER_EXPORTER_SIGNATURE_NAMESERVER={name_server.address}",
         )
         said = systemd.run("sh", "-euc", start.replace("127.0.0.1:10126", running.private)).stdout
-        assert "signature.account = 'environment-1234'  # /etc/smtpeter-exporter/smtpeter-exporter.toml" in said
+        assert "signature.account = 'environment-1234'  # /etc/smtpeter-exporter/config.toml" in said
         assert said.endswith("ready\n")
         body = urlencode(failure(1)).encode()
         with Client(running.public) as client:
@@ -268,7 +270,7 @@ def test_credentials_of_the_private_listener(systemd: Systemd) -> None:
 def test_credentials_of_postgresql(systemd: Systemd) -> None:
     """With the drop-in of the page, the exporter counts in a PostgreSQL whose password only root can read."""
     [template] = [text for text in texts(PAGE, "ini", "Secrets") if text.startswith("[smtpeter]")]
-    [setting] = [code for code in quoted(PAGE) if code.startswith("storage.url = ")]
+    [setting] = texts(PAGE, "toml", "Secrets")
     with postgres() as database:
         place = template.replace("db.example.com", f"127.0.0.1\nport={database.port}").replace("…", PASSWORD)
         place = place.replace("dbname=smtpeter", "dbname=postgres").replace("user=smtpeter", "user=exporter")
@@ -292,7 +294,7 @@ def test_commands_of_backup_and_upgrade(systemd: Systemd) -> None:
     )
     [upgrade] = texts("docs/how-to/upgrade.md", "sh")
     without_pip = "".join(line for line in upgrade.splitlines(keepends=True) if "/pip " not in line)
-    with service(systemd, UNSIGNED) as running:
+    with service(systemd, UNSIGNED + LEDGER) as running:
         running.start()
         assert running.post(failure(1)).status == 200
         systemd.run("sh", "-euc", backup)

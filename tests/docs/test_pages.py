@@ -23,7 +23,7 @@ from exporter.classification.status_codes import REGISTRY
 from exporter.cli.main import cli
 from exporter.ledger.committer import Committer
 from exporter.metrics.telemetry import Telemetry
-from exporter.settings import sources as config
+from exporter.settings.sources import gather_values, parse_settings
 from exporter.web.app import private_app
 from exporter.web.web_config import WebConfig
 from tests.support.documentation import PAGES, Block, anchors, blocks, commands, links, quoted
@@ -240,8 +240,8 @@ def test_toml_is_a_configuration(block: Block, etc: Path) -> None:
     """Each TOML block is a configuration that the exporter accepts."""
     file = etc / "block.toml"
     file.write_text(block.text.replace("/etc/", f"{etc}/"))
-    values = config.gather({}, {"SMTPETER_EXPORTER_SIGNATURE_ACCOUNT": "environment-1234"}, file)
-    config.read(values)
+    values = gather_values({}, {"SMTPETER_EXPORTER_SIGNATURE_ACCOUNT": "environment-1234"}, file)
+    parse_settings(values)
     assert str(file) in {value.origin for value in values.values()}
 
 

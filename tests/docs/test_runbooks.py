@@ -38,7 +38,7 @@ LABELS: Final[Mapping[str, Mapping[str, str]]] = {
     "SMTPeterLedgerNotWritable": {"instance": "INSTANCE"},
 }
 """The labels of an alert besides alertname, severity and job."""
-HEADINGS: Final = ["What it means", "First look", "Causes", "What to do", "To silence it"]
+HEADINGS: Final = ["What it means", "Check", "Likely causes", "Fix", "Silence"]
 
 
 def silences(name: str) -> list[list[str]]:
@@ -67,13 +67,14 @@ def test_the_table_of_alerts_is_complete() -> None:
 
 @pytest.mark.parametrize("name", RUNBOOKS)
 def test_pages_are_of_one_form(name: str) -> None:
-    """A page has its title, the five headings, queries and one silence, says what both levels mean, and is short."""
+    """A page begins with what to do, the impact and whom to wake; has queries and one silence; explains both levels."""
     page = PAGES[RUNBOOKS[name]]
-    assert page.startswith(f"# {name}\n")
-    assert [heading.split(" and ")[0] for heading in re.findall(r"^## (.*)$", page, re.MULTILINE)] == HEADINGS
+    opening = page.partition("\n## ")[0]
+    assert re.fullmatch(rf"(?s)# {name}\n\n\*\*Do now\*\*\n\n1\. .+\n\n\*\*Impact:\*\* .+ *\*\*Wake:\*\* .+\n", opening)
+    assert re.findall(r"^## (.*)$", page, re.MULTILINE) == HEADINGS
     assert blocks(RUNBOOKS[name], "promql")
     assert len(silences(name)) == 1
-    assert len(page.splitlines()) <= 60
+    assert len(page.splitlines()) <= 70
     levels = {level.lower() for level in re.findall(r"\*(Warning|Critical)\*", page)}
     assert levels == (set(SEVERITIES[name]) if len(SEVERITIES[name]) > 1 else set())
 
@@ -152,7 +153,8 @@ def test_the_texts_of_ready_on_the_page_are_real() -> None:
 def test_a_page_numbers_its_causes_in_order() -> None:
     """The numbers of causes have no gaps, because other pages refer to them."""
     for name, page in RUNBOOKS.items():
-        numbers = [int(number) for number in re.findall(r"^(\d+)\. ", PAGES[page], re.MULTILINE)]
+        causes = PAGES[page].partition("## Likely causes")[2]
+        numbers = [int(number) for number in re.findall(r"^(\d+)\. ", causes, re.MULTILINE)]
         assert all(after == before + 1 for before, after in pairwise([0, *numbers])), name
 
 

@@ -1,4 +1,4 @@
-"""Words of the command line are completed in real shells, when Tab is pressed."""
+"""Completion of the command line in real shells."""
 
 import os
 import pty
@@ -20,18 +20,18 @@ SHELLS: Final = {
     "zsh": (["-f", "-i"], 'autoload -U compinit; compinit -D -u; eval "$(smtpeter-exporter completion zsh)"'),
     "fish": (["--no-config", "-i"], "smtpeter-exporter completion fish | source"),
 }
-"""How each is started without the files of whoever runs this, and the line that a user puts into these files."""
+"""For each shell: the flags that keep it from reading startup files, and the line for users' startup files."""
 
 
 class Terminal:
-    """A shell that believes that somebody sits before it."""
+    """The master side of a pseudo-terminal, on which a shell runs; ``shown`` is what it has printed."""
 
     def __init__(self, master: int) -> None:
         self._master = master
         self.shown = ""
 
     def type(self, keys: str, *, until: str) -> None:
-        """Press the keys, then read until the text is shown after what was shown before."""
+        """Press the keys, then read until the shell has printed the text."""
         seen = len(self.shown)
         os.write(self._master, keys.encode())
         deadline = time.monotonic() + TIMEOUT
@@ -42,20 +42,20 @@ class Terminal:
 
 
 @contextmanager
-def terminal(command: list[str], folder: Path) -> Iterator[Terminal]:
-    """Run a shell in which ``smtpeter-exporter`` is the one under test."""
-    program = folder / "bin" / "smtpeter-exporter"
+def terminal(command: list[str], directory: Path) -> Iterator[Terminal]:
+    """Run a shell in which ``smtpeter-exporter`` is the exporter under test."""
+    program = directory / "bin" / "smtpeter-exporter"
     program.parent.mkdir()
     program.write_text(f'#!/bin/sh\nexec {sys.executable} -m exporter "$@"\n')
     program.chmod(0o755)
     path = f"{program.parent}:{os.environ['PATH']}"
     master, slave = pty.openpty()
     shell = subprocess.Popen(
-        [server("setsid"), "--ctty", *command],  # fish ends at once unless the terminal is its own
+        [server("setsid"), "--ctty", *command],  # fish exits unless it controls the terminal
         stdin=slave,
         stdout=slave,
         stderr=slave,
-        env=os.environ | {"PATH": path, "HOME": str(folder), "TERM": "vt100"},
+        env=os.environ | {"PATH": path, "HOME": str(directory), "TERM": "vt100"},
     )
     os.close(slave)
     try:
@@ -68,7 +68,7 @@ def terminal(command: list[str], folder: Path) -> Iterator[Terminal]:
 
 @pytest.mark.parametrize("shell", SHELLS)
 def test_tab_completes_commands_and_their_arguments(shell: str, tmp_path: Path) -> None:
-    """With the script that ``completion`` prints, Tab completes a command, an argument, an option and its value."""
+    """With the script of ``completion``, Tab completes a command, an argument, an option and its value."""
     flags, line = SHELLS[shell]
     with terminal([server(shell), *flags], tmp_path) as screen:
         screen.type(f"{line}; echo set''up\r", until="setup")

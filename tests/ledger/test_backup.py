@@ -19,7 +19,8 @@ from tests.support.running import Exporter, exporter, failure, server, until
 
 PAGE: Final = "docs/how-to/backup.md"
 SERIES: Final = "rcptto/5xx/5.1.1"
-LEDGER: Final = "smtpeter-exporter.db"
+LEDGER: Final = "ledger.db"
+BACKUP: Final = "smtpeter-exporter.db"
 TOOLS: Final = ("sqlite3", "python")
 DAILY: Final = 2
 """Which block of the page is the script of each day, after those of the tools."""
@@ -37,7 +38,7 @@ class Places:
         self.state, self.backups, self.elsewhere = folder / "state", folder / "backups", folder / "elsewhere"
         for place in (self.state, self.backups, self.elsewhere):
             place.mkdir()
-        self.backup = self.backups / LEDGER
+        self.backup = self.backups / BACKUP
 
     def run(self, script: str) -> str:
         """Run commands of the page here; what they print."""
@@ -61,7 +62,7 @@ def places(tmp_path: Path) -> Places:
 
 @contextmanager
 def counting(folder: Path, *flags: str) -> Iterator[Exporter]:
-    """Run an exporter on the ledger in the folder, under the name that it has as a service."""
+    """Run an exporter on the ledger in the folder, under the name that the page gives it."""
     with exporter(folder, "--storage.url", f"sqlite:///{folder / LEDGER}", *flags) as running:
         yield running
 
@@ -115,7 +116,7 @@ def test_backup_of_a_ledger_in_use_is_whole(places: Places, tool: str) -> None:
             places.run(script)
         assert running.failures() == {SERIES: len(answered)}
     assert S_IMODE(places.backup.stat().st_mode) == 0o600
-    shutil.copy(places.backup, places.elsewhere)
+    shutil.copy(places.backup, places.elsewhere / LEDGER)
     with counting(places.elsewhere) as restored:
         [held] = restored.failures().values()
         assert len(before) <= held <= len(answered)

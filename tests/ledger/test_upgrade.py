@@ -55,10 +55,10 @@ def refused(folder: Path, *flags: str) -> str:
 
 def as_on_the_page(line: str, ledger: str) -> str:
     """What the page says, with the ledger and the numbers of this line."""
-    [block] = blocks("docs/how-to/upgrade.md", "text", below="Back to the older version")
+    [block] = blocks("docs/how-to/upgrade.md", "text", below="Go back to the older version")
     numbers = iter(re.findall(r"(?:schema|up to) (\d+)", line))
     said = re.sub(r"(schema|up to) \d+", lambda match: f"{match[1]} {next(numbers)}", block.text)
-    return said.replace("/var/lib/private/smtpeter-exporter/smtpeter-exporter.db", ledger)
+    return said.replace("/var/lib/smtpeter-exporter/ledger.db", ledger)
 
 
 def test_a_later_ledger_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

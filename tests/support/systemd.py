@@ -92,7 +92,7 @@ class Service:
         self.public, self.private = f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"
         self.configuration = systemd.root / "etc" / NAME
         self.configuration.mkdir()
-        for name, text in {f"{NAME}.toml": settings, **files}.items():
+        for name, text in {"config.toml": settings, **files}.items():
             (self.configuration / name).write_text(text)
             (self.configuration / name).chmod(0o644 if name.endswith(".toml") else 0o600)
         self.state = systemd.root / "var/lib/private" / NAME

@@ -1,4 +1,4 @@
-"""Log lines: no local part of an address is readable in any of them, and one event is one line that reads back."""
+"""Log lines: the local part of every address is masked, and one event is one line that can be parsed."""
 
 import io
 import json
@@ -19,7 +19,7 @@ each_format = pytest.mark.parametrize("form", FORMATS)
 
 
 def read(form: str, line: str) -> dict[str, str]:
-    """The fields of a line; all of the line must be fields."""
+    """Parse a line, all of which must be fields."""
     if form == "json":
         fields: dict[str, str] = json.loads(line)
         return fields
@@ -29,13 +29,13 @@ def read(form: str, line: str) -> dict[str, str]:
 
 
 def line_of(form: str, message: str, *args: object, **fields: Any) -> str:
-    """The line of a record of 2023, with ``fields`` as its ``extra``."""
+    """Return the line of a record of 2023, with ``fields`` as its ``extra``."""
     record = {"created": 1_700_000_000.25, "levelname": "DEBUG", "msg": message, "args": args}
     return FORMATS[form].format(logging.makeLogRecord(record | fields))
 
 
 def fields_of(form: str, message: str, *args: object, **fields: Any) -> dict[str, str]:
-    """The fields that the record's line reads back as, without time and level."""
+    """Return the fields of the record's line, without time and level."""
     line = line_of(form, message, *args, **fields)
     assert line.splitlines() == [line]
     return {key: value for key, value in read(form, line).items() if key not in {"ts", "level"}}
@@ -76,12 +76,12 @@ def fields_of(form: str, message: str, *args: object, **fields: Any) -> dict[str
     ],
 )
 def test_masks_local_parts(text: str, masked: str) -> None:
-    """What stands before an at sign, up to a blank or a bracket or a quoted part, is ``***``; the rest stays."""
+    """The text before an at sign, up to a space or bracket, or a quoted part, becomes ``***``; the rest is kept."""
     assert mask(text) == masked
     assert mask(masked) == masked
 
 
-# Greek letters are in the local parts only: none of them may get through.
+# Only local parts contain Greek letters, so none of these may be in the masked text.
 GREEK: Final = st.sampled_from("αβγδεζηθικλμνξοπρστυφχψω")
 ATOM: Final = st.lists(GREEK | st.sampled_from("!#$%&'*+-/=?^_`{|}~."), min_size=1, max_size=30).map("".join)
 QUOTED: Final = st.lists(
@@ -110,7 +110,7 @@ ANSWER: Final = st.lists(st.builds(str.format, FRAMES, ADDRESS), min_size=1, max
 
 @given(text=ANSWER)
 def test_masks_any_address(text: str) -> None:
-    """Addresses of all forms that RFC 5321 and RFC 6531 know, in the ways that servers write them, are all masked."""
+    """Addresses in all forms of RFC 5321 and RFC 6531, as mail servers write them, are masked."""
     masked = mask(text)
     assert re.findall("[\u03b1-\u03c9]", masked) == []
     assert masked.count("@example.com") == len(re.findall("(?:@|%40|\uff20)example\\.com", text))
@@ -118,7 +118,7 @@ def test_masks_any_address(text: str) -> None:
 
 @given(text=st.text(st.characters() | st.sampled_from('@" \\<>'), max_size=60))
 def test_masks_any_text(text: str) -> None:
-    """Any text can be masked; without a sign for "at" it stays as it is, and masking it again changes nothing."""
+    """Any text can be masked; a text without an at sign is unchanged, and masking twice is the same as once."""
     masked = mask(text)
     assert mask(masked) == masked
     assert masked == text or re.search("[@\uff20\ufe6b]|%40", text)
@@ -126,7 +126,7 @@ def test_masks_any_text(text: str) -> None:
 
 @pytest.mark.parametrize("piece", ['"', '"\\', "@", "a@", '"a"', "%40", " ", '"a\\"', "a", '@"', '@"\\', '@"a\\"b'])
 def test_masks_long_texts(piece: str) -> None:
-    """A description that fills the body is masked too, whatever it repeats."""
+    """A description as large as a request body is masked, too, whatever it repeats."""
     text = (piece * 65_536)[:65_536]
     assert mask(f"{text} jane@example.com").endswith("***@example.com")
 
@@ -135,7 +135,7 @@ def test_masks_long_texts(piece: str) -> None:
 
 
 def test_a_line_in_logfmt() -> None:
-    """Time in UTC, level, message, then the fields in their order; quoted only where a value needs it."""
+    """Time in UTC, level, message, then the fields in order; only values that need it are quoted."""
     line = line_of("logfmt", "counted %s", 1, id="1", why='a "b"\n', code=550, none=None, empty="", path="/a?b")
     assert line == (
         'ts=2023-11-14T22:13:20.250+00:00 level=debug msg="counted 1" id=1 why="a \\"b\\"\\n" code=550 path=/a?b'
@@ -143,7 +143,7 @@ def test_a_line_in_logfmt() -> None:
 
 
 def test_a_line_in_json() -> None:
-    """The same as an object, with the same keys in the same order, all values texts."""
+    """The same keys in the same order; all values are strings."""
     line = line_of("json", "counted %s", 1, id="1", why='a "b"\n', code=550, none=None, empty="", path="/a?b")
     assert line == (
         '{"ts": "2023-11-14T22:13:20.250+00:00", "level": "debug", "msg": "counted 1", "id": "1", '
@@ -153,7 +153,7 @@ def test_a_line_in_json() -> None:
 
 @each_format
 def test_descriptions_are_masked(form: str) -> None:
-    """Addresses are masked in every field, in the message and its arguments, and in values that are no texts."""
+    """Addresses are masked in every field, in the message and its arguments, and in values that are not strings."""
     fields = {"recipient": "jane@e.com", "description": "no <jane@e.com>\r\nhere", "tags": ("jane@e.com",), "id": "1"}
     assert fields_of(form, "lost %s", "jane@e.com", **fields) == {
         "msg": "lost ***@e.com",
@@ -166,7 +166,7 @@ def test_descriptions_are_masked(form: str) -> None:
 
 @each_format
 def test_exceptions(form: str) -> None:
-    """An exception is its last line, masked, and the places it came through, the innermost first; no traceback."""
+    """An exception gives its type and text, masked, and its frames, innermost first; there is no traceback."""
 
     def fail() -> None:
         raise ValueError("bad\n<jane@example.com>")
@@ -188,8 +188,8 @@ TEXTS: Final = st.text(st.characters() | st.sampled_from('\r\n\x85\u2028\0="\\ \
 
 @each_format
 @given(message=TEXTS, why=TEXTS, answer=ANSWER)
-def test_any_line_reads_back(form: str, message: str, why: str, answer: str) -> None:
-    """Any texts make one line, printable throughout, which reads back as the masked texts; empty ones are left out."""
+def test_any_line_can_be_parsed(form: str, message: str, why: str, answer: str) -> None:
+    """Any texts give one printable line, which parses to the masked texts without the empty ones."""
     line = line_of(form, message.replace("%", "%%"), why=why, answer=answer)
     assert line.isprintable()
     written = {"msg": mask(message.replace("%", "%%")), "why": mask(why), "answer": mask(answer)}
@@ -203,7 +203,7 @@ def test_any_line_reads_back(form: str, message: str, why: str, answer: str) -> 
 
 @pytest.fixture
 def _root() -> Iterator[None]:
-    """The loggers as they were, after a test that configures them."""
+    """Restore the loggers after a test that configures them."""
     loggers = [logging.getLogger(), logging.getLogger("waitress")]
     before = [(logger.level, logger.handlers[:]) for logger in loggers]
     logging.getLogger().handlers.clear()
@@ -225,7 +225,7 @@ def _root() -> Iterator[None]:
 )
 @each_format
 def test_levels(form: str, level: str, shown: list[str]) -> None:
-    """Lines from the level on are written, of any logger; what the server warns of is for those who debug."""
+    """Lines of the level and above are written, of any logger; waitress's warnings only at debug."""
     stream = io.StringIO()
     configure(level, form, stream)
     log, waitress = logging.getLogger("exporter.test"), logging.getLogger("waitress.queue")

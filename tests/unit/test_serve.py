@@ -1,45 +1,77 @@
-"""The wait for a signal to stop."""
+"""The parts of ``serve`` that need no process: warnings about settings, and the limit on open files."""
 
-import signal
-import subprocess
-import sys
+import logging
+import resource
+from collections.abc import Iterator
 from typing import Final
 
-from tests.support.running import environment
+import pytest
 
-# Sends SIGTERM at the N-th event (line, call or return) that Python traces while the main thread waits, for each N.
-SIGNALLED_IN_EACH_LINE: Final = """
-import os, signal, sys
-from exporter.serve import stop_requests, wait_for
+from exporter.serve import PUBLIC_CONNECTIONS, raise_file_limit, warn_insecure
+from exporter.settings.sources import gather_values, parse_settings
+from exporter.web.listener import MAX_CONNECTIONS
+from tests.support.texts import Texts
 
-stopping = stop_requests()
-for line in range(1, 16):
-    left = line
-
-    def trace(frame, event, arg):
-        global left
-        left -= 1
-        if left == 0:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return trace
-
-    signal.alarm(20)
-    sys.settrace(trace)
-    name = wait_for(stopping)
-    sys.settrace(None)
-    print(name)
-"""
+SIGNED: Final[dict[str, str | None]] = {"signature.account": "environment-1"}
+INSECURE: Final[dict[str, dict[str, str | None]]] = {
+    "signatures off": {"signature.mode": "off"},
+    "public URL not set": SIGNED,
+    "private listener open": SIGNED | {"webhook.public-url": "https://x.example", "web.listen-address": ":10126"},
+}
+SECURE: Final[dict[str, dict[str, str | None]]] = {
+    "password": INSECURE["private listener open"] | {"web.config.file": "/etc/web.yml"},
+    **{
+        address: INSECURE["private listener open"] | {"web.listen-address": address}
+        for address in ("127.0.0.1:0", "127.0.0.2:0", "localhost:0", "[::1]:0")
+    },
+}
 
 
-def test_a_signal_stops_the_wait_wherever_it_arrives() -> None:
-    """SIGTERM ends the wait at whichever step it arrives: the main thread never waits for its own signal handler."""
-    done = subprocess.run(
-        [sys.executable, "-c", SIGNALLED_IN_EACH_LINE],
-        env=environment(measured=False),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert (done.returncode, done.stdout.split(), done.stderr) == (0, ["SIGTERM"] * 15, ""), (
-        f"killed by {signal.Signals(-done.returncode).name}" if done.returncode < 0 else done.stderr
-    )
+@pytest.mark.parametrize("case", INSECURE)
+def test_an_insecure_setting_is_logged(case: str, caplog: pytest.LogCaptureFixture, texts: Texts) -> None:
+    """It is allowed, but the log has a warning."""
+    warn_insecure(parse_settings(gather_values(INSECURE[case], {}, None)))
+    (record,) = caplog.records
+    assert record.levelno == logging.WARNING
+    texts.check(record.getMessage())
+
+
+@pytest.mark.parametrize("case", SECURE)
+def test_secure_settings_are_not_logged(case: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Loopback and a web configuration are both secure."""
+    warn_insecure(parse_settings(gather_values(SECURE[case], {}, None)))
+    assert caplog.records == []
+
+
+def test_each_insecure_setting_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """Several insecure settings have a warning each."""
+    flags: dict[str, str | None] = {"signature.mode": "off", "web.listen-address": "192.0.2.1:1"}
+    warn_insecure(parse_settings(gather_values(flags, {}, None)))
+    assert len(caplog.records) == 2
+
+
+@pytest.fixture
+def hard_limit() -> Iterator[int]:
+    """Return the hard limit on open files, and restore the soft one afterwards."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    yield hard
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_the_limit_on_open_files_is_raised(hard_limit: int) -> None:
+    """It becomes twice the connections of both listeners, or the hard limit if that is lower."""
+    resource.setrlimit(resource.RLIMIT_NOFILE, (512, hard_limit))
+    raise_file_limit()
+    wanted = 2 * (PUBLIC_CONNECTIONS + MAX_CONNECTIONS)
+    reached = wanted if hard_limit == resource.RLIM_INFINITY else min(wanted, hard_limit)
+    assert resource.getrlimit(resource.RLIMIT_NOFILE) == (reached, hard_limit)
+
+
+def test_a_higher_limit_on_open_files_is_kept(hard_limit: int) -> None:
+    """A soft limit that is high enough is not lowered."""
+    higher = 2 * (PUBLIC_CONNECTIONS + MAX_CONNECTIONS) + 1
+    if hard_limit != resource.RLIM_INFINITY and hard_limit < higher:
+        pytest.skip(f"needs a hard limit of {higher} open files")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (higher, hard_limit))
+    raise_file_limit()
+    assert resource.getrlimit(resource.RLIMIT_NOFILE) == (higher, hard_limit)

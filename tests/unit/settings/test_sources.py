@@ -1,74 +1,66 @@
-"""Settings: where they come from, and what is said of wrong ones."""
+"""The sources of settings: which one wins, and the errors for invalid, contradicting and unknown settings."""
 
 import re
 from pathlib import Path
+from typing import Final
 
 import pytest
 
 from exporter.errors import SettingError
 from exporter.net import Address
-from exporter.settings.sources import Value, gather, read
-from exporter.settings.table import SETTINGS
+from exporter.settings.sources import Value, gather_values, parse_settings, providers_in_file
+from exporter.settings.table import SETTINGS, Setting, Settings
+from tests.support.texts import Texts
 
-OFF = {"signature.mode": "off"}
+OFF: Final = {"signature.mode": "off"}
 
 
 def settings_of(
     flags: dict[str, str | None] | None = None, environment: dict[str, str] | None = None, file: Path | None = None
-) -> dict[str, object]:
-    """Read the settings and give them as a dictionary."""
-    return dict(vars(read(gather({**OFF, **(flags or {})}, environment or {}, file))))
+) -> Settings:
+    """Return the settings with ``signature.mode`` off, unless a flag has another mode or None."""
+    return parse_settings(gather_values({**OFF, **(flags or {})}, environment or {}, file))
 
 
-def test_defaults_are_those_of_the_design() -> None:
-    """Without flags, environment and file each setting has its default."""
-    assert settings_of() == {
-        "webhook_listen_address": Address("127.0.0.1", 10125),
-        "webhook_public_url": "",
-        "web_listen_address": Address("127.0.0.1", 10126),
-        "storage_url": Path("smtpeter-exporter.db"),
-        "webhook_verification_dir": None,
-        "webhook_server": "waitress",
-        "web_config_file": None,
-        "web_docs_url": "",
-        "signature_mode": "off",
-        "signature_account": (),
-        "signature_key_domain": "copernica.com",
-        "signature_nameserver": (),
-        "signature_max_age": 300.0,
-        "metrics_birth_hold": 60.0,
-        "providers": (),
-        "tags_count": (),
-        "log_level": "info",
-        "log_format": "logfmt",
-    }
+def error_of(
+    flags: dict[str, str | None] | None = None, environment: dict[str, str] | None = None, file: Path | None = None
+) -> str:
+    """Return the text of the SettingError that these settings raise."""
+    with pytest.raises(SettingError) as caught:
+        settings_of(flags, environment, file)
+    return str(caught.value)
 
 
-def test_a_flag_goes_before_the_environment_before_the_file(tmp_path: Path) -> None:
-    """Of the places that have a setting, the first one in this order is heeded, and named as its origin."""
-    file = tmp_path / "exporter.toml"
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """Return the path of a configuration file, which does not exist yet."""
+    return tmp_path / "config.toml"
+
+
+def test_a_flag_overrides_the_environment_and_that_overrides_the_file(file: Path) -> None:
+    """The first of flag, variable, file and default that has a setting wins, and is named as the origin."""
     file.write_text('log.level = "error"\nlog.format = "json"\n[web]\nlisten-address = ":9100"\n')
     environment = {"SMTPETER_EXPORTER_LOG_LEVEL": "warning", "SMTPETER_EXPORTER_LOG_FORMAT": "logfmt", "HOME": "/"}
-    values = gather({"log.level": "debug"}, environment, file)
+    values = gather_values({"log.level": "debug"}, environment, file)
     assert {name: values[name] for name in ("log.level", "log.format", "web.listen-address", "storage.url")} == {
         "log.level": Value("debug", "--log.level"),
         "log.format": Value("logfmt", "SMTPETER_EXPORTER_LOG_FORMAT"),
         "web.listen-address": Value(":9100", str(file)),
         "storage.url": Value("sqlite:///smtpeter-exporter.db", "default"),
     }
+    assert values.keys() == {setting.name for setting in SETTINGS}
 
 
-def test_systemd_gives_the_ledger_its_folder() -> None:
-    """With a state directory, the first one, the ledger lies there unless a setting says otherwise."""
-    assert settings_of(environment={"STATE_DIRECTORY": "/var/lib/a:/var/lib/b"})["storage_url"] == Path(
-        "/var/lib/a/smtpeter-exporter.db"
-    )
-    flags: dict[str, str | None] = {"storage.url": "sqlite:////srv/x.db"}
-    assert settings_of(flags, {"STATE_DIRECTORY": "/var/lib/a"})["storage_url"] == Path("/srv/x.db")
+def test_the_default_ledger_is_in_systemds_state_directory() -> None:
+    """The first state directory of the unit has the ledger, unless ``storage.url`` is set."""
+    values = gather_values({}, {"STATE_DIRECTORY": "/var/lib/a:/var/lib/b"}, None)
+    assert values["storage.url"] == Value("sqlite:////var/lib/a/smtpeter-exporter.db", "STATE_DIRECTORY")
+    environment = {"STATE_DIRECTORY": "/var/lib/a", "SMTPETER_EXPORTER_STORAGE_URL": "sqlite:////srv/x.db"}
+    assert settings_of(environment=environment).storage_url == Path("/srv/x.db")
 
 
-def test_what_kubernetes_puts_beside_a_service_is_no_setting() -> None:
-    """The variables of a Service called smtpeter-exporter are passed over."""
+def test_variables_of_a_kubernetes_service_are_ignored() -> None:
+    """Kubernetes sets such variables for a Service that is called smtpeter-exporter."""
     service = {
         "SMTPETER_EXPORTER_SERVICE_HOST": "10.0.0.1",
         "SMTPETER_EXPORTER_SERVICE_PORT_METRICS": "10126",
@@ -78,162 +70,137 @@ def test_what_kubernetes_puts_beside_a_service_is_no_setting() -> None:
     assert settings_of(environment=service) == settings_of()
 
 
-GOOD = [
-    ("web.listen-address", ":0", Address("0.0.0.0", 0)),  # noqa: S104 -- what is meant
-    ("web.listen-address", "[::1]:9100", Address("::1", 9100)),
-    ("webhook.listen-address", "example.com:65535", Address("example.com", 65535)),
-    ("metrics.birth-hold", "0", 0.0),
-    ("metrics.birth-hold", "1h1m1s500ms", 3661.5),
-    ("storage.url", "sqlite:///a b.db", Path("a b.db")),
-    ("webhook.public-url", "https://mail.example.com:8443/a/b/", "https://mail.example.com:8443/a/b/"),
-    ("web.docs-url", "https://git.example.com:8443/a%20b/docs//", "https://git.example.com:8443/a%20b/docs"),
-    ("web.docs-url", "http://[::1]/@docs", "http://[::1]/@docs"),
-    ("web.docs-url", "", ""),
-]
-
-
-@pytest.mark.parametrize(("name", "text", "meaning"), GOOD)
-def test_good_values_are_read(name: str, text: str, meaning: object) -> None:
-    """Each form that the documentation allows has its meaning."""
-    assert settings_of({name: text})[name.replace(".", "_").replace("-", "_")] == meaning
-
-
-BAD = [
-    ("web.listen-address", ["", "9100", "host:", "host:99999", "::1:9100", "h:1:2", "host:-1"]),
-    ("metrics.birth-hold", ["", "60", "-1s", "1.5s", "s", "1w"]),
-    (
-        "storage.url",
-        ["", "ledger.db", "sqlite:///", "sqlite://x", "mysql:///x", "sqlite:///x?mode=ro", "sqlite:///a\0b"],
-    ),
-    (
-        "webhook.public-url",
-        [
-            *("example.com", "ftp://x/", "https://", "https://x/?q", "https://x/#f", "https://x/a b", "http://["),
-            *("https://x/a%20b", "https://user@x/", "https://münchen.example", "https://x./", "https://x/a/failures"),
-            *("https://x/a\n", "https://x\n", "https://x/a\tb", "https://x/./a", "https://x/a/.."),
-        ],
-    ),
-    (
-        "web.docs-url",
-        [
-            *("docs", "/docs", "https://", "https:///docs", "ftp://x/docs", "javascript:alert(1)", "https://x/a b"),
-            *("https://user@x/docs", "https://x/?", "https://x/#", 'https://x/"', "https://x/<b>", "https://x/é"),
-        ],
-    ),
-    ("signature.mode", ["", "Off", "none"]),
-    ("signature.account", ["1234", "environment 1", "environment-", "environment-1,,environment-2", "-1"]),
-    ("signature.key-domain", ["", ".com", "a..b", "exa mple.com", "x" * 64, "a." * 120 + "com"]),
-    ("signature.nameserver", ["dns.example.com:53", "127.0.0.1:x", "127.0.0.1:70000", "::1:53x", "127.0.0.1,", ","]),
-    ("signature.max-age", ["", "0s", "999ms", "-5s", "25h"]),
-    ("webhook.verification-dir", ["a\0b"]),
-    ("web.config.file", ["a\0b"]),
-    ("providers", ["x", "x=", "=example.com", "X=example.com", "a b=example.com", "x=exa mple.com", "x=*", "x=a,,y=b"]),
-    ("tags.count", ["other", "a;b", "a,,b", "x" * 65, "a\nb"]),
-    ("log.level", ["", "INFO", "trace"]),
-    ("log.format", ["", "text"]),
-]
-
-
-@pytest.mark.parametrize(("name", "text"), [(name, text) for name, texts in BAD for text in texts])
-def test_bad_values_are_told_with_setting_value_and_what_was_expected(name: str, text: str) -> None:
-    """The error names the setting, the value, where it came from, and what was expected."""
-    expected = next(setting.expected for setting in SETTINGS if setting.name == name)
-    with pytest.raises(SettingError) as caught:
-        settings_of({name: text})
-    assert str(caught.value) == f"{name}: {text!r} (from --{name}): expected {expected}"
-
-
-@pytest.mark.parametrize(
-    ("name", "text", "message"),
-    [
-        ("signature.mode", None, "not given, but signature.mode is required (from default): expected the account"),
-        ("signature.account", "environment-1", "'off' (from --signature.mode), but signature.account is"),
-        ("webhook.verification-dir", "/nowhere", "'/nowhere' (from --webhook.verification-dir): expected a folder"),
-    ],
-)
-def test_settings_that_do_not_go_together_are_told(name: str, text: str | None, message: str) -> None:
-    """Each value is good, but not with the others, or not on this machine."""
-    with pytest.raises(SettingError) as caught:
-        settings_of({name: text})
-    assert message in str(caught.value)
-
-
-def test_providers_are_a_table_in_the_file(tmp_path: Path) -> None:
-    """Names stand before their domain or list of domains; elsewhere each pair is a value of its own."""
-    file = tmp_path / "exporter.toml"
+def test_providers_are_a_table_in_the_file(file: Path) -> None:
+    """In the file, a name has a domain or a list of domains. A variable replaces the whole table."""
     file.write_text('[providers]\nschool = ["example.edu", "*.example.edu"]\nfirm = "example.nl"\n')
-    settings = read(gather(OFF, {}, file))
-    assert settings.providers == (("example.edu", "school"), ("*.example.edu", "school"), ("example.nl", "firm"))
+    in_file = (("example.edu", "school"), ("*.example.edu", "school"), ("example.nl", "firm"))
+    assert settings_of(file=file).providers == in_file
+    assert providers_in_file(file) == in_file
     environment = {"SMTPETER_EXPORTER_PROVIDERS": "firm=example.nl"}
-    assert read(gather(OFF, environment, file)).providers == (("example.nl", "firm"),)
+    assert settings_of(environment=environment, file=file).providers == (("example.nl", "firm"),)
 
 
-def test_some_settings_take_several_values(tmp_path: Path) -> None:
-    """They stand in a list in the file, and with commas between them elsewhere; flags are repeated."""
-    file = tmp_path / "exporter.toml"
+def test_classify_reads_only_the_providers(file: Path) -> None:
+    """Invalid values of other settings do not matter to ``providers_in_file``; invalid providers do."""
+    file.write_text('[log]\nlevel = "loud"\n')
+    assert providers_in_file(file) == ()
+    assert providers_in_file(None) == ()
+    file.write_text('[providers]\nschool = "exa mple"\n')
+    with pytest.raises(SettingError, match=re.escape(f"providers: 'school=exa mple' (from {file}): expected ")):
+        providers_in_file(file)
+
+
+def test_some_settings_have_several_values(file: Path) -> None:
+    """They are a list in the file, and separated by commas in a variable."""
     file.write_text('[signature]\nmode = "required"\naccount = ["environment-1", "environment_2"]\n')
-    environment = {"SMTPETER_EXPORTER_SIGNATURE_NAMESERVER": "127.0.0.1:5353, 2001:db8::1,[::1]:54,192.0.2.1"}
-    settings = read(gather({}, environment, file))
+    environment = {"SMTPETER_EXPORTER_SIGNATURE_NAMESERVER": "127.0.0.1:5353, 2001:db8::1"}
+    settings = settings_of({"signature.mode": None}, environment, file)
     assert settings.signature_account == ("environment-1", "environment_2")
-    assert settings.signature_nameserver == (
-        Address("127.0.0.1", 5353),
-        Address("2001:db8::1", 53),
-        Address("::1", 54),
-        Address("192.0.2.1", 53),
-    )
+    assert settings.signature_nameserver == (Address("127.0.0.1", 5_353), Address("2001:db8::1", 53))
 
 
-def test_two_listeners_need_two_addresses() -> None:
-    """The same address for both is a contradiction; port 0 is a free one each time."""
-    with pytest.raises(SettingError) as caught:
-        settings_of({"web.listen-address": "[::1]:9", "webhook.listen-address": "[::1]:9"})
-    assert str(caught.value) == (
-        "web.listen-address: '[::1]:9' is webhook.listen-address as well: expected two different addresses"
-    )
-    settings_of({"web.listen-address": "127.0.0.1:0", "webhook.listen-address": "127.0.0.1:0"})
+INVALID: Final = {
+    "webhook.listen-address": "9100",
+    "webhook.public-url": "mail.example.com",
+    "webhook.verification-dir": "/nowhere",
+    "webhook.server": "apache",
+    "web.listen-address": "::1:9100",
+    "web.config.file": "a\0b",
+    "web.docs-url": "docs",
+    "storage.url": "mysql:///x",
+    "signature.mode": "Off",
+    "signature.account": "1234",
+    "signature.key-domain": "a..b",
+    "signature.nameserver": "dns.example.com",
+    "signature.max-age": "25h",
+    "metrics.birth-hold": "60",
+    "providers": "example.edu",
+    "tags.count": "other",
+    "log.level": "loud",
+    "log.format": "text",
+}
 
 
-UNKNOWN = [
-    ('colour = "red"', "colour: no such setting"),
-    ('[log]\nlevels = "info"', "log.levels: no such setting; did you mean log.level?"),
-    ("log.level = 3", "log.level: 3: expected text in quotes"),
-    ('log.level = ["info"]', "log.level: ['info']: expected text in quotes"),
-    ("signature.account = [1234]", "signature.account: [1234]: expected a list of texts in quotes"),
-    ("log.level = ", "Invalid value (at end of document): expected TOML"),
-]
+@pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.name)
+def test_an_invalid_value_is_an_error_that_says_what_was_expected(setting: Setting) -> None:
+    """The error names the setting, its value, the origin of the value, and what was expected."""
+    name, text = setting.name, INVALID[setting.name]
+    assert error_of({name: text}) == f"{name}: {text!r} (from --{name}): expected {setting.expected}"
 
 
-@pytest.mark.parametrize(("content", "message"), UNKNOWN)
-def test_mistakes_in_the_file_are_told(tmp_path: Path, content: str, message: str) -> None:
-    """An unknown key, another type and bad TOML are errors that name the file."""
-    file = tmp_path / "exporter.toml"
+@pytest.mark.parametrize("text", ["", "ledger.db", "sqlite:///", "sqlite://x", "sqlite:///x?mode=ro", "sqlite:///a\0b"])
+def test_an_invalid_storage_url_is_an_error(text: str) -> None:
+    """Only paths after ``sqlite:///`` and URLs of PostgreSQL are accepted."""
+    assert error_of({"storage.url": text}).startswith(f"storage.url: {text!r} (from --storage.url): expected ")
+
+
+def test_an_error_shows_no_password(file: Path) -> None:
+    """A password in an invalid ``storage.url`` is redacted, wherever the setting comes from."""
+    file.write_text("storage.url = 'mysql://exporter:secret@db/x'")
+    assert "secret" not in error_of(file=file)
+    file.write_text("storage.url = ['postgresql://exporter:secret@db/x']")
+    assert "secret" not in error_of(file=file)
+
+
+CONTRADICTIONS: Final[dict[str, dict[str, str | None]]] = {
+    "signature.account": {"signature.mode": None},
+    "signature.mode": {"signature.account": "environment-1"},
+    "web.listen-address": {"web.listen-address": "[::1]:9", "webhook.listen-address": "[::1]:9"},
+}
+
+
+@pytest.mark.parametrize("setting", CONTRADICTIONS)
+def test_settings_that_contradict_each_other_are_an_error(setting: str, texts: Texts) -> None:
+    """Each value alone is valid. The error names both settings."""
+    error = error_of(CONTRADICTIONS[setting])
+    assert error.startswith(f"{setting}: ")
+    assert [name for name in CONTRADICTIONS[setting] if name not in error] == []
+    texts.check(error)
+
+
+def test_both_listeners_may_have_any_free_port() -> None:
+    """Port 0 means another free port for each listener, so this is no contradiction."""
+    settings = settings_of({"web.listen-address": "127.0.0.1:0", "webhook.listen-address": "127.0.0.1:0"})
+    assert settings.web_listen_address == settings.webhook_listen_address == Address("127.0.0.1", 0)
+
+
+MISTAKES: Final = {
+    "unknown key": ('colour = "red"', "colour"),
+    "unknown key with a similar name": ('[log]\nlevels = "info"', "log.levels"),
+    "number": ("log.level = 3", "log.level"),
+    "list for one value": ('log.level = ["info"]', "log.level"),
+    "list of numbers": ("signature.account = [1234]", "signature.account"),
+    "set twice": ('log.level = "info"\n"log.level" = "debug"', "log.level"),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_in_the_file_is_an_error(mistake: str, file: Path, texts: Texts) -> None:
+    """The error names the file and the key."""
+    content, key = MISTAKES[mistake]
     file.write_text(content)
-    with pytest.raises(SettingError) as caught:
-        settings_of(file=file)
-    assert re.sub(r" \(at line.*column \d+\)", " (at end of document)", str(caught.value)) == (
-        f"config.file: '{file}': {message}"
-    )
+    error = error_of(file=file)
+    assert error.startswith(f"config.file: '{file}': {key}: ")
+    texts.check(error)
 
 
-def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
-    """A missing file is an error, not an empty one."""
-    with pytest.raises(SettingError) as caught:
-        settings_of(file=tmp_path / "none.toml")
-    assert str(caught.value) == (
-        f"config.file: '{tmp_path}/none.toml': No such file or directory: expected a readable TOML file"
-    )
+def test_a_file_that_is_not_toml_is_an_error(file: Path) -> None:
+    """The error names the file and the place in it."""
+    file.write_text("log.level = ")
+    assert re.fullmatch(rf"config\.file: '{re.escape(str(file))}': .*\(at .*\): expected TOML", error_of(file=file))
+    file.write_bytes(b"\xff")
+    assert error_of(file=file).endswith(": expected TOML")
 
 
-def test_an_unknown_variable_is_told() -> None:
-    """A variable with our prefix that is no setting is most likely a slip of the pen."""
-    with pytest.raises(SettingError) as caught:
-        settings_of(environment={"SMTPETER_EXPORTER_LOG_LEVELS": "info"})
-    assert str(caught.value) == (
-        "environment variable SMTPETER_EXPORTER_LOG_LEVELS: no such setting; did you mean SMTPETER_EXPORTER_LOG_LEVEL?"
-    )
+def test_a_missing_file_is_an_error(file: Path, texts: Texts) -> None:
+    """It is not treated as an empty file."""
+    texts.check(error_of(file=file))
 
 
-def test_the_path_of_the_public_url_is_where_failures_are_taken() -> None:
-    """The public path has no slash at its end, and is empty without a public URL."""
-    for url, path in (("", ""), ("https://x.example", ""), ("https://x.example/a/", "/a")):
-        assert read(gather({**OFF, "webhook.public-url": url}, {}, None)).public_path == path
+@pytest.mark.parametrize("variable", ["SMTPETER_EXPORTER_LOG_LEVELS", "SMTPETER_EXPORTER_X"])
+def test_an_unknown_variable_is_an_error(variable: str, texts: Texts) -> None:
+    """A variable with the exporter's prefix that is no setting is probably a mistake; a similar name is suggested."""
+    error = error_of(environment={variable: "info"})
+    assert variable in error
+    assert ("SMTPETER_EXPORTER_LOG_LEVEL?" in error) == (variable != "SMTPETER_EXPORTER_X")
+    texts.check(error)
