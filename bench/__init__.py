@@ -1,1 +1,1 @@
-"""What is measured, beside what: see the Makefile. None of this is needed to run the exporter."""
+"""Benchmarks and long-running checks; the Makefile lists them. The exporter does not need them."""

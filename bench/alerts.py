@@ -1,6 +1,6 @@
-"""How often alerts fire on calm traffic, and how soon on a spike: two weeks of simulated traffic, by a real Prometheus.
+"""Measure how often alerts fire on calm traffic, and how soon they fire during a spike.
 
-The traffic is that of ``simulate``, the rules are those that are shipped. Prints Markdown.
+A real Prometheus evaluates the shipped rules over two weeks of traffic from ``simulate``. Prints tables in Markdown.
 """
 
 import argparse
@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from deploy.demo.past import Firing, alerts, before, firings, load, over
+from deploy.demo.past import Firing, alerts, before, firings, load, prometheus_on
 from exporter.simulator.traffic import SimulatedRequest, Spike, Traffic
 
 HOUR: Final = 3_600
@@ -27,20 +27,20 @@ SPIKES: Final = {
     "everything, Friday 20:00": (11, 20, None),
     "everything, Sunday 03:00": (13, 3, None),
 }
-"""Day, hour and reason of each spike: ten times as much. None has another a day or a week before it."""
-LASTING: Final = 6 * HOUR
+"""Day, hour and reason of each spike of ten times the usual traffic. No spike is a day or a week after another."""
+SPIKE_DURATION: Final = 6 * HOUR
 
 
 def moment(day: int, hour: float) -> float:
-    """The time of day and hour of the simulation."""
+    """Return the time in seconds since the epoch for a day and hour of the simulation."""
     return BEGIN + day * DAY + hour * HOUR
 
 
 def traffic(per_day: int, seed: int, *, spikes: bool) -> Iterator[SimulatedRequest]:
-    """The traffic of two weeks, in which spikes take the place of what would have been."""
+    """Yield two weeks of traffic; with ``spikes``, a spike replaces the calm traffic of its hours."""
     calm = Traffic(per_day, seed=seed, repeats=0).requests(BEGIN)
     for day, hour, reason in SPIKES.values() if spikes else ():
-        spike = Spike(reason, 10, moment(day, hour), moment(day, hour) + LASTING)
+        spike = Spike(reason, 10, moment(day, hour), moment(day, hour) + SPIKE_DURATION)
         yield from before(spike.begin, calm)
         yield from before(spike.end, Traffic(per_day, seed=seed, repeats=0, spike=spike).requests(spike.begin))
         calm = Traffic(per_day, seed=seed + 100 * (day + 1), repeats=0).requests(spike.end)
@@ -48,7 +48,7 @@ def traffic(per_day: int, seed: int, *, spikes: bool) -> Iterator[SimulatedReque
 
 
 def calm_table(found: Sequence[Firing], seeds: int) -> Iterator[str]:
-    """How often each alert fired on calm traffic, on the average of the seeds."""
+    """Yield a table of how often each alert fired on calm traffic, averaged over the seeds."""
     columns = [(size, period) for size in SIZES for period in PERIODS]
     yield "| alert | severity | " + " | ".join(f"{size:,}: {period}" for size, period in columns) + " |"
     yield "|---|---|" + "--:|" * len(columns)
@@ -57,13 +57,13 @@ def calm_table(found: Sequence[Firing], seeds: int) -> Iterator[str]:
         for size, period in columns:
             first, last = (moment(day, 0) for day in PERIODS[period])
             jobs = {f"calm-{size}-{seed}" for seed in range(seeds)}
-            count = sum(one.alert == alert and one.labels["job"] in jobs and first <= one.begin < last for one in found)
-            cells.append(f"{count / seeds:.1f}".removesuffix(".0"))
+            fired = [firing.begin for firing in found if firing.alert == alert and firing.labels["job"] in jobs]
+            cells.append(f"{sum(first <= begin < last for begin in fired) / seeds:.1f}".removesuffix(".0"))
         yield f"| `{alert.name}` | {alert.severity} | " + " | ".join(cells) + " |"
 
 
 def spike_table(found: Sequence[Firing], seeds: int) -> Iterator[str]:
-    """After how many minutes of a spike an alert of each severity fired: the median and the worst of the seeds."""
+    """Yield a table of the minutes until an alert of each severity fired: the median and the worst of the seeds."""
     yield "| spike | severity | " + " | ".join(f"{size:,} a day" for size in SIZES) + " |"
     yield "|---|---|" + "--:|" * len(SIZES)
     for name, (day, hour, _) in SPIKES.items():
@@ -74,25 +74,28 @@ def spike_table(found: Sequence[Firing], seeds: int) -> Iterator[str]:
                 after = sorted(
                     min(
                         (
-                            (one.begin - begin) / 60
-                            for one in found
-                            if one.labels["job"] == f"spike-{size}-{seed}"
-                            and one.alert.severity == severity
-                            and begin <= one.begin < begin + LASTING
+                            (firing.begin - begin) / 60
+                            for firing in found
+                            if firing.labels["job"] == f"spike-{size}-{seed}"
+                            and firing.alert.severity == severity
+                            and begin <= firing.begin < begin + SPIKE_DURATION
                         ),
                         default=float("inf"),
                     )
                     for seed in range(seeds)
                 )
-                words = ["never" if one == float("inf") else f"{one:.0f} min" for one in (after[seeds // 2], after[-1])]
-                cells.append(words[0] if words[0] == words[1] else f"{words[0]} (at worst {words[1]})")
+                median, worst = (
+                    "never" if minutes == float("inf") else f"{minutes:.0f} min"
+                    for minutes in (after[seeds // 2], after[-1])
+                )
+                cells.append(median if median == worst else f"{median} (at worst {worst})")
             yield f"| {name} | {severity} | " + " | ".join(cells) + " |"
 
 
 def main() -> None:
-    """Simulate, evaluate, print."""
+    """Simulate the traffic, evaluate the rules, and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seeds", type=int, default=3, help="how many senders of each size (default: %(default)s)")
+    parser.add_argument("--seeds", type=int, default=3, help="number of senders of each size (default: %(default)s)")
     seeds = parser.parse_args().seeds
     jobs = {
         f"{kind}-{size}-{seed}": traffic(size, seed, spikes=kind == "spike")
@@ -100,10 +103,10 @@ def main() -> None:
         for size in SIZES
         for seed in range(seeds)
     }
-    with tempfile.TemporaryDirectory(dir=Path.cwd(), prefix="bench-") as folder:
-        data = Path(folder) / "data"
+    with tempfile.TemporaryDirectory(dir=Path.cwd(), prefix="bench-") as directory:
+        data = Path(directory) / "data"
         load(data, jobs, BEGIN, END)
-        with over(data) as address:
+        with prometheus_on(data) as address:
             found = [firing for alert in alerts() for firing in firings(alert, address, BEGIN, END)]
     print("\n".join(calm_table(found, seeds)), end="\n\n")
     print("\n".join(spike_table(found, seeds)))

@@ -1,7 +1,7 @@
-"""What nobody can pass: ``python -m bench.ceilings SECONDS rsa|sqlite:///…|postgresql://…`` does only that, and ends.
+"""Upper limits of the throughput: ``python -m bench.ceilings SECONDS rsa|sqlite:///…|postgresql://…``.
 
-Prints a line ``RESULT``: how many, in how many microseconds, and no errors, as the scripts of wrk do; then the seconds
-of processor time.
+Only verifies signatures, or only writes batches. Like the scripts of wrk, it prints a line ``RESULT`` with a count,
+microseconds and 0 errors. A line with the seconds of CPU time follows.
 """
 
 import os
@@ -19,23 +19,23 @@ from exporter.ledger.url import storage
 from tests.support.signing import key
 
 BATCH: Final = 64
-"""As many as can wait at the same time: the threads of the listener, and the connections of the load."""
+"""Maximum number of failures in a batch: one for each thread of the listener and connection of the load."""
 SERIES: Final[tuple[Series, ...]] = (
     ("failures", "rcptto", "5xx", "5.1.1"),
     ("failures_by_reason", "recipient_unknown"),
     ("failures_by_provider", "other", "5xx"),
     ("failures_by_tag", "other"),
 )
-"""What a failure of the load raises."""
+"""The series that a failure of the load increments."""
 
 
 def batch() -> list[Record]:
-    """Failures that nobody has recorded yet."""
+    """Return the records of failures that are not in any ledger yet."""
     return [Record(os.urandom(16), SERIES) for _ in range(BATCH)]
 
 
-def verifying() -> Callable[[], int]:
-    """Check a signature of 2048 bits."""
+def verifier() -> Callable[[], int]:
+    """Return a function that verifies a 2048-bit signature and returns 1."""
     signature, public = key().sign(b"x", PKCS1v15(), SHA256()), key().public_key()
 
     def verify() -> int:
@@ -45,16 +45,16 @@ def verifying() -> Callable[[], int]:
     return verify
 
 
-def recording(url: str) -> Callable[[], int]:
-    """Record a batch."""
+def recorder(url: str) -> Callable[[], int]:
+    """Return a function that records a batch and returns the number of failures in it."""
     ledger = open_ledger(storage(url), now=time.time())
     return lambda: sum(ledger.record(batch(), now=time.time(), held=False))
 
 
 def main() -> None:
-    """Do it again and again."""
+    """Repeat the work until the time is up, and print the result."""
     seconds, what = float(sys.argv[1]), sys.argv[2]
-    work = verifying() if what == "rsa" else recording(what)
+    work = verifier() if what == "rsa" else recorder(what)
     work()
     done, began, before = 0, time.perf_counter(), time.process_time()
     while (took := time.perf_counter() - began) < seconds:

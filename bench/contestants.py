@@ -1,34 +1,34 @@
-"""Who is measured: the exporter in its forms, what one would write or take instead, and what nobody can pass."""
+"""The contestants: the exporter in several configurations, alternatives to it, and upper limits."""
 
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from bench.calls import FORMS, PUSHES, SIGNED
+from bench.requests import FORMS, PUSHES, SIGNED
 from tests.support.signing import ACCOUNT
 
 
 @dataclass(frozen=True)
 class Contestant:
-    """A command: ``{port}`` is where it is to listen, ``{web}`` where for scrapes, ``{folder}`` where it may write.
+    """A command with placeholders.
 
-    ``{database}`` is a database of its own, ``{nameserver}`` knows the keys of signatures, ``{seconds}`` is how long a
-    contestant without calls works on its own.
+    It listens on ``{port}``, and on ``{web}`` for scrapes. It may write to ``{directory}`` and to ``{database}``, which
+    is its own. ``{nameserver}`` has the keys of signatures. Without requests, it works for ``{seconds}``.
     """
 
     name: str
     command: Sequence[str]
-    calls: str | None = FORMS
+    requests: str | None = FORMS
     counts_at: str | None = "port"
-    """Which of the two addresses shows what was counted."""
+    """The port that exposes the counters: ``port``, ``web`` or none."""
     replicas: int = 1
     needs: str | None = None
-    """A program, when it is one that may not be here."""
+    """A program that may not be installed."""
 
     @property
     def in_database(self) -> bool:
-        """Whether a PostgreSQL has to be there."""
+        """Whether the contestant needs a PostgreSQL."""
         return "{database}" in self.command
 
 
@@ -39,21 +39,21 @@ _EXPORTER: Final = (
 _OFF: Final = ("--signature.mode", "off")
 _REQUIRED: Final = (
     *("--signature.mode", "required", "--signature.account", ACCOUNT),
-    *("--signature.max-age", "1h", "--signature.nameserver", "{nameserver}"),  # they are signed before the rounds
+    *("--signature.max-age", "1h", "--signature.nameserver", "{nameserver}"),  # requests are signed before the rounds
 )
 _GRANIAN: Final = ("--webhook.server", "granian")
-_SQLITE: Final = ("--storage.url", "sqlite:///{folder}/ledger.db")
+_SQLITE: Final = ("--storage.url", "sqlite:///{directory}/ledger.db")
 _POSTGRES: Final = ("--storage.url", "{database}")
 _PEER: Final = (sys.executable, "-m", "bench.peers")
 _ALONE: Final = (sys.executable, "-m", "bench.ceilings", "{seconds}")
 
 OURS: Final = Contestant("**exporter: waitress, SQLite**", (*_EXPORTER, *_OFF, *_SQLITE), counts_at="web")
 SIGNED_OURS: Final = Contestant(
-    "exporter: waitress, SQLite, signed", (*_EXPORTER, *_REQUIRED, *_SQLITE), calls=SIGNED, counts_at="web"
+    "exporter: waitress, SQLite, signed", (*_EXPORTER, *_REQUIRED, *_SQLITE), requests=SIGNED, counts_at="web"
 )
 GRANIAN: Final = Contestant("exporter: granian, SQLite", (*_EXPORTER, *_OFF, *_GRANIAN, *_SQLITE), counts_at="web")
 SIGNED_GRANIAN: Final = Contestant(
-    "exporter: granian, SQLite, signed", (*_EXPORTER, *_REQUIRED, *_GRANIAN, *_SQLITE), calls=SIGNED, counts_at="web"
+    "exporter: granian, SQLite, signed", (*_EXPORTER, *_REQUIRED, *_GRANIAN, *_SQLITE), requests=SIGNED, counts_at="web"
 )
 POSTGRES: Final = Contestant("exporter: waitress, PostgreSQL", (*_EXPORTER, *_OFF, *_POSTGRES), counts_at="web")
 REPLICAS: Final = Contestant(
@@ -66,7 +66,7 @@ MEMORY: Final = Contestant("the same application, in memory, on waitress", (*_PE
 FASTAPI: Final = Contestant(
     "FastAPI on uvicorn, in memory",
     (
-        *(sys.executable, "-m", "uvicorn", "--factory", "bench.by_hand:fastapi_app", "--port", "{port}"),
+        *(sys.executable, "-m", "uvicorn", "--factory", "bench.handwritten:fastapi_app", "--port", "{port}"),
         *("--log-level", "warning", "--no-access-log"),
     ),
 )
@@ -86,7 +86,7 @@ CONTESTANTS: Final = (
         "Flask on gunicorn with threads, in memory",
         (
             *(sys.executable, "-m", "gunicorn", "--worker-class", "gthread", "--threads", "64", "--keep-alive", "60"),
-            *("--log-level", "error", "--bind", "127.0.0.1:{port}", "bench.by_hand:flask_app()"),
+            *("--log-level", "error", "--bind", "127.0.0.1:{port}", "bench.handwritten:flask_app()"),
         ),
     ),
     FASTAPI,
@@ -97,32 +97,32 @@ CONTESTANTS: Final = (
         "Pushgateway, one push per failure",
         (
             *("prometheus-pushgateway", "--web.listen-address=127.0.0.1:{port}", "--log.level=error"),
-            "--persistence.file={folder}/pushed",
+            "--persistence.file={directory}/pushed",
         ),
-        calls=PUSHES,
+        requests=PUSHES,
         needs="prometheus-pushgateway",
     ),
     Contestant("ceiling: Falcon on waitress, reading the body only", (*_PEER, "body", "{port}"), counts_at=None),
-    Contestant("ceiling: verifying RSA signatures only", (*_ALONE, "rsa"), calls=None, counts_at=None),
+    Contestant("ceiling: verifying RSA signatures only", (*_ALONE, "rsa"), requests=None, counts_at=None),
     Contestant(
         "ceiling: writing batches of 64 to SQLite only",
-        (*_ALONE, "sqlite:///{folder}/ledger.db"),
-        calls=None,
+        (*_ALONE, "sqlite:///{directory}/ledger.db"),
+        requests=None,
         counts_at=None,
     ),
     Contestant(
-        "ceiling: writing batches of 64 to PostgreSQL only", (*_ALONE, "{database}"), calls=None, counts_at=None
+        "ceiling: writing batches of 64 to PostgreSQL only", (*_ALONE, "{database}"), requests=None, counts_at=None
     ),
 )
 
 
 @dataclass(frozen=True)
 class Target:
-    """How many times as much as the other one a contestant is to reach, of ``rate`` or ``per_cpu``."""
+    """The minimum ratio of a contestant to the ``other``, in ``rate`` or ``per_cpu`` of a sample."""
 
     one: Contestant
     other: Contestant
-    times: float
+    ratio: float
     of: str = "rate"
 
 

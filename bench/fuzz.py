@@ -1,7 +1,7 @@
-"""Mutated requests against the real exporter: statuses, faults, memory, and whether what was answered 200 was counted.
+"""Send mutated requests to a real exporter; tests/support/mutations.py makes them.
 
-Exits 1 when there was an answer that must not be, a traceback or error in the log, a count that is not the number of
-answers 200, or memory that grew. What is sent is told in tests/support/mutations.py.
+Exits with 1 if an answer was not allowed, the log has an error or a traceback, the count differs from the number of
+answers 200, or memory grew.
 """
 
 import argparse
@@ -18,16 +18,16 @@ from tests.support.signing import ACCOUNT
 WARM_UP = 5_000
 CONNECTIONS = 8
 GROWTH = 16 << 20
-"""Bytes by which memory may grow after the warm-up: caches that have a bound fill up, and pages fragment."""
+"""Bytes by which memory may grow after the warm-up, when bounded caches fill up and pages fragment."""
 
 
 def resident(running: Exporter) -> float:
-    """Resident memory of the exporter in bytes."""
+    """Return the resident memory of the exporter in bytes."""
     return running.samples()["process_resident_memory_bytes"]
 
 
-def wrong_lines(running: Exporter) -> list[str]:
-    """Lines of the log that tell of a fault, or are no log lines at all."""
+def unexpected_lines(running: Exporter) -> list[str]:
+    """Return the lines of the log that show a bug, or that are not in the format of the log."""
     return [
         line
         for line, read in zip(running.lines, running.log(), strict=True)
@@ -36,22 +36,22 @@ def wrong_lines(running: Exporter) -> list[str]:
 
 
 def report(name: str, outcome: Outcome, seconds: float) -> None:
-    """Print what came of cases."""
+    """Print the number of cases, their duration and the statuses of the answers."""
     statuses = ", ".join(f"{count:,} x {status}" for status, count in sorted(outcome.statuses.items()))
-    print(f"{name}: {outcome.cases:,} cases in {seconds:.0f} s, {outcome.unfinished:,} without an end; {statuses}")
+    print(f"{name}: {outcome.cases:,} cases in {seconds:.0f} s, {outcome.unfinished:,} incomplete; {statuses}")
 
 
 def main() -> None:
-    """Run and print."""
+    """Send the requests and print the results."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--count", type=int, default=100_000, help="cases after the warm-up (default: 100000)")
-    parser.add_argument("--seed", default="1", help="another seed gives other cases")
+    parser.add_argument("--count", type=int, default=100_000, help="cases after the warm-up (default: %(default)s)")
+    parser.add_argument("--seed", default="1", help="seed of the random cases (default: %(default)s)")
     wanted = parser.parse_args()
-    # glibc keeps freed memory for each thread, of each size: with 64 threads that grows for long, and hides what leaks.
+    # glibc caches freed memory per thread and size. With 64 threads these caches grow for a long time and hide leaks.
     os.environ["GLIBC_TUNABLES"] = "glibc.malloc.tcache_count=0"
-    with tempfile.TemporaryDirectory(dir=Path.cwd(), prefix="bench-") as folder, name_server() as names:
+    with tempfile.TemporaryDirectory(dir=Path.cwd(), prefix="bench-") as directory, name_server() as names:
         flags = ("--signature.mode", "required", "--signature.account", ACCOUNT, "--log.level", "debug")
-        with exporter(Path(folder), *flags, "--signature.nameserver", names.address, measured=False) as running:
+        with exporter(Path(directory), *flags, "--signature.nameserver", names.address, measured=False) as running:
             began = time.perf_counter()
             outcome = fuzz(running.public, WARM_UP, f"{wanted.seed} warm-up", CONNECTIONS, first=0)
             report("warm-up", outcome, time.perf_counter() - began)
@@ -65,19 +65,19 @@ def main() -> None:
                 sum(running.failures().values()),
                 running.samples()["smtpeter_exporter_duplicates_total"],
             )
-        wrong = wrong_lines(running)
+        unexpected = unexpected_lines(running)
     words = ", ".join(
         f"{count:,} x {word.partition(chr(13))[0]}" for word, count in outcome.reasons.most_common() if word
     )
-    print(f"reasons: {words}")
-    print(f"answers 200 to new failures {outcome.counted:,}, counted {counted:,.0f}")
-    print(f"answers 200 to repeated failures {outcome.repeated:,}, counted as duplicates {repeated:,.0f}")
-    print(f"resident memory {before / 1e6:.1f} MB after the warm-up, {after / 1e6:.1f} MB at the end")
-    print(f"faults {len(outcome.faults)}, lines in the log that should not be there {len(wrong)}")
-    for line in (*outcome.faults[:10], *wrong[:10]):
+    print(f"reasons for rejection: {words}")
+    print(f"new failures answered 200: {outcome.counted:,}, counted: {counted:,.0f}")
+    print(f"repeated failures answered 200: {outcome.repeated:,}, counted as duplicates: {repeated:,.0f}")
+    print(f"resident memory: {before / 1e6:.1f} MB after the warm-up, {after / 1e6:.1f} MB at the end")
+    print(f"wrong answers: {len(outcome.problems)}, unexpected lines in the log: {len(unexpected)}")
+    for line in (*outcome.problems[:10], *unexpected[:10]):
         print(f"  {line}")
     right = (counted, repeated) == (outcome.counted, outcome.repeated) and after - before < GROWTH
-    sys.exit(0 if right and not outcome.faults and not wrong else 1)
+    sys.exit(0 if right and not outcome.problems and not unexpected else 1)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Start, scrape, commit, memory and disk with 10,000 and with 10,000,000 failures in the ledger, as ratios.
+"""Compare start, scrape, commit, memory and disk usage with 10,000 and with 10,000,000 failures in the ledger.
 
-Then latency while as many are pruned: all that the ledger holds is older than it need be, and calls come at half of the
-rate that saturates the exporter. For SQLite, and with ``--postgres`` for PostgreSQL. SIZES are other sizes.
+Then measure the latency while the exporter prunes as many failures, all of them expired, under half of the load that
+saturates it. Uses SQLite, and with ``--postgres`` also PostgreSQL. The environment variable SIZES overrides the sizes.
 """
 
 import argparse
@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
-from bench.calls import FORMS
 from bench.ceilings import batch
-from bench.measure import DATABASE_CORE, SERVER_CORE, columns, hold, on_core, pace, resident, saturate
+from bench.measure import DATABASE_CORE, SERVER_CORE, columns, on_core, pace, pin, resident, saturate
 from bench.paced import Plan
+from bench.requests import FORMS
 from bench.servers import database_here
 from exporter.classification.labels import STATES
 from exporter.classification.series import Record
@@ -35,15 +35,15 @@ STARTS: Final = 7
 SCRAPES: Final = 50
 COMMITS: Final = 1_000
 PRUNING: Final = int(os.environ.get("PRUNING", "30"))
-"""Seconds of calls while the ledger is pruned."""
-AGED: Final = 32 * DAY
-AT_ONCE: Final = 10_000
+"""Duration in seconds of the requests while the ledger is pruned."""
+EXPIRED_AGE: Final = 32 * DAY
+PAGE_SIZE: Final = 10_000
 SERIES: Final = [("failures", state, "5xx", f"5.1.{detail}") for state in sorted(STATES)[:10] for detail in range(5)]
 
 
 @dataclass(frozen=True)
 class Measured:
-    """Of one size: seconds, and bytes."""
+    """The measurements at one size, in seconds and bytes."""
 
     start: float
     scrape: float
@@ -54,7 +54,7 @@ class Measured:
 
 @contextmanager
 def opened(url: str) -> Iterator[Ledger]:
-    """The ledger, in this process."""
+    """Open the ledger in this process."""
     ledger = open_ledger(storage(url), now=time.time())
     try:
         yield ledger
@@ -63,20 +63,20 @@ def opened(url: str) -> Iterator[Ledger]:
 
 
 def fill(url: str, count: int, *, at: float) -> float:
-    """Record so many failures as of then; bytes on disk for each."""
+    """Record failures with the time ``at``; return the bytes on disk for each."""
     with opened(url) as ledger:
-        for start in range(0, count, AT_ONCE):
-            numbers = range(start, min(start + AT_ONCE, count))
+        for start in range(0, count, PAGE_SIZE):
+            numbers = range(start, min(start + PAGE_SIZE, count))
             ledger.record(
                 [Record(os.urandom(16), (SERIES[number % len(SERIES)],)) for number in numbers], now=at, held=False
             )
-    with opened(url) as ledger:  # anew: what was written ahead is in its place
+    with opened(url) as ledger:  # reopened, so that the write-ahead log is empty
         return ledger.size() / count
 
 
 @contextmanager
 def serving(url: str) -> Iterator[tuple[float, int, str, int]]:
-    """An exporter on the ledger: seconds until it was ready, port for failures, URL of metrics, id of the process."""
+    """Run an exporter; yield the seconds until it was ready, its public port, metrics URL and process id."""
     began = time.perf_counter()
     command = [
         *(sys.executable, "-m", "exporter", "serve", "--signature.mode", "off", "--storage.url", url),
@@ -97,12 +97,12 @@ def serving(url: str) -> Iterator[tuple[float, int, str, int]]:
 
 
 def measure(url: str) -> Measured:
-    """Start an exporter and scrape it, then commit batches without it."""
+    """Start an exporter and scrape it; then commit batches without it."""
     scrapes = []
     with serving(url) as (started, _, metrics, pid):
         for _ in range(SCRAPES):
             began = time.perf_counter()
-            with urllib.request.urlopen(metrics, timeout=5) as answer:
+            with urllib.request.urlopen(metrics, timeout=30) as answer:
                 answer.read()
             scrapes.append(time.perf_counter() - began)
         memory = resident([pid])
@@ -118,7 +118,7 @@ def measure(url: str) -> Measured:
 
 
 def compare(urls: dict[int, str]) -> str:
-    """A table: each size, and how many times as much the largest takes as the smallest."""
+    """Return a table with each size, and the ratio of the largest to the smallest."""
     disk = {size: fill(url, size, at=time.time()) for size, url in urls.items()}
     rounds = [{size: measure(url) for size, url in urls.items()} for _ in range(STARTS)]
     rows = [["", "ratio", *(f"{size:,} failures in the ledger" for size in urls)]]
@@ -139,47 +139,47 @@ def compare(urls: dict[int, str]) -> str:
     return columns(rows)
 
 
-def left(url: str, *, now: float) -> int:
-    """How many identities are still held that are to be forgotten."""
+def expired(url: str, *, now: float) -> int:
+    """Return the number of expired identities that are still in the ledger."""
     count, after, first = 0, b"", (now - KEEP_IDENTITIES) // DAY
     with opened(url) as ledger:
-        while page := ledger.identities(after, AT_ONCE):
+        while page := ledger.identities(after, PAGE_SIZE):
             count += sum(kept.day < first for kept in page)
             after = page[-1].identity
     return count
 
 
 def prune(url: str, size: int) -> list[str]:
-    """Calls at half of the rate that saturates, while the ledger is pruned: a line of a table."""
+    """Measure requests at half of the saturating rate while the ledger is pruned; return a row of the table."""
     began = time.time()
-    fill(url, size, at=began - AGED)
-    before = left(url, now=began)
+    fill(url, size, at=began - EXPIRED_AGE)
+    before = expired(url, now=began)
     with serving(url) as (_, port, _, _):
         rate = saturate([port], FORMS, "saturation", 5).rate / 2
         paced = pace(Plan([port], FORMS, "pruning", rate, PRUNING))
-    after = left(url, now=began)
+    after = expired(url, now=began)
     times = [f"{seconds * 1e3:.1f}" for seconds in (paced.p50, paced.p99, paced.longest)]
     answered = f"{paced.answered:,} of {paced.answered + paced.unanswered:,}"
     return [f"{rate:,.0f}", answered, *times, f"{before:,}", f"{before - after:,}"]
 
 
 def main() -> None:
-    """Fill, measure in turns, print."""
+    """Fill the ledgers, measure them in turns, and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--postgres", action="store_true", help="measure PostgreSQL, too")
+    parser.add_argument("--postgres", action="store_true", help="also measure PostgreSQL")
     database = database_here() if parser.parse_args().postgres else None
     head = ["", "requests/s", "answered", "p50 ms", "p99 ms", "max ms", "to prune before", "pruned meanwhile"]
     pruned = [head]
     try:
-        with tempfile.TemporaryDirectory(dir=Path.cwd(), prefix="bench-") as folder:
+        with tempfile.TemporaryDirectory(dir=Path.cwd(), prefix="bench-") as directory:
             print("SQLite\n")
-            print(compare({size: f"sqlite:///{folder}/{size}.db" for size in SIZES}), end="\n\n", flush=True)
-            pruned.append(["SQLite", *prune(f"sqlite:///{folder}/aged.db", max(SIZES))])
+            print(compare({size: f"sqlite:///{directory}/{size}.db" for size in SIZES}), end="\n\n", flush=True)
+            pruned.append(["SQLite", *prune(f"sqlite:///{directory}/expired.db", max(SIZES))])
         if database:
-            hold([database.pid], DATABASE_CORE)
+            pin([database.pid], DATABASE_CORE)
             print("PostgreSQL\n")
             print(compare({size: database.create(f"history{size}") for size in SIZES}), end="\n\n", flush=True)
-            pruned.append(["PostgreSQL", *prune(database.create("aged"), max(SIZES))])
+            pruned.append(["PostgreSQL", *prune(database.create("expired"), max(SIZES))])
     finally:
         if database:
             database.end()

@@ -1,4 +1,4 @@
-"""How it is measured: who runs on which core, load, processor time and memory of whole trees of processes."""
+"""Measuring: pinning processes to cores, generating load, CPU time and memory of process trees."""
 
 import json
 import os
@@ -20,11 +20,11 @@ ROOT: Final = Path(__file__).parent.parent
 SERVER_CORE: Final = 0
 LOAD_CORE: Final = 1
 DATABASE_CORE: Final = 2 if (os.cpu_count() or 1) > 2 else LOAD_CORE
-"""The server has its core to itself; PostgreSQL has one, too, where there are three, else it shares with the load."""
+"""The server has a core to itself. With three cores so does PostgreSQL; otherwise it shares one with the load."""
 
 
 class Load(NamedTuple):
-    """What answered how much: failures a second, how many, and errors."""
+    """The answers to a load: failures per second, number of failures, number of errors."""
 
     rate: float
     answered: int
@@ -32,7 +32,7 @@ class Load(NamedTuple):
 
 
 class Sample(NamedTuple):
-    """One round of one contestant: failures a second, and for each second of processor time."""
+    """One round of one contestant: failures per second, and per second of CPU time."""
 
     rate: float
     per_cpu: float
@@ -40,12 +40,12 @@ class Sample(NamedTuple):
 
 
 def on_core(core: int, command: Sequence[str]) -> list[str]:
-    """The command, held on the core, whatever it starts included."""
+    """Return the command pinned to a core, with all processes that it starts."""
     return ["taskset", "-c", str(core), *command]
 
 
 def results(text: str) -> Load:
-    """The line RESULT that a script of wrk prints, or a ceiling."""
+    """Parse the line RESULT, which the scripts of wrk and ``bench.ceilings`` print."""
     found = re.search(r"^RESULT (\d+) (\d+) (\d+)$", text, re.MULTILINE)
     assert found, text
     answered, microseconds, errors = map(int, found.groups())
@@ -53,7 +53,7 @@ def results(text: str) -> Load:
 
 
 def saturate(ports: Sequence[int], script: str, run: str, seconds: float, file: Path | None = None) -> Load:
-    """Have wrk put load on all ports at once; the connections are split over them."""
+    """Have wrk load all ports at once, with the connections split over them."""
     processes = []
     for number, port in enumerate(ports):
         connections = len(range(number, CONNECTIONS, len(ports)))
@@ -71,26 +71,26 @@ def saturate(ports: Sequence[int], script: str, run: str, seconds: float, file: 
 
 
 def start_pacing(plan: Plan) -> "subprocess.Popen[str]":
-    """Begin to make the calls of a plan, beside the server."""
+    """Start sending the requests of a plan, in a process of their own."""
     command = [sys.executable, "-m", "bench.paced", json.dumps(asdict(plan))]
     return subprocess.Popen(on_core(LOAD_CORE, command), cwd=ROOT, stdout=subprocess.PIPE, text=True)
 
 
 def end_pacing(process: "subprocess.Popen[str]") -> Paced:
-    """Wait for the end of a plan."""
+    """Wait for the end of a plan and return its result."""
     text = process.communicate()[0]
     if process.returncode:
-        sys.exit(f"bench: bench.paced ended with {process.returncode}")
+        sys.exit(f"bench: bench.paced exited with {process.returncode}")
     return Paced(**json.loads(text))
 
 
 def pace(plan: Plan) -> Paced:
-    """Make the calls of a plan."""
+    """Send the requests of a plan."""
     return end_pacing(start_pacing(plan))
 
 
 def tree(roots: Iterable[int]) -> list[int]:
-    """The processes, and all that they started."""
+    """Return the ids of the processes and of all their descendants."""
     children: dict[int, list[int]] = {}
     for entry in Path("/proc").glob("[0-9]*/stat"):
         if fields := _stat(int(entry.parent.name)):
@@ -102,30 +102,30 @@ def tree(roots: Iterable[int]) -> list[int]:
 
 
 def cpu(roots: Iterable[int]) -> float:
-    """Seconds of processor time of the trees so far, of children that have ended and were waited for included."""
+    """Return the CPU time of the process trees in seconds, including children that were waited for."""
     ticks = sum(sum(map(int, fields[11:15])) for pid in tree(roots) if (fields := _stat(pid)))
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def resident(roots: Iterable[int]) -> int:
-    """Bytes of resident memory of the trees; what processes share counts for each."""
+    """Return the resident memory of the process trees in bytes; shared memory counts once per process."""
     return sum(_status(pid, "VmRSS") * 1_024 for pid in tree(roots))
 
 
 def descriptors(pid: int) -> int:
-    """How many files and sockets a process has open."""
+    """Return the number of open file descriptors of a process."""
     return sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir())
 
 
-def hold(roots: Iterable[int], core: int) -> None:
-    """Hold what runs already on a core, with all its threads."""
+def pin(roots: Iterable[int], core: int) -> None:
+    """Pin running process trees, with all their threads, to a core."""
     for pid in tree(roots):
         for task in Path(f"/proc/{pid}/task").iterdir():
             os.sched_setaffinity(int(task.name), {core})
 
 
 def _stat(pid: int) -> list[str]:
-    """The fields of /proc/PID/stat from the state on: the name before them may hold anything."""
+    """Return the fields of /proc/PID/stat after the process name, which may contain spaces and parentheses."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
@@ -140,10 +140,10 @@ def _status(pid: int, name: str) -> int:
     return int(found[1]) if found else 0
 
 
-def answers(port: int) -> bool:
-    """Tell whether something listens on the port."""
+def is_answering(port: int) -> bool:
+    """Return whether an HTTP server answers on the port."""
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5):
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=30):
             return True
     except urllib.error.HTTPError as error:
         error.close()
@@ -153,7 +153,7 @@ def answers(port: int) -> bool:
 
 
 def counted(port: int) -> float:
-    """The sum of all series of failures that are shown there."""
+    """Return the sum of all failures in the metrics on the port."""
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=30) as answer:
         families = list(text_string_to_metric_families(answer.read().decode()))
     names = {"smtpeter_failures", "smtpeter_failures_total"}
@@ -161,7 +161,7 @@ def counted(port: int) -> float:
 
 
 def columns(rows: Sequence[Sequence[str]]) -> str:
-    """A table in Markdown, the first row its head, the first column text and the others figures."""
+    """Return a table in Markdown: the first row is the head, and all columns but the first are numbers."""
     head, *rest = rows
     marks = ["---", *["--:"] * (len(head) - 1)]
     return "\n".join(f"| {' | '.join(row)} |" for row in (head, marks, *rest))

@@ -1,8 +1,9 @@
-"""Calls at their times, whether or not the ones before have been answered: latency counts from when one was due.
+"""Send requests at a fixed rate, whether or not the earlier ones were answered, and measure their latency.
 
-wrk waits for an answer before it asks again, so what it measures leaves out those who would have waited. This one hands
-each call that is due to one of 64 connections as soon as one is free, and repeats it until it is answered 2xx, as
-SMTPeter does. Command line: a JSON object with the fields of Plan; prints one with those of Paced.
+The latency counts from the time when a request was due. wrk, in contrast, sends no request while it waits for an
+answer, so it does not see the requests that would have queued. Each due request gets the next free of 64 connections,
+and is repeated until it is answered 2xx. The argument is a JSON object with the fields of Plan; the output is one with
+the fields of Paced.
 """
 
 import json
@@ -18,18 +19,18 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
-from bench.calls import calls
+from bench.requests import requests
 
 CONNECTIONS: Final = 64
-AGAIN: Final = 0.1
-"""Seconds until a call that went wrong is repeated."""
-LATEST: Final = 30
-"""Seconds after the last call was due that are waited for answers."""
+RETRY_DELAY: Final = 0.1
+"""Seconds until a failed request is repeated."""
+GRACE: Final = 30
+"""Seconds to wait for answers after the last request was due."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Calls of a kind (see bench/calls.py), so many a second for so many seconds, split over the ports."""
+    """Requests of a kind (see bench/requests.py) at ``rate`` per second for ``seconds``, split over the ports."""
 
     ports: list[int]
     kind: str
@@ -41,9 +42,10 @@ class Plan:
 
 @dataclass(frozen=True)
 class Paced:
-    """What came of it, times in seconds; ``late`` is how late the client was at worst, though a connection was free.
+    """The result of a plan, with times in seconds.
 
-    ``busy`` is how much of its processor the client used: close to 1, the times are its own more than the server's.
+    ``late`` is the longest delay of the client itself while a connection was free. ``busy`` is the client's share of
+    its core: near 1, the times say more about the client than about the server.
     """
 
     answered: int
@@ -58,37 +60,37 @@ class Paced:
 
 @dataclass(eq=False)
 class _Connection:
-    """One that is kept open; ``due`` and ``call`` are what it is at."""
+    """A persistent connection with its current request, and the time when that was due."""
 
     port: int
     due: float = 0.0
-    call: bytes = b""
+    request: bytes = b""
     read: bytes = b""
 
     def __post_init__(self) -> None:
         self.open()
 
     def open(self) -> None:
-        """Connect, again perhaps."""
-        self.socket = socket.create_connection(("127.0.0.1", self.port), timeout=10)
+        """Connect or reconnect."""
+        self.socket = socket.create_connection(("127.0.0.1", self.port), timeout=30)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def fileno(self) -> int:
-        """For select."""
+        """Return the file descriptor, for ``select``."""
         return self.socket.fileno()
 
-    def send(self, due: float, call: bytes) -> None:
-        """Begin a call; that the connection is broken shows when it is read."""
-        self.due, self.call, self.read = due, call, b""
+    def send(self, due: float, request: bytes) -> None:
+        """Send a request; ``status`` reports a broken connection."""
+        self.due, self.request, self.read = due, request, b""
         try:
-            self.socket.sendall(call)
+            self.socket.sendall(request)
         except OSError:
             self.socket.close()
             self.open()
-            self.socket.sendall(call)
+            self.socket.sendall(request)
 
     def status(self) -> int | None:
-        """Read: the status of the answer, 0 when there will be none, None when there is more to come."""
+        """Read; return the status of the answer, 0 if there will be none, or None if it is not complete."""
         try:
             data = self.socket.recv(65_536)
         except OSError:
@@ -102,7 +104,7 @@ class _Connection:
 
 
 def status_of(answer: bytes) -> int | None:
-    """The status of an answer that is whole."""
+    """Return the status of an answer, or None if it is not complete."""
     head, end, body = answer.partition(b"\r\n\r\n")
     if not end:
         return None
@@ -112,22 +114,22 @@ def status_of(answer: bytes) -> int | None:
     return int(head[9:12]) if done else None
 
 
-def paced(plan: Plan) -> Paced:
-    """Make the calls."""
-    source = calls(plan.kind, plan.run, Path(plan.file) if plan.file else None)
+def send_paced(plan: Plan) -> Paced:
+    """Send the requests of a plan; exit if fewer than two were answered."""
+    source = requests(plan.kind, plan.run, Path(plan.file) if plan.file else None)
     free = deque(_Connection(plan.ports[number % len(plan.ports)]) for number in range(CONNECTIONS))
     busy: set[_Connection] = set()
-    again: deque[tuple[float, float, bytes]] = deque()  # not before, due, call
-    taken = array("d")
+    again: deque[tuple[float, float, bytes]] = deque()  # time of the retry, time when due, request
+    latencies = array("d")
     errors = sent = 0
     total, late = int(plan.rate * plan.seconds), 0.0
     begin, used = time.perf_counter(), time.process_time()
-    while (sent < total or busy or again) and time.perf_counter() < begin + plan.seconds + LATEST:
+    while (sent < total or busy or again) and time.perf_counter() < begin + plan.seconds + GRACE:
         now, waited = time.perf_counter(), not free
         while free and again and again[0][0] <= now:
-            _, due, call = again.popleft()
+            _, due, request = again.popleft()
             busy.add(connection := free.popleft())
-            connection.send(due, call)
+            connection.send(due, request)
         while free and sent < total and (due := begin + sent / plan.rate) <= now:
             if not waited:
                 late = max(late, now - due)
@@ -145,18 +147,19 @@ def paced(plan: Plan) -> Paced:
             free.append(connection)
             now = time.perf_counter()
             if 200 <= status < 300:
-                taken.append(now - connection.due)
+                latencies.append(now - connection.due)
             else:
                 errors += 1
-                again.append((now + AGAIN, connection.due, connection.call))
+                again.append((now + RETRY_DELAY, connection.due, connection.request))
     share = (time.process_time() - used) / (time.perf_counter() - begin)
     for connection in (*free, *busy):
         connection.socket.close()
-    if len(taken) < 2:
-        sys.exit(f"bench: of {total} calls {len(taken)} were answered")
-    ranks = statistics.quantiles(taken, n=100, method="inclusive")
-    return Paced(len(taken), total - len(taken), errors, ranks[49], ranks[98], max(taken), late, share)
+    answered = len(latencies)
+    if answered < 2:
+        sys.exit(f"bench: only {answered} of {total} requests were answered")
+    ranks = statistics.quantiles(latencies, n=100, method="inclusive")
+    return Paced(answered, total - answered, errors, ranks[49], ranks[98], max(latencies), late, share)
 
 
 if __name__ == "__main__":
-    print(json.dumps(asdict(paced(Plan(**json.loads(sys.argv[1]))))))
+    print(json.dumps(asdict(send_paced(Plan(**json.loads(sys.argv[1]))))))

@@ -1,6 +1,7 @@
-"""What the exporter is measured against: the same application without a ledger, on each server.
+"""The exporter's application without a ledger, on each server, to compare with.
 
-``python -m bench.peers body|memory|memory-tuned|memory-granian PORT`` serves one until killed. All forget everything.
+``python -m bench.peers body|memory|memory-tuned|memory-granian PORT`` serves one of them until it is killed. None of
+them stores anything.
 """
 
 import logging
@@ -21,15 +22,15 @@ from exporter.webhook.parsing import parse
 
 
 class Body:
-    """Read the body, answer 200."""
+    """An application that only reads the body and answers 200."""
 
     def on_post(self, req: falcon.Request, _resp: falcon.Response) -> None:
-        """Answer as the exporter does."""
+        """Read the body as the exporter does."""
         read_body(req)
 
 
 class Memory:
-    """The exporter's own parsing, labels, reasons, providers and tags, counted in memory by prometheus-client."""
+    """The exporter's parsing and classification, with counters in the memory of prometheus-client."""
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
@@ -40,19 +41,19 @@ class Memory:
         }
 
     def on_post(self, req: falcon.Request, _resp: falcon.Response) -> None:
-        """Answer as the exporter does."""
+        """Count the failure as the exporter does."""
         report = parse(req.content_type or "", read_body(req))
         for family, *values in self._classifier.failure_of(report).record.series:
             self._families[family].labels(*values).inc()
 
     def on_get_metrics(self, _req: falcon.Request, resp: falcon.Response) -> None:
-        """Show what was counted."""
+        """Expose the counters."""
         resp.data = generate_latest(self._registry)
 
 
 def main() -> None:
     """Serve one of the applications."""
-    logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # to tell how long the queue is would cost it some
+    logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # logging the length of the queue would slow it down
     kind, port = sys.argv[1], int(sys.argv[2])
     app = falcon.App()
     if kind == "body":
@@ -65,9 +66,9 @@ def main() -> None:
         waitress.serve(app, host="127.0.0.1", port=port, threads=PUBLIC_THREADS, connection_limit=PUBLIC_CONNECTIONS)
         return
     if kind == "memory-granian":
-        from exporter.webhook.granian_listener import GranianListener as Listener  # noqa: PLC0415 -- costs the others memory
+        from exporter.webhook.granian_listener import GranianListener as Listener  # noqa: PLC0415 -- would cost the others memory
     else:
-        from exporter.webhook.waitress_listener import Listener  # type: ignore[assignment]  # noqa: PLC0415 -- one or the other
+        from exporter.webhook.waitress_listener import Listener  # type: ignore[assignment]  # noqa: PLC0415 -- as above
     Listener(
         app,
         "127.0.0.1",

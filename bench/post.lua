@@ -1,4 +1,4 @@
--- wrk: form bodies of some 250 bytes, each with an id of its own.
+-- wrk: posts forms of about 250 bytes, each with its own id.
 local run = os.getenv("RUN") or "0"
 local threads = 0
 

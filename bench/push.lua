@@ -1,4 +1,4 @@
--- wrk: what a script would push to a Pushgateway for each failure: that there was one.
+-- wrk: pushes one failure at a time to a Pushgateway, as a script would do it.
 function init()
     wrk.method = "POST"
     wrk.path = "/metrics/job/smtpeter"

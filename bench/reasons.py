@@ -1,6 +1,7 @@
-"""What a reason costs: deciding on it beside reading the report it is of, and worst cases.
+"""Measure the cost of classification: compared with parsing the report, and for the most expensive texts.
 
-In one process, medians of rounds; tests/unit/classification/answers.jsonl holds the answers, as SMTPeter posts them.
+The reports are the sample answers in tests/unit/classification/answers.jsonl, as SMTPeter posts them. Prints medians
+of ROUNDS (15).
 """
 
 import json
@@ -23,7 +24,7 @@ ROUNDS = int(os.environ.get("ROUNDS", "15"))
 HOSTILE = {
     "one letter": "a" * MAX_BODY,
     "blanks": " " * MAX_BODY,
-    "one word again and again": "mailbox " * (MAX_BODY // 8),
+    "a repeated word": "mailbox " * (MAX_BODY // 8),
     "beginnings of phrases": "your ip address sender mailbox user account " * (MAX_BODY // 44),
     "digits and dots": "5.7." * (MAX_BODY // 4),
     "Japanese": "メールボックス" * (MAX_BODY // 7),
@@ -32,7 +33,7 @@ HOSTILE = {
 
 
 def reports() -> list[bytes]:
-    """Bodies with the answers of the tests."""
+    """Return the bodies of requests with the sample answers."""
     lines = (Path(__file__).parent.parent / "tests/unit/classification/answers.jsonl").read_text().splitlines()
     answers = [json.loads(line) for line in lines]
     names = ("state", "code", "extended", "description")
@@ -43,21 +44,21 @@ def reports() -> list[bytes]:
 
 
 def timed(step: Callable[[], object]) -> float:
-    """Seconds that a step takes."""
+    """Return the duration of a step in seconds."""
     began = perf_counter()
     step()
     return perf_counter() - began
 
 
 def main() -> None:
-    """Measure and print."""
+    """Run the benchmark and print the times."""
     bodies = reports()
     read = [parse(FORM, body) for body in bodies]
     classifier = Classifier(LabelSets(), Providers(), ())
     steps = {
-        "read the report": lambda: [parse(FORM, body) for body in bodies],
-        "decide on its reason": lambda: [reason_of(report) for report in read],
-        "all that is recorded of it": lambda: [classifier.failure_of(report) for report in read],
+        "parse the report": lambda: [parse(FORM, body) for body in bodies],
+        "find its reason": lambda: [reason_of(report) for report in read],
+        "make its whole record": lambda: [classifier.failure_of(report) for report in read],
     }
     seconds: dict[str, list[float]] = {name: [] for name in steps}
     for _ in range(ROUNDS):
@@ -65,8 +66,8 @@ def main() -> None:
             seconds[name].append(timed(step) / len(bodies))
     medians = {name: statistics.median(each) for name, each in seconds.items()}
     for name, each in medians.items():
-        print(f"{name:28} {each * 1e6:6.1f} µs a failure")
-    print(f"reason / reading = {medians['decide on its reason'] / medians['read the report']:.2f}")
+        print(f"{name:28} {each * 1e6:6.1f} µs per failure")
+    print(f"find reason / parse = {medians['find its reason'] / medians['parse the report']:.2f}")
     for name, text in HOSTILE.items():
         began = perf_counter()
         reason_of(Report("1", "a@b.nl", "rcptto", "550", "5.7.1", text))

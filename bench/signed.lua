@@ -1,4 +1,4 @@
--- wrk: sends the whole requests of the file REQUESTS, each preceded by a line with its length, from number START on.
+-- wrk: sends the requests in the file REQUESTS, from number START on. A line with its length precedes each request.
 local requests = {}
 local sent = tonumber(os.getenv("START"))
 

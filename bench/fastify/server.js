@@ -1,4 +1,4 @@
-// What one would write in an afternoon, on Node.js: counts in memory, forgets everything when it ends. Port as argument.
+// An exporter that a user could write in an afternoon on Node.js. It counts in memory only. The argument is the port.
 "use strict";
 
 const fastify = require("fastify")();

@@ -1,1 +1,1 @@
-"""``make demo``, and what it runs processes with; tests and benchmarks run theirs with the same."""
+"""``make demo``, and helpers for running processes that tests and benchmarks also use."""

@@ -1,9 +1,10 @@
-"""Give a Prometheus a past: failures of simulated traffic, and what the recording rules make of them.
+"""Fill a Prometheus with history: simulated traffic, and the series that the recording rules make of it.
 
-What takes an alert a day or a week to know (what is usual) is there at once, and two weeks are evaluated in minutes.
+Alerts compare with a day or a week of history. This makes the history in minutes.
 """
 
 import json
+import re
 import subprocess
 import tempfile
 from collections import Counter, defaultdict
@@ -29,22 +30,22 @@ from exporter.simulator.answers import SAMPLE_REPLIES
 from exporter.simulator.traffic import SimulatedRequest
 
 RULES: Final = Path(__file__).parents[1] / "prometheus"
-STRANGERS: Final = 20  # unsigned calls a day
+UNSIGNED_PER_DAY: Final = 20
 MINUTE: Final = 60
-QUIET: Final = 4  # minutes after which an unchanged series is written again: Prometheus forgets it after five
-MOST_STEPS: Final = 10_000  # of one query, or Prometheus refuses it
-_OF_A_REPORT: Final = ("id", "recipient", "state", "code", "extended", "description")
-_PROVIDERS: Final = {answer.provider for answer in SAMPLE_REPLIES}
+REPEAT_AFTER: Final = 4  # minutes until an unchanged value is written again; Prometheus drops a series after five
+MAX_STEPS: Final = 10_000  # Prometheus rejects queries with more than 11,000 steps
+_REPORT_FIELDS: Final = ("id", "recipient", "state", "code", "extended", "description")
+_PROVIDERS: Final = {reply.provider for reply in SAMPLE_REPLIES}
 
-Sums = dict[str, float]
-"""What an exporter shows: each series as OpenMetrics writes it but without job and instance, and its value."""
+Exposition = dict[str, float]
+"""The value of each series that an exporter exposes, by its name and labels in OpenMetrics."""
 
 Sample = tuple[float, str]
-"""When, and the value as Prometheus writes it."""
+"""A time in seconds since the epoch, and a value as Prometheus writes it."""
 
 
 class Alert(NamedTuple):
-    """An alerting rule; durations in seconds."""
+    """An alerting rule. ``hold`` and ``keep`` are its ``for`` and ``keep_firing_for`` in seconds."""
 
     name: str
     severity: str
@@ -54,7 +55,7 @@ class Alert(NamedTuple):
 
 
 class Firing(NamedTuple):
-    """An alert that fired, with which labels, and from when on."""
+    """An alert that fired, the labels of its expression, and the time when it started to fire."""
 
     alert: Alert
     labels: Mapping[str, str]
@@ -62,16 +63,16 @@ class Firing(NamedTuple):
 
 
 def before(end: float, traffic: Iterator[SimulatedRequest]) -> Iterator[SimulatedRequest]:
-    """The traffic that comes before ``end``."""
+    """Return the traffic before ``end``."""
     return takewhile(lambda event: event.at < end, traffic)
 
 
 def load(
     data: Path, jobs: Mapping[str, Iterator[SimulatedRequest]], begin: int, end: int, *, instance: str = "a:1"
 ) -> None:
-    """Make the past of each job in the folder ``data`` of a Prometheus: its traffic, and the recorded series."""
-    with tempfile.TemporaryDirectory(dir=data.parent) as folder:
-        history = Path(folder) / "history.txt"
+    """Write the history of each job, with the recorded series, to the data directory of a Prometheus."""
+    with tempfile.TemporaryDirectory(dir=data.parent) as directory:
+        history = Path(directory) / "history.txt"
         with history.open("w") as file:
             for job, traffic in jobs.items():
                 _write(file, f'job="{job}",instance="{instance}"', traffic, begin, end)
@@ -79,8 +80,8 @@ def load(
         backfill = "create-blocks-from openmetrics --max-block-duration=1000h"
         _promtool(backfill, history, data)
         for number, rules in enumerate(_levels()):
-            level = Path(folder) / f"level-{number}.txt"
-            with over(data) as address, level.open("w") as file:
+            level = Path(directory) / f"level-{number}.txt"
+            with prometheus_on(data) as address, level.open("w") as file:
                 for rule in rules:
                     for labels, samples in evaluate(rule["expr"], address, begin, end):
                         target = ",".join(f'{name}="{text}"' for name, text in labels.items())
@@ -91,11 +92,11 @@ def load(
 
 
 def fill(ledger: Path, traffic: Iterator[SimulatedRequest]) -> None:
-    """Count the traffic in a new ledger, so that an exporter on it goes on from where its past ended."""
+    """Count the traffic in a new ledger, so that an exporter continues the totals of the history."""
     classifier = Classifier(LabelSets(), Providers({}), ())
     filled = SqliteLedger(ledger, now=0)
     while batch := list(islice(traffic, 5_000)):
-        reports = (Report(**{name: event.fields.get(name, "") for name in _OF_A_REPORT}, tags=()) for event in batch)
+        reports = (Report(**{name: event.fields.get(name, "") for name in _REPORT_FIELDS}, tags=()) for event in batch)
         filled.record([classifier.failure_of(report).record for report in reports], now=batch[-1].at, held=False)
     filled.close()
 
@@ -106,21 +107,21 @@ def _promtool(words: str, *files: Path) -> None:
 
 def _write(file: TextIO, target: str, traffic: Iterator[SimulatedRequest], begin: int, end: int) -> None:
     written: dict[str, tuple[float, int]] = {}
-    for minute, shown in _minutes(traffic, begin, end):
-        for series, value in shown.items():
+    for minute, exposed in _minutes(traffic, begin, end):
+        for series, value in exposed.items():
             last, at = written.get(series, (None, 0))
-            if value != last or minute - at >= QUIET * MINUTE:
+            if value != last or minute - at >= REPEAT_AFTER * MINUTE:
                 name, brace, labels = series.partition("{")
                 file.write(f"{name}{{{target}{',' if brace else '}'}{labels} {value} {minute}\n")
                 written[series] = value, minute
 
 
-def _minutes(traffic: Iterator[SimulatedRequest], begin: int, end: int) -> Iterator[tuple[int, Sums]]:
-    """For each minute its end, and what the exporter shows then: a new series is held at 0 in its first minute."""
-    strangers = Random(begin)
+def _minutes(traffic: Iterator[SimulatedRequest], begin: int, end: int) -> Iterator[tuple[int, Exposition]]:
+    """Yield the end of each minute and what the exporter exposes then. A new series is held at 0 for one minute."""
+    rng = Random(begin)
     last, answered = "smtpeter_last_failure_timestamp_seconds", "smtpeter_exporter_request_duration_seconds_count"
     unsigned = 'smtpeter_exporter_refused_total{reason="unsigned"}'
-    shown: Sums = {
+    exposed: Exposition = {
         **{f'smtpeter_failures_by_reason_total{{reason="{reason}"}}': 0 for reason in REASONS},
         **{_provider(provider, code): 0 for provider in _PROVIDERS for code in USUAL_CLASSES},
         **dict.fromkeys(("smtpeter_exporter_ledger_writable", "up"), 1),
@@ -129,22 +130,22 @@ def _minutes(traffic: Iterator[SimulatedRequest], begin: int, end: int) -> Itera
         'smtpeter_exporter_keys{state="stale"}': 0,
         "smtpeter_exporter_label_overflow_total": 0,
     }
-    sums: Counter[str] = Counter()
+    totals: Counter[str] = Counter()
     event = next(traffic, None)
     for minute in range(begin, end, MINUTE):
         while event and event.at < minute:
             answer = event.answer
             state, code_class, extended = labels_of(answer.state, answer.code, answer.extended)
             labels = f'state="{state}",code_class="{code_class}",extended="{extended}"'
-            sums[f"smtpeter_failures_total{{{labels}}}"] += 1
-            sums[f'smtpeter_failures_by_reason_total{{reason="{answer.reason}"}}'] += 1
-            sums[_provider(answer.provider, code_class)] += 1
-            sums[answered] += 1
-            shown[last] = round(event.at)
+            totals[f"smtpeter_failures_total{{{labels}}}"] += 1
+            totals[f'smtpeter_failures_by_reason_total{{reason="{answer.reason}"}}'] += 1
+            totals[_provider(answer.provider, code_class)] += 1
+            totals[answered] += 1
+            exposed[last] = round(event.at)
             event = next(traffic, None)
-        shown |= {series: value if series in shown else 0 for series, value in sums.items()}
-        sums[unsigned] += strangers.random() < STRANGERS / 1_440
-        yield minute, shown
+        exposed |= {series: value if series in exposed else 0 for series, value in totals.items()}
+        totals[unsigned] += rng.random() < UNSIGNED_PER_DAY / 1_440
+        yield minute, exposed
 
 
 def _provider(provider: str, code_class: str) -> str:
@@ -152,7 +153,7 @@ def _provider(provider: str, code_class: str) -> str:
 
 
 def _levels() -> Iterator[list[dict[str, Any]]]:
-    """The recording rules: those first that need no other, then those that need only these, and so on."""
+    """Yield the recording rules in levels: each level uses only series of the levels before it."""
     left = _rules("rules.yaml")
     while left:
         names = {rule["record"] for rule in left}
@@ -162,7 +163,7 @@ def _levels() -> Iterator[list[dict[str, Any]]]:
 
 
 def _names(expression: str) -> set[str]:
-    return set("".join(one if one.isalnum() or one in "_:" else " " for one in expression).split())
+    return set(re.findall(r"[\w:]+", expression))
 
 
 def _rules(file: str) -> list[dict[str, Any]]:
@@ -170,18 +171,19 @@ def _rules(file: str) -> list[dict[str, Any]]:
 
 
 @contextmanager
-def over(data: Path) -> Iterator[str]:
-    """A Prometheus that only looks at the past in ``data``; its address."""
+def prometheus_on(data: Path) -> Iterator[str]:
+    """Run a Prometheus on the history in ``data``, without targets; yield its address."""
     address = f"127.0.0.1:{free_port()}"
-    config = data.with_name("past.yml")
+    config = data.with_name("history.yml")
     config.write_text("scrape_configs: []\n")
     flags = [f"--config.file={config}", f"--storage.tsdb.path={data}", f"--web.listen-address={address}"]
     flags += ["--storage.tsdb.retention.time=10y", "--query.max-samples=500000000", "--query.timeout=30m"]
-    with data.with_name("past.log").open("wb") as log:
+    log_file = data.with_name("history.log")
+    with log_file.open("wb") as log:
         process = subprocess.Popen([program("prometheus"), *flags], stdout=log, stderr=log, start_new_session=True)
 
     def ready() -> bool:
-        assert process.poll() is None, data.with_name("past.log").read_text()
+        assert process.poll() is None, log_file.read_text()
         try:
             with Client(address) as client:
                 return client.request("GET", "/-/ready").status == 200
@@ -197,7 +199,7 @@ def over(data: Path) -> Iterator[str]:
 
 
 def alerts() -> list[Alert]:
-    """The alerts, as they are shipped."""
+    """Return the shipped alerting rules."""
     units = {"s": 1, "m": 60, "h": 3_600}
     return [
         Alert(
@@ -211,9 +213,9 @@ def alerts() -> list[Alert]:
 
 
 def evaluate(expression: str, address: str, begin: int, end: int) -> Iterator[tuple[dict[str, str], list[Sample]]]:
-    """What an expression gives at each minute from ``begin`` on: labels and samples; a series may come in parts."""
-    for start in range(begin, end, MOST_STEPS * MINUTE):
-        span = {"start": start, "end": min(start + MOST_STEPS * MINUTE, end) - MINUTE, "step": MINUTE}
+    """Evaluate an expression at each minute; yield labels and samples. A long series comes in several parts."""
+    for start in range(begin, end, MAX_STEPS * MINUTE):
+        span = {"start": start, "end": min(start + MAX_STEPS * MINUTE, end) - MINUTE, "step": MINUTE}
         with Client(address, timeout=1_800) as client:
             answer = client.request("GET", f"/api/v1/query_range?{urlencode({'query': expression, **span})}")
         assert answer.status == 200, answer.text
@@ -223,16 +225,16 @@ def evaluate(expression: str, address: str, begin: int, end: int) -> Iterator[tu
 
 
 def firings(alert: Alert, address: str, begin: int, end: int) -> Iterator[Firing]:
-    """When the alert began to fire between two times, evaluated each minute, for each of its label sets."""
+    """Evaluate an alert at each minute; yield each time when it started to fire, for each of its label sets."""
     active: dict[str, list[float]] = defaultdict(list)
     for labels, samples in evaluate(alert.expression, address, begin, end):
         active[json.dumps(labels, sort_keys=True)] += [at for at, _ in samples]
     for key, times in active.items():
-        yield from (Firing(alert, json.loads(key), at) for at in _begins(times, alert))
+        yield from (Firing(alert, json.loads(key), at) for at in _starts(times, alert))
 
 
-def _begins(times: Sequence[float], alert: Alert) -> Iterator[float]:
-    """When an alert that is active at these times begins to fire."""
+def _starts(times: Sequence[float], alert: Alert) -> Iterator[float]:
+    """Yield the times when an alert starts to fire whose expression is true at ``times``."""
     since = last = float("-inf")
     firing = False
     for at in times:

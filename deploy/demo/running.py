@@ -1,4 +1,4 @@
-"""Run the exporter and a Prometheus as processes, talk to them, and read what they expose."""
+"""Run the exporter and a Prometheus as processes, send them requests, and parse their metrics."""
 
 import json
 import os
@@ -24,15 +24,15 @@ from prometheus_client.parser import text_string_to_metric_families
 
 FORM: Final = "application/x-www-form-urlencoded"
 TIMEOUT: Final = 60.0
-"""Seconds to wait for what should be there in one; the machine may be busy with other things."""
+"""Seconds to wait for something that usually takes one; the machine may be busy."""
 
 T = TypeVar("T")
 Samples = dict[str, float]
-"""What an exporter exposes: the series as written in the text format, and its value."""
+"""The value of each series that an exporter exposes, by its name and labels in the text format."""
 
 
 class MissingProgramError(Exception):
-    """A program that is needed is not installed, or can't be run here."""
+    """A program is not installed, or cannot run here."""
 
 
 def program(name: str) -> str:
@@ -44,7 +44,7 @@ def program(name: str) -> str:
 
 
 def until(condition: Callable[[], T | None], seconds: float = TIMEOUT) -> T:
-    """The first true value of ``condition``, which is asked again and again; fails when there is none in time."""
+    """Poll ``condition`` until its value is true, and return that; raise AssertionError after ``seconds``."""
     never = threading.Event()
     deadline = time.monotonic() + seconds
     while not (value := condition()):
@@ -54,7 +54,7 @@ def until(condition: Callable[[], T | None], seconds: float = TIMEOUT) -> T:
 
 
 class Response(NamedTuple):
-    """What an HTTP server answered."""
+    """The answer of an HTTP server. Header names are in title case."""
 
     status: int
     headers: Mapping[str, str]
@@ -67,20 +67,20 @@ class Response(NamedTuple):
 
 
 def response_of(response: HTTPResponse) -> Response:
-    """Read the response, and close it."""
+    """Read and close the response."""
     with response:
         headers = {name.title(): value for name, value in response.getheaders()}
         return Response(response.status, headers, response.read())
 
 
 class Client:
-    """One connection to ``address`` (``host:port``) that is kept open from request to request."""
+    """A persistent connection to ``address`` (``host:port``)."""
 
     def __init__(self, address: str, *, timeout: float = TIMEOUT) -> None:
         self._connection = HTTPConnection(address, timeout=timeout)
 
     def __enter__(self) -> Self:
-        """Nothing is done before the first request."""
+        """Return the client; it connects with the first request."""
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -90,17 +90,17 @@ class Client:
     def request(
         self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
     ) -> Response:
-        """Send one request and read the answer. Raises OSError or HTTPException when none comes."""
+        """Send a request and return the answer. Raise OSError or HTTPException if there is none."""
         self._connection.request(method, path, body, dict(headers or {}))
         return response_of(self._connection.getresponse())
 
     def post(self, fields: Mapping[str, str], path: str = "/failures") -> Response:
-        """Post the fields as a form."""
+        """Post fields as a form."""
         return self.request("POST", path, urlencode(fields).encode(), {"Content-Type": FORM})
 
 
 def samples_of(exposition: str, parse: Callable[[str], Iterable[Metric]] = text_string_to_metric_families) -> Samples:
-    """All samples of an exposition, in the text format or what ``parse`` reads."""
+    """Return the samples of an exposition in the text format, or in the format of ``parse``."""
     samples = {}
     for family in parse(exposition):
         for sample in family.samples:
@@ -110,7 +110,7 @@ def samples_of(exposition: str, parse: Callable[[str], Iterable[Metric]] = text_
 
 
 def failures_of(samples: Samples) -> Samples:
-    """The series of the main counter, without its name: ``state/code_class/extended``."""
+    """Return the values of the main counter by ``state/code_class/extended``."""
     pattern = r'smtpeter_failures_total\{code_class="(.*)",extended="(.*)",state="(.*)"\}'
     found = {re.fullmatch(pattern, key): value for key, value in samples.items()}
     return {f"{match[3]}/{match[1]}/{match[2]}": value for match, value in found.items() if match}
@@ -119,35 +119,35 @@ def failures_of(samples: Samples) -> Samples:
 PROGRAM: Final = (sys.executable, "-m", "exporter")
 
 
-def command(folder: Path, *flags: str, program: Sequence[str] = PROGRAM) -> list[str]:
-    """The command line of an exporter with its ledger in ``folder``; later flags go before earlier ones."""
+def command(directory: Path, *flags: str, program: Sequence[str] = PROGRAM) -> list[str]:
+    """Return the command line of an exporter with its ledger in ``directory``. ``flags`` override the defaults here."""
     # fmt: off
     return [
         *program, "serve", "--signature.mode", "off", "--metrics.birth-hold", "0s",
         "--webhook.listen-address", "127.0.0.1:0", "--web.listen-address", "127.0.0.1:0",
-        "--storage.url", f"sqlite:///{folder / 'ledger.db'}", *flags,
+        "--storage.url", f"sqlite:///{directory / 'ledger.db'}", *flags,
     ]
     # fmt: on
 
 
 def environment(*, measured: bool = True) -> dict[str, str]:
-    """The environment for an exporter, without settings in it; unless ``measured``, its coverage is not written."""
+    """Return this process's environment without the exporter's settings, and without coverage unless ``measured``."""
     foreign = ("SMTPETER_EXPORTER_", "STATE_DIRECTORY", "NOTIFY_SOCKET", *(() if measured else ("COV",)))
     return {name: text for name, text in os.environ.items() if not name.startswith(foreign)}
 
 
 class Exporter:
-    """A running exporter: ``public`` and ``private`` are the addresses of its listeners, ``lines`` its log so far."""
+    """A running exporter. ``public`` and ``private`` are its listeners' addresses, and ``lines`` is its log so far."""
 
-    def __init__(self, folder: Path, *flags: str, measured: bool = True, program: Sequence[str] = PROGRAM) -> None:
-        self.ledger = folder / "ledger.db"
+    def __init__(self, directory: Path, *flags: str, measured: bool = True, program: Sequence[str] = PROGRAM) -> None:
+        self.ledger = directory / "ledger.db"
         self.lines: list[str] = []
         self._process = subprocess.Popen(
-            command(folder, *flags, program=program),
+            command(directory, *flags, program=program),
             stderr=subprocess.PIPE,
             text=True,
             env=environment(measured=measured),
-            start_new_session=True,  # Ctrl-C is for whoever started it, who then stops it in good order
+            start_new_session=True,  # so that Ctrl-C reaches only the parent process, which stops the exporter
         )
         self._reader = threading.Thread(target=self._read_log, daemon=True)
         self._reader.start()
@@ -160,68 +160,68 @@ class Exporter:
 
     @property
     def pid(self) -> int:
-        """Id of the process."""
+        """The id of the process."""
         return self._process.pid
 
     @property
     def alive(self) -> bool:
-        """Whether the process still runs."""
+        """Whether the process is still running."""
         return self._process.poll() is None
 
     def log(self) -> list[dict[str, str]]:
-        """The log lines so far, read."""
+        """Return the fields of each log line so far."""
         return [_logfmt(line) for line in list(self.lines)]
 
     def client(self) -> Client:
-        """A connection to the public listener."""
+        """Return a client of the public listener."""
         return Client(self.public)
 
     def post(self, fields: Mapping[str, str], path: str = "/failures") -> Response:
-        """Post one failure as a form, on a connection of its own."""
+        """Post a failure as a form, on a new connection."""
         with self.client() as client:
             return client.post(fields, path)
 
     def get(self, path: str, **headers: str) -> Response:
-        """Get what lies at the path of the private listener."""
+        """Send a GET request to the private listener. ``_`` in the names of headers stands for ``-``."""
         with Client(self.private) as client:
             return client.request("GET", path, headers={name.replace("_", "-"): text for name, text in headers.items()})
 
     def samples(self) -> Samples:
-        """What a scrape shows."""
+        """Return the samples of a scrape."""
         answer = self.get("/metrics")
         assert answer.status == 200
         return samples_of(answer.text)
 
     def failures(self) -> Samples:
-        """What a scrape shows of the main counter, by ``state/code_class/extended``."""
+        """Return the values of the main counter by ``state/code_class/extended``."""
         return failures_of(self.samples())
 
     def send_signal(self, number: signal.Signals) -> None:
-        """Send the process a signal."""
+        """Send a signal to the process."""
         self._process.send_signal(number)
 
     def wait(self, seconds: float = TIMEOUT) -> int:
-        """Wait for the process to end by itself; its exit code. All of its log is in ``lines`` then."""
+        """Wait until the process exits; return its exit code. ``lines`` is complete then."""
         code = self._process.wait(seconds)
         self._reader.join(seconds)
         return code
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
-        """Send the process a signal and wait for its end; the exit code."""
+        """Send a signal to the process and wait until it exits; return its exit code."""
         self.send_signal(number)
         return self.wait()
 
     def limit_files(self, size: int) -> None:
-        """From now on the process, if it lives, may write files only up to so many bytes: as if the disk were full."""
+        """Limit the size of the files that the process may write, to simulate a full disk."""
         with suppress(ProcessLookupError):
             resource.prlimit(self.pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
 
     def logged(self, message: str) -> bool:
-        """Whether there is a log line with the message already."""
+        """Return whether the log has a line with the message."""
         return any(line.get("msg") == message for line in self.log())
 
     def end(self) -> None:
-        """Make sure that the process is gone and its pipe closed."""
+        """Kill the process if it is still running, and close its pipe."""
         if self._process.poll() is None:
             self._process.kill()
         self.wait()
@@ -232,7 +232,7 @@ class Exporter:
         code = self._process.poll()
         if code is not None:
             self.wait()
-        assert code is None, f"the exporter ended with {code}: {self.lines}"
+        assert code is None, f"the exporter exited with {code}: {self.lines}"
         return next((line for line in self.log() if line.get("msg") == "ready"), None)
 
     def _read_log(self) -> None:
@@ -241,9 +241,11 @@ class Exporter:
 
 
 @contextmanager
-def exporter(folder: Path, *flags: str, measured: bool = True, program: Sequence[str] = PROGRAM) -> Iterator[Exporter]:
-    """Run an exporter on the ledger in ``folder``; unless it ended before, it must end in good order afterwards."""
-    running = Exporter(folder, *flags, measured=measured, program=program)
+def exporter(
+    directory: Path, *flags: str, measured: bool = True, program: Sequence[str] = PROGRAM
+) -> Iterator[Exporter]:
+    """Run an exporter with its ledger in ``directory``; stop it afterwards and check that it exits with 0."""
+    running = Exporter(directory, *flags, measured=measured, program=program)
     try:
         yield running
         if running.alive:
@@ -258,21 +260,22 @@ def _logfmt(line: str) -> dict[str, str]:
 
 
 def as_installed(program: str) -> list[str]:
-    """How to start a program of Debian's that may only be unpacked: it looks for its files in /usr/share.
+    """Return the command that starts a program from a Debian package, even if the package is only unpacked.
 
-    So it gets what lies beside it in the place of that folder, if the system allows that.
+    Such a program looks for its files in /usr/share. If the system allows it, a mount namespace has the unpacked
+    directory in that place.
     """
     share = Path(program).resolve().parents[1] / "share"
-    own = ["unshare", "--user", "--map-root-user", "--mount"]
+    namespace = ["unshare", "--user", "--map-root-user", "--mount"]
     if share == Path("/usr/share") or not share.exists() or not shutil.which("unshare"):
         return [program]
-    if subprocess.run([*own, "true"], check=False, capture_output=True).returncode:
+    if subprocess.run([*namespace, "true"], check=False, capture_output=True).returncode:
         return [program]
-    return [*own, "sh", "-c", 'mount --bind "$0" /usr/share && exec "$@"', str(share), program]
+    return [*namespace, "sh", "-c", 'mount --bind "$0" /usr/share && exec "$@"', str(share), program]
 
 
 class Prometheus:
-    """A real Prometheus; tests hand it targets to scrape, each under a ``job`` of its own."""
+    """A running Prometheus. Each test adds targets under its own ``job``."""
 
     INTERVAL: Final = 0.5
     """Seconds between two scrapes of a target."""
@@ -280,15 +283,15 @@ class Prometheus:
     def __init__(  # noqa: PLR0913 -- by name
         self,
         program: str,
-        folder: Path,
+        directory: Path,
         *,
         address: str | None = None,
         interval: float = INTERVAL,
         rules: Sequence[Path] = (),
         alertmanager: str | None = None,
     ) -> None:
-        """Evaluate ``rules`` as often and send alerts to ``alertmanager``; ``folder/data`` may hold a past."""
-        self._targets = folder / "targets"
+        """Evaluate ``rules`` at the same interval. ``directory/data`` may already have a history."""
+        self._targets = directory / "targets"
         self._targets.mkdir()
         every = f"{interval * 1000:.0f}ms"
         config = {
@@ -297,15 +300,15 @@ class Prometheus:
             "scrape_configs": [{"job_name": "tests", "file_sd_configs": [{"files": [f"{self._targets}/*.json"]}]}],
             "alerting": {"alertmanagers": [{"static_configs": [{"targets": [alertmanager]}]}] if alertmanager else []},
         }
-        (folder / "prometheus.yml").write_text(json.dumps(config))
+        (directory / "prometheus.yml").write_text(json.dumps(config))
         self.address = address or f"127.0.0.1:{free_port()}"
-        self._log = folder / "prometheus.log"
+        self._log = directory / "prometheus.log"
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
                 [
                     *as_installed(program),
-                    f"--config.file={folder / 'prometheus.yml'}",
-                    f"--storage.tsdb.path={folder / 'data'}",
+                    f"--config.file={directory / 'prometheus.yml'}",
+                    f"--storage.tsdb.path={directory / 'data'}",
                     f"--web.listen-address={self.address}",
                 ],
                 stdout=log,
@@ -314,14 +317,14 @@ class Prometheus:
         until(self._ready)
 
     def add(self, job: str, *addresses: str, **labels: str) -> None:
-        """Scrape the addresses, under the job and labels, from some 5 s on; an address given before goes."""
+        """Scrape these addresses, and no others, under the job and labels. Prometheus starts after about 5 s."""
         group = [{"targets": addresses, "labels": {"job": job, **labels}}]
         written = self._targets / f"{job}.new"
         written.write_text(json.dumps(group))
         written.rename(self._targets / f"{job}.json")
 
     def query(self, expression: str, at: float | None = None) -> list[tuple[dict[str, str], float]]:
-        """What an instant query answers (now, or at a time): labels and value of each sample."""
+        """Run an instant query now or at a time; return the labels and value of each sample."""
         parameters = {"query": expression} | ({} if at is None else {"time": f"{at:.3f}"})
         with Client(self.address) as client:
             answer = client.request("GET", f"/api/v1/query?{urlencode(parameters)}")
@@ -330,19 +333,19 @@ class Prometheus:
         return [(sample["metric"], float(sample["value"][1])) for sample in result]
 
     def value(self, expression: str, at: float | None = None) -> float | None:
-        """The value of an expression that gives one sample; None when it gives none."""
+        """Return the value of an expression with one sample, or None if it has none."""
         found = self.query(expression, at)
         assert len(found) < 2, found
         return found[0][1] if found else None
 
     def stop(self) -> None:
-        """End the process."""
+        """Stop the process."""
         self._process.terminate()
         self._process.wait(TIMEOUT)
 
     def _ready(self) -> bool:
         code = self._process.poll()
-        assert code is None, f"Prometheus ended with {code}: {self._log.read_text()}"
+        assert code is None, f"Prometheus exited with {code}: {self._log.read_text()}"
         try:
             with Client(self.address) as client:
                 return client.request("GET", "/-/ready").status == 200
@@ -351,7 +354,7 @@ class Prometheus:
 
 
 def free_port() -> int:
-    """A port on loopback that nothing listens on, nor will: not one of those that systems hand out by themselves."""
+    """Return a free port on loopback below the range from which systems assign ports automatically."""
     while True:
         port = 10_240 + secrets.randbelow(22_528)
         with socket.socket() as sock, suppress(OSError):

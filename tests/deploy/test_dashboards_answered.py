@@ -1,4 +1,4 @@
-"""A real Prometheus answers each query of each panel, of an exporter that it scrapes, and of a past."""
+"""Each query of each panel has an answer from a real Prometheus with a history and an exporter."""
 
 import math
 import time
@@ -11,41 +11,41 @@ import pytest
 from deploy.demo.past import RULES, before
 from deploy.demo.past import load as load_past
 from exporter.simulator.traffic import Spike, Traffic
-from tests.support.grafana import NAMES, Question, filled, load, questions
+from tests.support.grafana import NAMES, Query, filled, load, queries
 from tests.support.running import Exporter, Prometheus, exporter, server, skipping, until
 
 WEEK: Final = 7 * 24 * 3_600
 NEW: Final = "5.7.606"
-"""A status that did not occur in the week before."""
+"""A status that does not occur in the history of a week ago."""
 
 PRESENT: Final = {"__interval": "30s", "__rate_interval": "5m", "__range": "5m", "reason": ".+", "job": "present"}
-"""What a dashboard would ask of the last minutes, of an exporter that runs for seconds."""
+"""The values of variables for queries about the running exporter."""
 PAST: Final = PRESENT | {"__interval": "5m", "__rate_interval": "6m", "__range": "30m", "job": "past"}
 
-# Which query of which panel has no answer here, and why.
+# The queries that have no answer here, by panel and letter, and why.
 UNANSWERED: Final = {
-    ("Alerts firing", "B"): "says “none” while no alert fires; here one does",
-    ("Exporters", "B"): "counts exporters that don't answer; here all do",
+    ("Alerts firing", "B"): "has an answer only while no alert fires; here one does",
+    ("Exporters", "B"): "counts exporters that are down; here none is",
 }
 
 
 class World(NamedTuple):
-    """A Prometheus with a past of the job ``past``, and an exporter that it scrapes as the job ``present``."""
+    """A Prometheus with a history of the job ``past``, and an exporter that it scrapes as the job ``present``."""
 
     prometheus: Prometheus
     exporter: Exporter
     end: int
-    """When the past ends."""
+    """The end of the history, in seconds since the epoch."""
 
-    def answers(self, question: Question) -> bool:
-        """Whether the answer has a number. Of what is usual and of a week ago, the past knows."""
-        past = "offset 1w" in question.expression or "_expected" in question.expression
-        values = PAST if past or "ALERTS" in question.expression else PRESENT
-        found = self.prometheus.query(filled(question.expression, values), self.end - 60 if past else None)
+    def answers(self, query: Query) -> bool:
+        """Return whether the answer has a number. Queries about usual values and a week ago use the history."""
+        past = "offset 1w" in query.expression or "_expected" in query.expression
+        values = PAST if past or "ALERTS" in query.expression else PRESENT
+        found = self.prometheus.query(filled(query.expression, values), self.end - 60 if past else None)
         return any(not math.isnan(value) for _, value in found)
 
     def post(self, first: int) -> None:
-        """Post 200 failures, some of which come twice, and make a call that is refused."""
+        """Post 200 failures, some of them twice, and a request that is rejected."""
         with self.exporter.client() as client:
             for event in islice(Traffic(100_000, repeats=0.1).requests(0), first, first + 200):
                 assert client.post(event.fields).status == 200
@@ -54,17 +54,17 @@ class World(NamedTuple):
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    """Two hours of a past that end with a spike, and two of a week before; then failures while Prometheus scrapes."""
-    folder, program = tmp_path_factory.mktemp("world"), server("prometheus")
+    """Make two hours of history a week ago and two until now that end with a spike; then post failures."""
+    directory, program = tmp_path_factory.mktemp("world"), server("prometheus")
     now = int(time.time()) // 60 * 60
     spike = Spike("blocked", 100, now - 1_200, now)
     for end in (now - WEEK, now):
         begin = end - 2 * 3_600
         traffic = before(end, Traffic(2_000, seed=1, spike=spike).requests(begin))
-        events = (one for one in traffic if one.at >= spike.begin or one.answer.extended != NEW)
+        events = (event for event in traffic if event.at >= spike.begin or event.answer.extended != NEW)
         with skipping():
-            load_past(folder / "data", {"past": events}, begin, end)
-    prometheus = Prometheus(program, folder, rules=[RULES / "rules.yaml", RULES / "alerts.yaml"])
+            load_past(directory / "data", {"past": events}, begin, end)
+    prometheus = Prometheus(program, directory, rules=[RULES / "rules.yaml", RULES / "alerts.yaml"])
     try:
         with exporter(tmp_path_factory.mktemp("exporter")) as running:
             prometheus.add("present", running.private)
@@ -77,21 +77,21 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         prometheus.stop()
 
 
-QUESTIONS: Final = [one for name in NAMES for one in questions(load(name))]
+QUERIES: Final = [query for name in NAMES for query in queries(load(name))]
 
 
 @pytest.mark.parametrize(
-    "question",
-    [one for one in QUESTIONS if (one.panel, one.ref) not in UNANSWERED],
-    ids=lambda question: f"{question.panel}-{question.ref}",
+    "query",
+    [query for query in QUERIES if (query.panel, query.ref) not in UNANSWERED],
+    ids=lambda query: f"{query.panel}-{query.ref}",
 )
-def test_each_query_is_answered(question: Question, world: World) -> None:
-    """The query is answered with numbers, as soon as there are scrapes enough."""
-    until(lambda: world.answers(question))
+def test_each_query_is_answered(query: Query, world: World) -> None:
+    """The query has numbers in its answer as soon as there are enough scrapes."""
+    until(lambda: world.answers(query))
 
 
 @pytest.mark.parametrize("key", UNANSWERED, ids="-".join)
-def test_what_is_left_out_has_no_answer(key: tuple[str, str], world: World) -> None:
-    """The query that is left out exists, and gives nothing."""
-    (question,) = [one for one in QUESTIONS if (one.panel, one.ref) == key]
-    assert not world.answers(question)
+def test_each_exclusion_is_needed(key: tuple[str, str], world: World) -> None:
+    """The excluded query exists and has no answer."""
+    (query,) = [query for query in QUERIES if (query.panel, query.ref) == key]
+    assert not world.answers(query)

@@ -1,4 +1,4 @@
-"""Rules for dashboards, most of them those of Grafana's dashboard-linter, under its names."""
+"""Lint rules for dashboards. Most are rules of Grafana's dashboard-linter, with the same names."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -7,27 +7,27 @@ from typing import Final
 
 import pytest
 
-from tests.support.grafana import NAMES, Part, load, panels, places, questions, selectors
+from tests.support.grafana import NAMES, Part, load, panels, places, queries, selectors
 
 SOURCE: Final = {"type": "prometheus", "uid": "${datasource}"}
 Problems = Iterator[tuple[str, str]]
-"""Of a rule: which panel or part, and what is wrong."""
+"""The panels or other parts that break a rule, and what is wrong."""
 
 
 def variables(dashboard: Part) -> dict[str, Part]:
-    """The variables by name."""
+    """Return the variables by name."""
     return {variable["name"]: variable for variable in dashboard["templating"]["list"]}
 
 
 def template_datasource(dashboard: Part) -> Problems:
-    """The data source is chosen by a variable."""
+    """Check that a variable selects the data source."""
     variable = variables(dashboard).get("datasource", {})
     if (variable.get("type"), variable.get("query")) != ("datasource", "prometheus"):
-        yield "datasource", "no variable for the Prometheus"
+        yield "datasource", "no variable for the data source"
 
 
 def template_job(dashboard: Part) -> Problems:
-    """The job is chosen by a variable: any number of them, all at first."""
+    """Check that a variable selects any number of jobs, and all by default."""
     variable = variables(dashboard).get("job", {})
     wanted = {"type": "query", "label": "Job", "multi": True, "includeAll": True, "allValue": ".+"}
     if any(variable.get(key) != value for key, value in wanted.items()):
@@ -35,21 +35,21 @@ def template_job(dashboard: Part) -> Problems:
 
 
 def template_on_time_change_reload(dashboard: Part) -> Problems:
-    """What there is to choose from is asked anew for another range, of the chosen data source."""
+    """Check that the values of variables are queried again after a change of the range, from the selected source."""
     for name, variable in variables(dashboard).items():
         if variable["type"] == "query" and (variable["refresh"] != 2 or variable["datasource"] != SOURCE):
-            yield name, "not asked anew, or of another data source"
+            yield name, "not refreshed, or from another data source"
 
 
 def template_described(dashboard: Part) -> Problems:
-    """Each variable has a label and says what it is."""
+    """Check that each variable has a label and a description."""
     for name, variable in variables(dashboard).items():
         if not variable.get("label") or len(variable.get("description", "")) < 10:
-            yield name, "without label or description"
+            yield name, "no label or description"
 
 
 def template_used(dashboard: Part) -> Problems:
-    """Each variable is used."""
+    """Check that each variable is used."""
     text = str({key: value for key, value in dashboard.items() if key != "templating"})
     for name in variables(dashboard):
         if not re.search(rf"\$\{{?{name}\b", text):
@@ -57,7 +57,7 @@ def template_used(dashboard: Part) -> Problems:
 
 
 def panel_datasource(dashboard: Part) -> Problems:
-    """Panels, queries and annotations ask the chosen data source, never one by its own id."""
+    """Check that panels, queries and annotations use the selected data source."""
     for panel in panels(dashboard):
         if any(part["datasource"] != SOURCE for part in (panel, *panel["targets"])):
             yield panel["title"], "another data source"
@@ -67,103 +67,103 @@ def panel_datasource(dashboard: Part) -> Problems:
 
 
 def panel_title_description(dashboard: Part) -> Problems:
-    """Each panel has a title of its own, and says what it answers, in a sentence."""
+    """Check that each panel has a unique title and a description of at least one sentence."""
     titles = [panel["title"] for panel in panels(dashboard)]
     for panel in panels(dashboard):
         if not panel["title"] or titles.count(panel["title"]) > 1:
-            yield panel["title"], "not a title of its own"
+            yield panel["title"], "title missing or not unique"
         if not re.fullmatch(r"[A-Z“].{20,}\.", panel.get("description", "")):
             yield panel["title"], "no description"
 
 
 def panel_units(dashboard: Part) -> Problems:
-    """Each panel has a unit."""
+    """Check that each panel has a unit."""
     for panel in panels(dashboard):
         if not panel["fieldConfig"]["defaults"].get("unit"):
             yield panel["title"], "no unit"
 
 
 def panel_nothing(dashboard: Part) -> Problems:
-    """Each panel says what it means that there is nothing to show."""
+    """Check that each panel has a text for the case of no data."""
     for panel in panels(dashboard):
         if not panel["fieldConfig"]["defaults"].get("noValue"):
-            yield panel["title"], "no text for nothing"
+            yield panel["title"], "no text for no data"
 
 
 def panel_interval(dashboard: Part) -> Problems:
-    """Each panel has a smallest interval."""
+    """Check that each panel has a minimum interval."""
     for panel in panels(dashboard):
         if panel.get("interval") not in {"1m", "5m"}:
             yield panel["title"], "no interval"
 
 
 def panel_legend(dashboard: Part) -> Problems:
-    """Graphs name their series, in a legend that is shown."""
+    """Check that graphs have a visible legend that names their series."""
     for panel in panels(dashboard):
         if panel["type"] == "timeseries":
             legend, names = panel["options"]["legend"], {target["legendFormat"] for target in panel["targets"]}
             if not legend["showLegend"] or "__auto" in names or len(names) != len(panel["targets"]):
-                yield panel["title"], "series without a name of their own"
+                yield panel["title"], "series without different names"
 
 
 def panel_no_targets(dashboard: Part) -> Problems:
-    """Each panel asks something, no query twice, and stats, gauges and tables only once for the range."""
+    """Check that each panel has different queries, and that all but graphs use instant queries."""
     for panel in panels(dashboard):
         expressions = [target["expr"] for target in panel["targets"]]
         if not expressions or len(set(expressions)) != len(expressions):
-            yield panel["title"], "nothing asked, or one thing twice"
+            yield panel["title"], "no query, or the same query twice"
         if {target["instant"] for target in panel["targets"]} != {panel["type"] != "timeseries"}:
-            yield panel["title"], "asked for the wrong kind of answer"
+            yield panel["title"], "instant query in a graph, or range query elsewhere"
 
 
 def target_promql(dashboard: Part) -> Problems:
-    """Each query is PromQL."""
-    for question in questions(dashboard):
+    """Check that each query is valid PromQL."""
+    for query in queries(dashboard):
         try:
-            selectors(question.expression)
+            selectors(query.expression)
         except ValueError as error:
-            yield question.panel, str(error)
+            yield query.panel, str(error)
 
 
 def target_job(dashboard: Part) -> Problems:
-    """Each selector of each query is of the chosen jobs."""
-    for question in questions(dashboard):
-        if any("job=~$job" not in selector.matchers for selector in selectors(question.expression)):
-            yield question.panel, "not of the chosen jobs"
+    """Check that each selector is limited to the selected jobs."""
+    for query in queries(dashboard):
+        if any("job=~$job" not in selector.matchers for selector in selectors(query.expression)):
+            yield query.panel, "not limited to the selected jobs"
 
 
 def target_counter_agg(dashboard: Part) -> Problems:
-    """Counters are asked for what they rose by."""
-    for question in questions(dashboard):
-        for selector in selectors(question.expression):
+    """Check that counters are queried for their increase."""
+    for query in queries(dashboard):
+        for selector in selectors(query.expression):
             if re.search("_(total|bucket|sum|count)$", selector.metric) and not selector.window:
-                yield question.panel, selector.metric
+                yield query.panel, selector.metric
 
 
 def target_rate_interval(dashboard: Part) -> Problems:
-    """What an exporter's counters rose by is asked over $__rate_interval, so that there are samples enough."""
-    for question in questions(dashboard):
-        for selector in selectors(question.expression):
+    """Check that increases are queried over $__rate_interval, which has enough samples."""
+    for query in queries(dashboard):
+        for selector in selectors(query.expression):
             if re.search("_(total|bucket|sum|count)$", selector.metric) and selector.window != "$__rate_interval":
-                yield question.panel, f"{selector.metric}[{selector.window}]"
+                yield query.panel, f"{selector.metric}[{selector.window}]"
 
 
 def target_replicas(dashboard: Part) -> Problems:
-    """Failures are taken of the recorded totals: a sum over instances would count those of replicas twice."""
-    for question in questions(dashboard):
-        for selector in selectors(question.expression):
+    """Check that failures come from the recorded totals: a sum over replicas would count them several times."""
+    for query in queries(dashboard):
+        for selector in selectors(query.expression):
             if selector.metric.startswith("smtpeter_failures"):
-                yield question.panel, selector.metric
+                yield query.panel, selector.metric
 
 
 def uneditable_dashboard(dashboard: Part) -> Problems:
-    """What comes from files is not to be changed by hand."""
+    """Check that the dashboard cannot be edited, because it comes from a file."""
     if dashboard["editable"]:
-        yield "dashboard", "can be changed"
+        yield "dashboard", "editable"
 
 
 def dashboard_frame(dashboard: Part) -> Problems:
-    """Range, refresh, time zone and crosshair are those that one expects, and links keep range and choices."""
+    """Check range, refresh, time zone and crosshair, and that links keep the range and the variables."""
     frame = {key: dashboard[key] for key in ("refresh", "time", "timezone", "tags", "graphTooltip")}
     wanted = {
         "refresh": "1m",
@@ -182,26 +182,26 @@ def dashboard_frame(dashboard: Part) -> Problems:
 
 
 def dashboard_annotations(dashboard: Part) -> Problems:
-    """Alerts and restarts are marked."""
+    """Check that alerts and restarts are annotated."""
     annotations = {one["name"]: one["expr"] for one in dashboard["annotations"]["list"]}
     if [*annotations] != ["Alerts", "Restarts"]:
         yield "annotations", str([*annotations])
     for name, expression in annotations.items():
         if any("job=~$job" not in selector.matchers for selector in selectors(expression)):
-            yield name, "not of the chosen jobs"
+            yield name, "not limited to the selected jobs"
 
 
 def grid(dashboard: Part) -> Problems:
-    """Nothing overlaps, nothing stands outside, and nothing is too narrow to be read."""
+    """Check that nothing overlaps, is off the grid or too narrow to read."""
     boxes = [(place.get("title", ""), place["gridPos"]) for place in places(dashboard)]
     for title, box in boxes:
         if box["x"] < 0 or box["x"] + box["w"] > 24 or box["w"] < 3:
             yield title, str(box)
-    for (one, a), (other, b) in combinations(boxes, 2):
+    for (first, a), (second, b) in combinations(boxes, 2):
         beside = a["x"] + a["w"] <= b["x"] or b["x"] + b["w"] <= a["x"]
         below = a["y"] + a["h"] <= b["y"] or b["y"] + b["h"] <= a["y"]
         if not (beside or below):
-            yield one, f"overlaps {other}"
+            yield first, f"overlaps {second}"
 
 
 Rule = Callable[[Part], Problems]
@@ -229,7 +229,7 @@ RULES: Final[tuple[Rule, ...]] = (
     grid,
 )
 
-# Rule and panel, and why the rule does not hold there.
+# Rules and panels for which they do not hold, and why.
 EXCLUSIONS: Final = {
     (
         "target_rate_interval",
@@ -238,13 +238,13 @@ EXCLUSIONS: Final = {
     ("target_rate_interval", "Reasons by deciding step"): "a second selector chooses what occurred in the whole range",
     ("target_rate_interval", "Unclassified share"): "the alert looks at a day, and so does the panel",
 }
-# Of dashboard-linter's rules those are not here that are for what these dashboards don't have: Loki, a variable for the
-# instance (totals are an account's, and replicas show the same), and Grafana's own alert rules.
+# dashboard-linter also has rules for Loki, for a variable for the instance, and for Grafana's own alert rules. They do
+# not apply: these dashboards use none of these, and totals belong to an account, not to an instance.
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
 def test_rules_hold(rule: Rule) -> None:
-    """The rule holds on both dashboards, but for exclusions, each of which is needed."""
+    """The rule holds for both dashboards, except for the exclusions, each of which is needed."""
     found = [(where, what) for name in NAMES for where, what in rule(load(name))]
     excluded = {where for name, where in EXCLUSIONS if name == rule.__name__}
     assert [(where, what) for where, what in found if where not in excluded] == []
@@ -281,8 +281,8 @@ BREAKS: Final[dict[str, Callable[[Part, Part], object]]] = {
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
-def test_rules_can_be_broken(rule: Rule) -> None:
-    """A dashboard that breaks the rule is found."""
+def test_rules_find_mistakes(rule: Rule) -> None:
+    """The rule finds a mistake in a dashboard."""
     dashboard = load("failures")
     assert list(rule(dashboard)) == []
     BREAKS[rule.__name__](dashboard, next(panel for panel in panels(dashboard) if panel["type"] == "timeseries"))

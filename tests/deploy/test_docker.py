@@ -1,4 +1,4 @@
-"""The image and the compose file in deploy/docker, as far as they can be tried without a Docker engine."""
+"""The image and the compose file in deploy/docker, as far as they can be tested without a Docker engine."""
 
 import json
 import os
@@ -22,6 +22,7 @@ from exporter.cli.assets import assets
 from tests.support.confinement import confined
 from tests.support.documentation import blocks
 from tests.support.running import TIMEOUT, Client, brought, environment, exporter, failure, free_port, server, until
+from tests.support.texts import Texts
 from tests.support.tree import ROOT, copy, files
 
 DOCKER: Final = ROOT / "deploy/docker"
@@ -42,38 +43,38 @@ PUBLISHED: Final = {
         "prometheus": {"127.0.0.1:9090": 9090},
     },
 }
-"""The services of both sets: where each is published, and to which port of its own that leads."""
+"""The services of both profiles, with their published addresses and the ports in the container."""
 
 
 class Instruction(NamedTuple):
-    """A line of the Dockerfile, with those that continue it."""
+    """An instruction of the Dockerfile, with its continuation lines joined."""
 
     word: str
     rest: str
 
 
 def instructions() -> list[Instruction]:
-    """The Dockerfile, without comments."""
+    """Return the instructions of the Dockerfile."""
     text = re.sub(r"^#.*\n", "", (DOCKER / "Dockerfile").read_text(), flags=re.MULTILINE).replace("\\\n", " ")
     return [Instruction(*line.split(maxsplit=1)) for line in text.splitlines() if line]
 
 
 TYPED: Final = 'a$b ${c} #d "e"'
-"""What is filled in as the password of Grafana."""
+"""The password of Grafana as a user may type it."""
 
 
 def last(word: str) -> str:
-    """What stands after the last such word in the Dockerfile."""
+    """Return the arguments of the last instruction with this word in the Dockerfile."""
     return next(rest for found, rest in reversed(instructions()) if found == word)
 
 
 def assigned(word: str) -> dict[str, str]:
-    """The names and values of the last ENV or LABEL in the Dockerfile."""
+    """Return the names and values of the last ENV or LABEL in the Dockerfile."""
     return dict(part.split("=", 1) for part in shlex.split(last(word)))
 
 
 def compose(env_file: Path, *flags: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-    """What Compose makes of compose.yaml with the variables in the file, and with nothing else."""
+    """Run ``docker-compose config`` on compose.yaml with the variables in a file, and no others."""
     command = [brought("docker-compose"), "--env-file", str(env_file), "-f", str(DOCKER / "compose.yaml"), *flags]
     clean = {
         name: text for name, text in os.environ.items() if not name.startswith(("COMPOSE_", "SMTPETER_", "GRAFANA"))
@@ -84,14 +85,14 @@ def compose(env_file: Path, *flags: str, check: bool = True) -> subprocess.Compl
 
 
 def variables(file: Path) -> dict[str, str]:
-    """The variables that an env file sets."""
+    """Return the variables in an env file."""
     lines = file.read_text().splitlines()
     return dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
 
 
 @pytest.fixture(scope="module")
 def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """.env.example, filled in."""
+    """Return the path of a copy of .env.example with all values filled in."""
     values = {"SMTPETER_HOST": "mail.example.org", "SMTPETER_ACCOUNT": "environment-77"}
     file = tmp_path_factory.mktemp("env") / ".env"
     lines = variables(DOCKER / ".env.example").items()
@@ -101,39 +102,39 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def projects(filled: Path) -> dict[str, Any]:
-    """Both sets of services, as Compose would start them."""
+    """Return both profiles, as Compose would start them."""
     return {name: json.loads(compose(file).stdout) for name, file in (("live", filled), ("demo", DOCKER / "demo.env"))}
 
 
 @pytest.fixture(scope="module")
 def live(projects: Mapping[str, Any]) -> Any:
-    """The services that SMTPeter's calls go to."""
+    """Return the services of the profile for production."""
     return projects["live"]["services"]
 
 
 @pytest.fixture(scope="module")
 def everything(projects: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    """All services of both sets, with their names."""
+    """Return all services of both profiles, with their names."""
     return [pair for project in projects.values() for pair in project["services"].items()]
 
 
 def image_environment() -> dict[str, str]:
-    """The exporter's settings that the image brings."""
+    """Return the exporter's settings in the image."""
     return {name: text for name, text in assigned("ENV").items() if name.startswith(PREFIX)}
 
 
-def laid_out(service: Any, folder: Path) -> Path:
-    """A folder that has what is mounted into the service's container where the container has it."""
+def mounted_in(service: Any, directory: Path) -> Path:
+    """Copy the files that are mounted in the service's container to the same paths below ``directory``."""
     for volume in sorted(service["volumes"], key=lambda volume: str(volume["target"])):
         if volume["type"] == "bind":
-            place = folder / volume["target"].lstrip("/")
+            place = directory / volume["target"].lstrip("/")
             place.parent.mkdir(parents=True, exist_ok=True)
             copy(Path(volume["source"]).relative_to(ROOT).as_posix(), place)
-    return folder
+    return directory
 
 
-def test_dockerfile_has_no_known_fault() -> None:
-    """Hadolint finds nothing in it."""
+def test_dockerfile_passes_hadolint() -> None:
+    """Hadolint finds no problem in the Dockerfile."""
     done = subprocess.run(
         [brought("hadolint"), "--no-color", "Dockerfile"], cwd=DOCKER, check=False, capture_output=True, text=True
     )
@@ -141,7 +142,7 @@ def test_dockerfile_has_no_known_fault() -> None:
 
 
 def test_commands_of_the_image_need_no_shell() -> None:
-    """Entry point, command and health check are lists, so that signals reach the exporter and no shell is needed."""
+    """Entry point, command and health check are lists, so that signals reach the exporter."""
     check = last("HEALTHCHECK").partition(" CMD ")[2]
     assert [json.loads(text) for text in (last("ENTRYPOINT"), last("CMD"), check)] == [
         ["smtpeter-exporter"],
@@ -153,8 +154,8 @@ def test_commands_of_the_image_need_no_shell() -> None:
     }
 
 
-def test_user_of_the_image_is_a_number_and_owns_the_volume() -> None:
-    """Who sees to it that no container runs as root can see that; only the volume is his."""
+def test_user_of_the_image_is_numeric_and_owns_the_volume() -> None:
+    """The user is a number, as Kubernetes needs it to enforce runAsNonRoot, and owns only the volume."""
     user = last("USER")
     assert re.fullmatch(r"[1-9]\d*:[1-9]\d*", user)
     owner, group = user.split(":")
@@ -169,8 +170,8 @@ def test_user_of_the_image_is_a_number_and_owns_the_volume() -> None:
     assert json.loads(last("VOLUME")) == ["/data"]
 
 
-def test_labels_say_what_the_project_says() -> None:
-    """Name, description and licence in the image's labels are the package's."""
+def test_labels_match_the_package() -> None:
+    """Name, description and license in the image's labels are those of the package."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     base = next(rest for word, rest in instructions() if word == "ARG").removeprefix("PYTHON=").partition("@")[0]
     assert {name.removeprefix("org.opencontainers.image."): text for name, text in assigned("LABEL").items()} == {
@@ -181,8 +182,8 @@ def test_labels_say_what_the_project_says() -> None:
     }
 
 
-def test_wheel_can_be_built_of_what_the_image_copies(tmp_path: Path) -> None:
-    """What the Dockerfile copies is not ignored, and is enough to build a wheel with all of the package."""
+def test_the_wheel_can_be_built_from_the_copied_files(tmp_path: Path) -> None:
+    """The files that the Dockerfile copies are not ignored, and give a wheel with the whole package."""
     copied = [shlex.split(rest) for word, rest in instructions() if word == "COPY" and not rest.startswith("--")]
     kept = [line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")]
     for *sources, target in copied:
@@ -204,14 +205,14 @@ def test_wheel_can_be_built_of_what_the_image_copies(tmp_path: Path) -> None:
 
 
 def locked(name: str) -> dict[str, str]:
-    """The packages in a lock file, each with its version, marker and hashes."""
+    """Return the packages in a lock file, each with its version, marker and hashes."""
     text = (ROOT / "requirements" / name).read_text().replace("\\\n", " ")
     lines = [line.split(maxsplit=1) for line in text.splitlines() if re.match("[a-z]", line)]
     return {pin.partition("==")[0]: f"{pin} {hashes}" for pin, hashes in lines}
 
 
 def test_image_has_the_locked_versions() -> None:
-    """The image's lock has what the package and its extras for granian and PostgreSQL ask for."""
+    """The image's lock file has the dependencies of the package and of its extras granian and postgres."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
     wanted = {
@@ -221,7 +222,7 @@ def test_image_has_the_locked_versions() -> None:
 
 
 def test_images_are_pinned_by_digest() -> None:
-    """Each image that is not built here has its tag, for people, and its digest, which nobody can move."""
+    """Each image that is not built here has a tag, for readers, and a digest, which is immutable."""
     images = [rest.removeprefix("PYTHON=") for word, rest in instructions() if word == "ARG"]
     images += re.findall(r"^ +image: (\S+)$", (DOCKER / "compose.yaml").read_text(), re.MULTILINE)
     others = [image for image in images if image != "smtpeter-exporter"]
@@ -229,11 +230,11 @@ def test_images_are_pinned_by_digest() -> None:
     assert [image for image in others if not re.fullmatch(r"[a-z/]+:[\w.-]+@sha256:[0-9a-f]{64}", image)] == []
 
 
-def test_locks_agree() -> None:
-    """A package has one version in all locks, so that all can be installed beside each other; each has its hashes."""
+def test_lock_files_agree() -> None:
+    """A package has the same version in all lock files, so that all can be installed together; each has hashes."""
     locks = {name: locked(name) for name in (Path(file).name for file in files("requirements"))}
     groups = tomllib.loads((ROOT / "pyproject.toml").read_text())["dependency-groups"]
-    parts = {"build", "imported"}  # of other groups
+    parts = {"build", "imported"}  # included in other groups
     assert locks.keys() == {f"{name}.txt" for name in {"image", "run", *groups} - parts}
     versions: dict[str, set[str]] = defaultdict(set)
     for pins in locks.values():
@@ -245,7 +246,7 @@ def test_locks_agree() -> None:
 
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_only_the_proxy_is_public(projects: Mapping[str, Any], name: str) -> None:
-    """Of the services of a set only Caddy is published to other machines, and what people look at to this one."""
+    """Only Caddy is published to other machines. User interfaces are published on loopback."""
     found = {
         service: {
             ":".join(filter(None, (port.get("host_ip"), port["published"]))): port["target"]
@@ -256,8 +257,8 @@ def test_only_the_proxy_is_public(projects: Mapping[str, Any], name: str) -> Non
     assert found == PUBLISHED[name]
 
 
-def test_proxy_reaches_nothing_but_the_exporter(live: Any) -> None:
-    """Caddy, which talks to strangers, is on a network with the exporter alone."""
+def test_proxy_reaches_only_the_exporter(live: Any) -> None:
+    """Caddy, which clients on the internet reach, shares a network with the exporter only."""
     networks = {name: sorted(service["networks"]) for name, service in live.items()}
     assert networks == {
         "exporter": ["private", "public"],
@@ -268,8 +269,8 @@ def test_proxy_reaches_nothing_but_the_exporter(live: Any) -> None:
     }
 
 
-def test_containers_may_do_little(everything: Sequence[tuple[str, Any]]) -> None:
-    """Each has a root it can't write, no capabilities but Caddy's for its ports, comes back, and rotates its log."""
+def test_containers_are_restricted(everything: Sequence[tuple[str, Any]]) -> None:
+    """Each has a read-only root, no capabilities except Caddy's for its ports, a restart policy and a rotated log."""
     keys = ("read_only", "cap_drop", "cap_add", "security_opt", "restart", "logging", "privileged")
     assert {name: {key: service.get(key) for key in keys} for name, service in everything} == {
         name: {
@@ -285,16 +286,16 @@ def test_containers_may_do_little(everything: Sequence[tuple[str, Any]]) -> None
     }
 
 
-def test_what_is_mounted_exists_and_is_read_only(everything: Sequence[tuple[str, Any]]) -> None:
-    """Each file and folder of the project that a container sees is there, and not the container's to change."""
+def test_mounted_files_exist_and_are_read_only(everything: Sequence[tuple[str, Any]]) -> None:
+    """Each file and directory of the project that is mounted in a container exists, and is read-only."""
     mounted = [volume for _, service in everything for volume in service.get("volumes", ()) if volume["type"] == "bind"]
     assert len(mounted) == 14
     assert [v for v in mounted if not v.get("read_only") or not Path(v["source"]).is_relative_to(ROOT)] == []
     assert [v["source"] for v in mounted if not Path(v["source"]).exists()] == []
 
 
-def test_what_is_written_is_kept_in_a_volume(everything: Sequence[tuple[str, Any]]) -> None:
-    """Each container that keeps something has a volume with a name for it; only what needs none has none."""
+def test_data_is_in_named_volumes(everything: Sequence[tuple[str, Any]]) -> None:
+    """Each container that stores data has a named volume for it."""
     kept = {
         name: sorted(f"{v['source']}:{v['target']}" for v in service.get("volumes", ()) if v["type"] == "volume")
         for name, service in everything
@@ -311,7 +312,7 @@ def test_what_is_written_is_kept_in_a_volume(everything: Sequence[tuple[str, Any
 
 
 def test_each_service_has_a_health_check(everything: Sequence[tuple[str, Any]]) -> None:
-    """Each asks itself where it listens, the exporter by the check of its image; what only sends is not asked."""
+    """Each service that listens has a health check; the exporter's is in its image."""
     assert {name: service.get("healthcheck") for name, service in everything} == {
         name: {
             "exporter": None,
@@ -330,17 +331,18 @@ def test_each_service_has_a_health_check(everything: Sequence[tuple[str, Any]]) 
     }
 
 
-def test_nothing_starts_before_it_is_filled_in() -> None:
-    """With .env.example as it is, Compose names each variable that is missing, and what to do."""
+def test_missing_variables_are_named(texts: Texts) -> None:
+    """With .env.example as shipped, Compose fails and names each missing variable, with what to do."""
     done = compose(DOCKER / ".env.example", check=False)
     missing = re.findall(r"required variable (\w+) is missing a value: (.*)", done.stderr)
-    what = "copy .env.example to .env and fill it in"
     assert done.returncode != 0
-    assert sorted(missing) == [(name, what) for name in ("GRAFANA_PASSWORD", "SMTPETER_ACCOUNT", "SMTPETER_HOST")]
+    assert sorted(name for name, _ in missing) == ["GRAFANA_PASSWORD", "SMTPETER_ACCOUNT", "SMTPETER_HOST"]
+    (what,) = {text for _, text in missing}
+    texts.check(what)
 
 
-def test_variables_are_those_that_are_used() -> None:
-    """.env.example and demo.env set what compose.yaml asks for, and which set to start; the demo is another project."""
+def test_env_files_set_the_variables() -> None:
+    """.env.example and demo.env set the variables of compose.yaml and the profile; the demo is a separate project."""
     used = set(re.findall(r"\$\{(\w+)", (DOCKER / "compose.yaml").read_text()))
     example, demo = variables(DOCKER / ".env.example"), variables(DOCKER / "demo.env")
     assert set(example) == used | {"COMPOSE_PROFILES"}
@@ -348,13 +350,13 @@ def test_variables_are_those_that_are_used() -> None:
     assert (example["COMPOSE_PROFILES"], demo["COMPOSE_PROFILES"]) == ("live", "demo")
 
 
-def test_a_password_is_taken_as_it_is(live: Any) -> None:
-    """Signs that mean something to Compose are part of it; in what Compose prints, a $ is doubled."""
+def test_a_password_may_have_special_characters(live: Any) -> None:
+    """Characters that are special to Compose are part of the password. Compose prints a ``$`` as ``$$``."""
     assert live["grafana"]["environment"]["GF_SECURITY_ADMIN_PASSWORD"] == TYPED.replace("$", "$$")
 
 
-def test_the_sets_exclude_each_other(filled: Path, projects: Mapping[str, Any]) -> None:
-    """Both at once is an error, and they share no volume: nothing simulated gets among what was counted."""
+def test_the_profiles_exclude_each_other(filled: Path, projects: Mapping[str, Any]) -> None:
+    """Both profiles at once are an error, and they share no volume, so simulated failures stay out of real counts."""
     done = compose(filled, "--profile", "live", "--profile", "demo", check=False)
     assert done.returncode != 0
     assert 'container name "smtpeter-exporter" is already in use' in done.stderr
@@ -362,8 +364,8 @@ def test_the_sets_exclude_each_other(filled: Path, projects: Mapping[str, Any]) 
     assert volumes[0].isdisjoint(volumes[1])
 
 
-def test_own_settings_go_beside_the_project(filled: Path, live: Any, tmp_path: Path) -> None:
-    """The compose.override.yaml that the guide shows puts one's own in place of the project's, and adds settings."""
+def test_an_override_replaces_files_and_adds_settings(filled: Path, live: Any, tmp_path: Path) -> None:
+    """The compose.override.yaml in the guide mounts the user's files instead of the project's, and adds settings."""
     (snippet,) = blocks("docs/how-to/docker.md", "yaml")
     (tmp_path / "compose.override.yaml").write_text(snippet.text)
     services = json.loads(compose(filled, "-f", str(tmp_path / "compose.override.yaml")).stdout)["services"]
@@ -378,8 +380,8 @@ def test_own_settings_go_beside_the_project(filled: Path, live: Any, tmp_path: P
     }
 
 
-def test_only_the_demo_counts_what_is_not_signed(everything: Sequence[tuple[str, Any]]) -> None:
-    """Signatures are off for the demo's exporter and for none else, and nobody outside reaches that one."""
+def test_only_the_demo_accepts_unsigned_requests(everything: Sequence[tuple[str, Any]]) -> None:
+    """Signatures are off only for the demo's exporter, which cannot be reached from outside."""
     modes = {
         name: service["environment"].get(f"{PREFIX}SIGNATURE_MODE")
         for name, service in everything
@@ -390,13 +392,13 @@ def test_only_the_demo_counts_what_is_not_signed(everything: Sequence[tuple[str,
     assert ("ports" in demo, list(demo["networks"])) == (False, ["private"])
 
 
-def test_exporter_has_the_settings_that_are_meant(live: Any, tmp_path: Path) -> None:
-    """With the variables of image and compose.yaml the exporter accepts its settings, and they say what they should."""
-    folder = laid_out(live["exporter"], tmp_path) / "verification"
+def test_the_exporter_gets_its_settings(live: Any, tmp_path: Path) -> None:
+    """The exporter accepts the variables of image and compose.yaml, and has the expected settings."""
+    directory = mounted_in(live["exporter"], tmp_path) / "verification"
     given = image_environment() | live["exporter"]["environment"]
     assert given[f"{PREFIX}WEBHOOK_VERIFICATION_DIR"] == "/verification"
     done = subprocess.run(
-        [sys.executable, "-m", "exporter", "check-config", "--webhook.verification-dir", str(folder)],
+        [sys.executable, "-m", "exporter", "check-config", "--webhook.verification-dir", str(directory)],
         check=True,
         capture_output=True,
         text=True,
@@ -417,8 +419,8 @@ def test_exporter_has_the_settings_that_are_meant(live: Any, tmp_path: Path) -> 
 
 
 def test_prometheus_reads_its_configuration(live: Any, promtool: str, tmp_path: Path) -> None:
-    """Promtool accepts configuration and rules where they are mounted; targets are containers and their ports."""
-    place = laid_out(live["prometheus"], tmp_path) / "etc/prometheus/prometheus.yml"
+    """Promtool accepts configuration and rules as mounted, and the targets are the containers and their ports."""
+    place = mounted_in(live["prometheus"], tmp_path) / "etc/prometheus/prometheus.yml"
     assert f"--config.file=/{place.relative_to(tmp_path)}" in live["prometheus"]["command"]
     done = subprocess.run([promtool, "check", "config", str(place)], check=False, capture_output=True, text=True)
     assert (done.returncode, len(re.findall(r"SUCCESS: \d+ rules found", done.stdout))) == (0, 2), done.stderr
@@ -431,15 +433,15 @@ def test_prometheus_reads_its_configuration(live: Any, promtool: str, tmp_path: 
 
 
 def test_demo_is_scraped_as_the_live_exporter_is(projects: Mapping[str, Any]) -> None:
-    """Both exporters have the one name by which they are known, and traffic is sent there."""
+    """Both exporters have the same container name, and the traffic is sent there."""
     demo, port = projects["demo"]["services"], image_environment()[f"{PREFIX}WEBHOOK_LISTEN_ADDRESS"].rpartition(":")[2]
     name = projects["live"]["services"]["exporter"]["container_name"]
     assert demo["demo-exporter"]["container_name"] == name
     assert demo["demo-traffic"]["command"][:2] == ["simulate", f"http://{name}:{port}/failures"]
 
 
-def test_simulation_understands_its_arguments(projects: Mapping[str, Any]) -> None:
-    """What the demo sends by runs, for a moment, against nobody."""
+def test_simulation_accepts_its_arguments(projects: Mapping[str, Any]) -> None:
+    """The demo's command for simulated traffic runs, without a server and for no time."""
     word, _, *flags = projects["demo"]["services"]["demo-traffic"]["command"]
     done = subprocess.run(
         [sys.executable, "-m", "exporter", word, f"http://127.0.0.1:{free_port()}/failures", *flags, "--for=0s"],
@@ -448,20 +450,20 @@ def test_simulation_understands_its_arguments(projects: Mapping[str, Any]) -> No
         text=True,
         cwd=ROOT,
     )
-    assert (done.returncode, done.stdout) == (0, "0 requests sent: 0 answered 200, 0 of them repeats; 0 rejected\n")
+    assert (done.returncode, done.stdout[:2]) == (0, "0 "), done.stderr
 
 
 def test_alertmanager_reads_its_configuration(live: Any, tmp_path: Path) -> None:
-    """Amtool accepts configuration and template where they are mounted."""
-    place = laid_out(live["alertmanager"], tmp_path) / "etc/alertmanager/alertmanager.yml"
+    """Amtool accepts configuration and template as mounted."""
+    place = mounted_in(live["alertmanager"], tmp_path) / "etc/alertmanager/alertmanager.yml"
     assert f"--config.file=/{place.relative_to(tmp_path)}" in live["alertmanager"]["command"]
     done = subprocess.run([server("amtool"), "check-config", str(place)], check=False, capture_output=True, text=True)
     assert (done.returncode, "1 templates" in done.stdout) == (0, True), done.stdout + done.stderr
 
 
 def test_caddy_reads_its_configuration(live: Any, tmp_path: Path) -> None:
-    """With the variables of compose.yaml Caddy's file is valid, for the host, and leads to the exporter's container."""
-    place = laid_out(live["caddy"], tmp_path) / "etc/caddy/Caddyfile"
+    """With the variables of compose.yaml, Caddy's file is valid, and proxies the host to the exporter's container."""
+    place = mounted_in(live["caddy"], tmp_path) / "etc/caddy/Caddyfile"
     done = subprocess.run(
         [server("caddy"), "adapt", "--validate", "--adapter", "caddyfile", "--config", str(place)],
         check=True,
@@ -477,8 +479,8 @@ def test_caddy_reads_its_configuration(live: Any, tmp_path: Path) -> None:
 
 
 def test_grafana_finds_dashboards_and_data(live: Any, tmp_path: Path) -> None:
-    """Grafana's provisioning names folders that are mounted, and a Prometheus that is there, asked as it is scraped."""
-    root = laid_out(live["grafana"], tmp_path)
+    """Grafana's provisioning names mounted directories and the Prometheus container, with its scrape interval."""
+    root = mounted_in(live["grafana"], tmp_path)
     provisioning = root / "etc/grafana/provisioning"
     (provider,) = yaml.safe_load((provisioning / "dashboards/smtpeter.yaml").read_text())["providers"]
     assert sorted(path.name for path in (root / provider["options"]["path"].lstrip("/")).glob("*.json")) == [
@@ -494,14 +496,14 @@ def test_grafana_finds_dashboards_and_data(live: Any, tmp_path: Path) -> None:
 
 
 @contextmanager
-def as_in_the_image(folder: Path, settings: dict[str, str]) -> Iterator[list[str]]:
-    """Run what the image runs, where only the folder can be written; gives its log. It must end in good order."""
+def as_in_the_image(directory: Path, settings: dict[str, str]) -> Iterator[list[str]]:
+    """Run the image's command so that it can write to the directory only; yield its line ``ready``, then stop it."""
     (start, *_), (word, *_) = json.loads(last("ENTRYPOINT")), json.loads(last("CMD"))
     assert start == "smtpeter-exporter"
-    lines = folder.parent / "log"
+    lines = directory.parent / "log"
     with lines.open("w") as log:
         process = subprocess.Popen(
-            [*confined(folder), sys.executable, "-m", "exporter", word],
+            [*confined(directory), sys.executable, "-m", "exporter", word],
             stderr=log,
             cwd="/",
             env=environment(measured=False) | {"PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"} | settings,
@@ -516,7 +518,7 @@ def as_in_the_image(folder: Path, settings: dict[str, str]) -> Iterator[list[str
 
 
 def healthy(settings: dict[str, str]) -> tuple[int, str]:
-    """Exit code and words of the image's health check."""
+    """Run the image's health check; return its exit code and error message."""
     python, *arguments = json.loads(last("HEALTHCHECK").partition(" CMD ")[2])
     assert python == "python"
     done = subprocess.run(
@@ -530,8 +532,8 @@ def healthy(settings: dict[str, str]) -> tuple[int, str]:
     return done.returncode, done.stderr
 
 
-def test_exporter_runs_where_it_can_write_its_volume_only(tmp_path: Path) -> None:
-    """With the image's variables, a root that is read-only and no capabilities it counts; the health check tells."""
+def test_the_exporter_runs_with_a_read_only_root(tmp_path: Path) -> None:
+    """With the image's variables, a read-only root and no capabilities, it counts, and the health check works."""
     data = tmp_path / "data"
     data.mkdir()
     public, private = free_port(), free_port()
@@ -542,7 +544,7 @@ def test_exporter_runs_where_it_can_write_its_volume_only(tmp_path: Path) -> Non
         f"{PREFIX}SIGNATURE_MODE": "off",
     }
     if not confined(data):
-        pytest.skip("needs unshare and setpriv, and leave to mount for oneself")
+        pytest.skip("needs unshare, setpriv and permission to mount")
     with as_in_the_image(data, settings) as ready:
         assert f"ledger={data}/smtpeter-exporter.db" in ready[0]
         with Client(f"127.0.0.1:{public}") as client:
@@ -556,8 +558,8 @@ def test_exporter_runs_where_it_can_write_its_volume_only(tmp_path: Path) -> Non
     assert (code, "Connection refused" in words) == (1, True), words
 
 
-def test_backup_of_the_guide_is_a_ledger(tmp_path: Path) -> None:
-    """The copy that docs/how-to/docker.md makes of a ledger in use can be opened, and has all that was counted."""
+def test_the_backup_in_the_guide_is_a_ledger(tmp_path: Path) -> None:
+    """The command in docs/how-to/docker.md copies a ledger in use, and the copy has all counts."""
     guide = (ROOT / "docs/how-to/docker.md").read_text()
     (line,) = re.findall(r"^docker compose exec exporter (python -c .*)$", guide, re.MULTILINE)
     copied = tmp_path / "copied"

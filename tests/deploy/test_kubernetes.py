@@ -1,4 +1,4 @@
-"""The manifests of deploy/kubernetes: valid, restricted, and at one with each other, with the exporter and the docs."""
+"""The manifests of deploy/kubernetes: valid, restricted, and consistent with each other, the exporter and the page."""
 
 import json
 import re
@@ -34,7 +34,7 @@ from tests.support.kubernetes.restricted import violations
 from tests.support.tree import ROOT
 
 VERSIONS: Final = ("1.30", "1.37")
-"""The oldest version of Kubernetes that the manifests are for, and the newest of today."""
+"""The oldest and the newest version of Kubernetes that the manifests support."""
 CUSTOM: Final = {
     kind: Draft202012Validator(json.loads((ROOT / f"tests/support/kubernetes/{kind}.json").read_text()))
     for kind in ("PrometheusRule", "ServiceMonitor")
@@ -42,57 +42,62 @@ CUSTOM: Final = {
 PROMETHEUS: Final = ROOT / "deploy/prometheus"
 
 
-def faults(one: Object, version: str) -> Iterator[str]:
-    """What the API of that version would refuse, fields that it does not know included."""
-    if validator := CUSTOM.get(one["kind"]):
-        yield from (error.message for error in validator.iter_errors(one))
+def errors(manifest: Object, version: str) -> Iterator[str]:
+    """Yield what the API of a version would reject, including unknown fields."""
+    if validator := CUSTOM.get(manifest["kind"]):
+        yield from (error.message for error in validator.iter_errors(manifest))
         return
     try:
-        validate(one, version, strict=True)
+        validate(manifest, version, strict=True)
     except ValidationError as error:
         yield error.message
 
 
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("name", [*BUILDS, LEDGER_COPY])
-def test_the_api_knows_all_of_it(name: str, version: str) -> None:
-    """Each object fits the schema of its kind, without a field too many."""
+def test_the_api_accepts_the_manifests(name: str, version: str) -> None:
+    """Each object matches the schema of its kind and has no unknown fields."""
     objects = build(name)
     assert objects
-    assert [f"{one['kind']}: {fault}" for one in objects for fault in faults(one, version)] == []
+    assert [f"{each['kind']}: {error}" for each in objects for error in errors(each, version)] == []
 
 
 @pytest.mark.parametrize(
-    ("name", "kind", "change", "told"),
+    ("name", "kind", "change", "error"),
     [
-        ("base", "StatefulSet", lambda one: one["spec"].update(replica=1), "('replica' was unexpected)"),
-        ("base", "Service", lambda one: one["spec"]["ports"][0].pop("port"), "'port' is a required property"),
-        ("postgresql", "Deployment", lambda one: one["spec"].update(replicas="3"), "'3' is not of type 'integer'"),
-        ("monitoring", "ServiceMonitor", lambda one: one["spec"].update(joblabel="x"), "('joblabel' was unexpected)"),
-        ("monitoring", "PrometheusRule", lambda one: one["spec"]["groups"][0].update(interval="2 m"), "does not match"),
+        ("base", "StatefulSet", lambda made: made["spec"].update(replica=1), "('replica' was unexpected)"),
+        ("base", "Service", lambda made: made["spec"]["ports"][0].pop("port"), "'port' is a required property"),
+        ("postgresql", "Deployment", lambda made: made["spec"].update(replicas="3"), "'3' is not of type 'integer'"),
+        ("monitoring", "ServiceMonitor", lambda made: made["spec"].update(joblabel="x"), "('joblabel' was unexpected)"),
+        (
+            "monitoring",
+            "PrometheusRule",
+            lambda each: each["spec"]["groups"][0].update(interval="2 m"),
+            "does not match",
+        ),
     ],
 )
-def test_schemas_see_mistakes(name: str, kind: str, change: Callable[[Object], None], told: str) -> None:
-    """A wrong word, a missing field and a wrong type are found: the test above can fail."""
-    one = next(one for one in build(name) if one["kind"] == kind)
-    change(one)
-    assert [fault for fault in faults(one, VERSIONS[0]) if told in fault] != []
+def test_schemas_find_mistakes(name: str, kind: str, change: Callable[[Object], None], error: str) -> None:
+    """An unknown field, a missing field and a wrong type are found, so the test above can fail."""
+    manifest = next(each for each in build(name) if each["kind"] == kind)
+    change(manifest)
+    assert [found for found in errors(manifest, VERSIONS[0]) if error in found] != []
 
 
 def test_the_page_names_the_versions() -> None:
-    """The page says from which Kubernetes on, and of which ones objects were compared with the schemas."""
+    """The page names the oldest supported version, and the versions whose schemas the tests use."""
     text = " ".join(PAGE.split())
     oldest, newest = VERSIONS
-    assert f"You need Kubernetes and `kubectl` {oldest} or later" in text
-    assert f"schemas of Kubernetes {oldest} and {newest} " in text
+    assert re.search(rf"Kubernetes .*\b{re.escape(oldest)} or later", text)
+    assert f"Kubernetes {oldest} and {newest} " in text
 
 
-# ---- the Pod Security Standard "restricted"
+# The Pod Security Standard "restricted"
 
 
 @pytest.mark.parametrize("name", PODS)
 def test_pods_are_restricted(name: str) -> None:
-    """No rule of the standard is broken; and further: a numeric user, nothing writable, no token, bounded memory."""
+    """Pods break no rule of the standard. They also have a numeric user, a read-only root and a limit of memory."""
     objects = build(name)
     pod, container = objects.pod["spec"], objects.container
     assert list(violations(pod)) == []
@@ -106,7 +111,7 @@ def test_pods_are_restricted(name: str) -> None:
 
 @pytest.mark.parametrize("name", EXPORTERS)
 def test_the_account_has_no_token(name: str) -> None:
-    """The pods run under an account of their own, which hands out no token."""
+    """The pods run under their own service account, which has no token."""
     objects = build(name)
     account = objects.one("ServiceAccount", objects.pod["spec"]["serviceAccountName"])
     assert account["automountServiceAccountToken"] is False
@@ -117,7 +122,7 @@ def _context(**fields: Any) -> Callable[[Object], None]:
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "broken"),
     [
         (lambda pod: pod.update(hostNetwork=True), "hostNetwork"),
         (lambda pod: pod.update(hostPID=True), "hostPID"),
@@ -142,28 +147,28 @@ def _context(**fields: Any) -> Callable[[Object], None]:
         (_context(capabilities={"drop": ["NET_RAW"]}), "capabilities dropped"),
     ],
 )
-def test_each_rule_is_checked(change: Callable[[Object], None], told: str) -> None:
-    """A pod that breaks a rule is found to break that one: the test above can fail."""
+def test_each_rule_is_checked(change: Callable[[Object], None], broken: str) -> None:
+    """A pod that breaks a rule is found, so the test above can fail."""
     pod = build("base").pod["spec"]
     change(pod)
-    assert ", ".join(violations(pod)) == told
+    assert ", ".join(violations(pod)) == broken
 
 
-# ---- at one with the exporter
+# Consistent with the exporter
 
 
-def settings_of(objects: Objects, folder: Path, **more: str) -> Settings:
-    """The exporter's own reading of the environment that the pods get, with its folder in place of that in the pod."""
+def settings_of(objects: Objects, directory: Path, **more: str) -> Settings:
+    """Parse the pods' environment as the exporter does, with ``directory`` for the verification files."""
     environment = objects.settings | more
     values = gather_values({}, environment, None)
     named = values["webhook.verification-dir"]
     assert named.text in {mount["mountPath"] for mount in objects.container["volumeMounts"]}
-    return parse_settings(values | {"webhook.verification-dir": named._replace(text=str(folder))})
+    return parse_settings(values | {"webhook.verification-dir": named._replace(text=str(directory))})
 
 
 @pytest.mark.parametrize("name", EXPORTERS)
 def test_settings_are_real(tmp_path: Path, name: str) -> None:
-    """All variables are settings with values that the exporter takes; it listens where the container has its ports."""
+    """All variables are settings with valid values, and the exporter listens on the container's ports."""
     objects = build(name)
     assert set(objects.settings) <= {setting.variable for setting in SETTINGS}
     settings = settings_of(objects, tmp_path, SMTPETER_EXPORTER_SIGNATURE_ACCOUNT="environment-1234")
@@ -173,16 +178,16 @@ def test_settings_are_real(tmp_path: Path, name: str) -> None:
     assert (public.host, private.host) == ("0.0.0.0", "0.0.0.0")  # noqa: S104 -- of a pod
 
 
-def test_an_account_must_be_given(tmp_path: Path) -> None:
-    """The base does not start without the user's account, and says so; the page's example gives one."""
+def test_the_user_must_set_the_account(tmp_path: Path) -> None:
+    """Without the user's account the base does not start, and names the setting; the page's example sets one."""
     with pytest.raises(SettingError, match=r"^signature\.account: "):
         settings_of(build("base"), tmp_path)
     assert settings_of(build("on the page: smtpeter"), tmp_path).signature_account == ("environment-1234",)
 
 
 @pytest.mark.parametrize("name", EXPORTERS)
-def test_the_ledger_lies_where_it_outlives_the_pod(tmp_path: Path, name: str) -> None:
-    """A SQLite ledger is on the volume of one pod that never has a second beside it, else it is in PostgreSQL."""
+def test_the_ledger_survives_the_pod(tmp_path: Path, name: str) -> None:
+    """The ledger is a SQLite file on the volume of a single pod, or it is in PostgreSQL."""
     objects = build(name)
     place = settings_of(objects, tmp_path, SMTPETER_EXPORTER_SIGNATURE_ACCOUNT="environment-1234").storage_url
     mounts = {mount["name"]: mount["mountPath"] for mount in objects.container["volumeMounts"]}
@@ -200,10 +205,10 @@ def test_the_ledger_lies_where_it_outlives_the_pod(tmp_path: Path, name: str) ->
         assert claim["spec"]["accessModes"] == ["ReadWriteOnce"]
 
 
-def test_replicas_differ_only_in_what_makes_them_replicas() -> None:
-    """The pods of the overlay are those of the base, but for volume, password, farewell and spread."""
-    one, several = build("base"), build("postgresql")
-    for pods in (one, several):
+def test_replicas_differ_only_where_needed() -> None:
+    """The pods of the overlay differ from those of the base only in volume, password, preStop hook and spread."""
+    single, several = build("base"), build("postgresql")
+    for pods in (single, several):
         del pods.container["envFrom"]
     assert several.container.pop("env") == [
         {
@@ -214,17 +219,17 @@ def test_replicas_differ_only_in_what_makes_them_replicas() -> None:
     assert several.container.pop("lifecycle") == {"preStop": {"sleep": {"seconds": 5}}}
     for spread in several.pod["spec"].pop("topologySpreadConstraints"):
         assert selects(spread["labelSelector"], several.pod["metadata"]["labels"])
-    assert one.container["volumeMounts"].pop(0)["name"] == "ledger"
-    assert several.pod == one.pod
+    assert single.container["volumeMounts"].pop(0)["name"] == "ledger"
+    assert several.pod == single.pod
 
 
-def test_only_replicas_are_taken_out_of_the_service() -> None:
-    """The only exporter gets calls while it is not ready, one of several gets none; metrics come from all, always."""
+def test_only_replicas_leave_the_service_when_not_ready() -> None:
+    """A single exporter gets requests even if not ready, a replica does not; metrics always come from all pods."""
     published = {
         name: {
-            one["metadata"]["name"]: one["spec"].get("publishNotReadyAddresses", False)
-            for one in build(name)
-            if one["kind"] == "Service"
+            each["metadata"]["name"]: each["spec"].get("publishNotReadyAddresses", False)
+            for each in build(name)
+            if each["kind"] == "Service"
         }
         for name in ("base", "postgresql")
     }
@@ -234,18 +239,18 @@ def test_only_replicas_are_taken_out_of_the_service() -> None:
     }
 
 
-# ---- at one with each other
+# Consistent with each other
 
 
 @pytest.mark.parametrize("name", EXPORTERS)
 def test_selectors_select_the_pods(name: str) -> None:
-    """Workload, Services, NetworkPolicy and budget all mean the pods that there are, and ports that they have."""
+    """Workload, Services, NetworkPolicy and disruption budget select the pods, and name ports that they have."""
     objects = build(name)
     labels = objects.pod["metadata"]["labels"]
     checked = []
-    for one in objects:
-        spec = one.get("spec", {})
-        if one["kind"] == "Service":
+    for each in objects:
+        spec = each.get("spec", {})
+        if each["kind"] == "Service":
             assert spec["selector"].items() <= labels.items()
             assert {port["targetPort"] for port in spec["ports"]} <= set(objects.ports())
         elif "podSelector" in spec:
@@ -255,7 +260,7 @@ def test_selectors_select_the_pods(name: str) -> None:
             assert selects(spec["selector"], labels)
         else:
             continue
-        checked.append(one["kind"])
+        checked.append(each["kind"])
     workload = ["Deployment", "PodDisruptionBudget"] if "Deployment" in checked else ["StatefulSet"]
     assert sorted(checked) == sorted(["Service", "Service", "NetworkPolicy", *workload])
     if "StatefulSet" in checked:
@@ -263,10 +268,10 @@ def test_selectors_select_the_pods(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", EXPORTERS)
-def test_mounted_is_what_is_there(name: str) -> None:
-    """Each mount has its volume, each volume is mounted, and probes go to ports by name."""
+def test_mounts_and_volumes_match(name: str) -> None:
+    """Each mount has a volume, each volume is mounted, and probes name the port."""
     objects = build(name)
-    workload = next(one for one in objects if "template" in one.get("spec", {}))
+    workload = next(each for each in objects if "template" in each.get("spec", {}))
     claims = [claim["metadata"]["name"] for claim in workload["spec"].get("volumeClaimTemplates", ())]
     volumes = [*claims, *(volume["name"] for volume in objects.pod["spec"]["volumes"])]
     assert volumes == [mount["name"] for mount in objects.container["volumeMounts"]]
@@ -274,7 +279,7 @@ def test_mounted_is_what_is_there(name: str) -> None:
 
 
 def _reachable(policy: Object, namespace: str, name: str) -> set[int]:
-    """The ports that a policy lets the pods of that label in that namespace reach."""
+    """Return the ports that a policy lets pods with this name in this namespace reach."""
     found = set()
     for rule in policy["spec"]["ingress"]:
         for peer in rule["from"]:
@@ -286,8 +291,8 @@ def _reachable(policy: Object, namespace: str, name: str) -> set[int]:
 
 
 @pytest.mark.parametrize("name", EXPORTERS)
-def test_who_may_reach_what(name: str) -> None:
-    """Only the controller reaches the callback, only Prometheus the metrics; outward go DNS and PostgreSQL."""
+def test_the_network_policy_allows_only_what_is_needed(name: str) -> None:
+    """The controller reaches the callback, Prometheus the metrics, and the pods DNS and PostgreSQL; nothing else."""
     objects = build(name)
     policy = objects.one("NetworkPolicy")
     controller = "ingress-nginx" if "more" in name else "traefik"
@@ -301,14 +306,14 @@ def test_who_may_reach_what(name: str) -> None:
         ("monitoring", "prometheus"): {ports["metrics"]},
     }
     assert policy["spec"]["policyTypes"] == ["Ingress", "Egress"]
-    outward = {(port["port"], port["protocol"]) for rule in policy["spec"]["egress"] for port in rule["ports"]}
+    egress = {(port["port"], port["protocol"]) for rule in policy["spec"]["egress"] for port in rule["ports"]}
     database = {(5432, "TCP")} if "PGPASSWORD" in str(objects.pod) else set()
-    assert outward == {(53, "UDP"), (53, "TCP"), *database}
+    assert egress == {(53, "UDP"), (53, "TCP"), *database}
 
 
 @pytest.mark.parametrize("name", EXPORTERS)
-def test_the_ingress_lets_through_two_paths(name: str) -> None:
-    """Callback and verification file, both exactly, of the host of the public URL, by TLS, and nothing else."""
+def test_the_ingress_has_two_paths(name: str) -> None:
+    """Only the exact paths of callback and verification file are public, over TLS, on the host of the public URL."""
     objects = build(name)
     ingress = objects.one("Ingress")["spec"]
     url = urlsplit(objects.settings["SMTPETER_EXPORTER_WEBHOOK_PUBLIC_URL"])
@@ -324,41 +329,41 @@ def test_the_ingress_lets_through_two_paths(name: str) -> None:
     service = objects.one("Service", "smtpeter-exporter")
     assert [port["name"] for port in service["spec"]["ports"]] == ["callback"]
     if "more" in name:
-        files = objects.one("ConfigMap", "smtpeter-exporter-verification")
-        assert files["data"] == {file: "proof"}
+        config_map = objects.one("ConfigMap", "smtpeter-exporter-verification")
+        assert config_map["data"] == {file: "proof"}
         (volume,) = objects.pod["spec"]["volumes"]
-        assert volume["configMap"]["name"] == files["metadata"]["name"]
+        assert volume["configMap"]["name"] == config_map["metadata"]["name"]
 
 
 @pytest.mark.parametrize("name", [name for name in EXPORTERS if "page" in name])
-def test_the_user_s_image_and_namespace_are_used(name: str) -> None:
-    """What the page's example sets arrives; in the base the image is only a name that stands for it."""
+def test_image_and_namespace_of_the_user_are_used(name: str) -> None:
+    """The page's example sets image and namespace; the image in the base is only a placeholder."""
     assert build("base").container["image"] == "smtpeter-exporter"
     objects = build(name)
     assert objects.container["image"] == "registry.example.com/smtpeter-exporter:v1"
-    assert {one["metadata"]["namespace"] for one in objects} == {"smtpeter"}
+    assert {each["metadata"]["namespace"] for each in objects} == {"smtpeter"}
 
 
-def test_the_ledger_is_copied_from_the_volume_that_there_is() -> None:
-    """The Job has the claim of the StatefulSet's only pod, at its place, with the same user, database, Secret."""
-    job, one, several = build(LEDGER_COPY), build("base"), build("postgresql")
-    stateful = one.one("StatefulSet")
+def test_the_ledger_is_copied_from_the_volume_of_the_pod() -> None:
+    """The Job mounts the volume of the StatefulSet's pod at the same path, with the same user, database and Secret."""
+    job, single, several = build(LEDGER_COPY), build("base"), build("postgresql")
+    stateful = single.one("StatefulSet")
     claim = f"{stateful['spec']['volumeClaimTemplates'][0]['metadata']['name']}-{stateful['metadata']['name']}-0"
     assert job.pod["spec"]["volumes"] == [{"name": "ledger", "persistentVolumeClaim": {"claimName": claim}}]
-    assert job.container["volumeMounts"] == one.container["volumeMounts"][:1]
-    assert job.pod["spec"]["securityContext"] == one.pod["spec"]["securityContext"]
+    assert job.container["volumeMounts"] == single.container["volumeMounts"][:1]
+    assert job.pod["spec"]["securityContext"] == single.pod["spec"]["securityContext"]
     assert job.container["env"] == several.container["env"]
     storage = "SMTPETER_EXPORTER_STORAGE_URL"
-    assert job.container["args"] == [one.settings[storage], several.settings[storage]]
-    for service in (found for found in one if found["kind"] == "Service"):
+    assert job.container["args"] == [single.settings[storage], several.settings[storage]]
+    for service in (found for found in single if found["kind"] == "Service"):
         assert not service["spec"]["selector"].items() <= job.pod["metadata"]["labels"].items()
 
 
-# ---- what Prometheus and Grafana load
+# The files that Prometheus and Grafana load
 
 
 def test_the_operator_gets_the_same_rules() -> None:
-    """The PrometheusRule holds the groups of rules.yaml and alerts.yaml, each under a name of its own."""
+    """The PrometheusRule has the groups of rules.yaml and alerts.yaml, under unique names."""
     groups = build("monitoring").one("PrometheusRule")["spec"]["groups"]
     files = [yaml.safe_load((PROMETHEUS / name).read_text()) for name in ("rules.yaml", "alerts.yaml")]
     assert groups == [group for file in files for group in file["groups"]]
@@ -366,8 +371,8 @@ def test_the_operator_gets_the_same_rules() -> None:
     assert len(set(names)) == len(names)
 
 
-def test_the_operator_s_rules_pass_promtools_lint(promtool: str, tmp_path: Path) -> None:
-    """Promtool finds nothing to say against what the operator hands to Prometheus."""
+def test_rules_of_the_operator_pass_promtool(promtool: str, tmp_path: Path) -> None:
+    """Promtool finds no problem in the rules that the operator gives to Prometheus."""
     rules = tmp_path / "rules.yaml"
     rules.write_text(yaml.safe_dump(build("monitoring").one("PrometheusRule")["spec"]))
     done = subprocess.run(
@@ -379,12 +384,14 @@ def test_the_operator_s_rules_pass_promtools_lint(promtool: str, tmp_path: Path)
 @pytest.mark.parametrize(
     ("name", "job"), [("base", "smtpeter-exporter"), ("on the page: smtpeter, more", "smtpeter-shop")]
 )
-def test_alerts_know_the_job(name: str, job: str) -> None:
-    """The ServiceMonitor finds one Service, by its port, and takes from it a job that the alerts look for."""
+def test_alerts_match_the_job(name: str, job: str) -> None:
+    """The ServiceMonitor selects one Service by its port, and sets a job that the alerts match."""
     spec = build("monitoring").one("ServiceMonitor")["spec"]
     assert spec["namespaceSelector"] == {"any": True}
     (service,) = (
-        one for one in build(name) if one["kind"] == "Service" and selects(spec["selector"], one["metadata"]["labels"])
+        each
+        for each in build(name)
+        if each["kind"] == "Service" and selects(spec["selector"], each["metadata"]["labels"])
     )
     (endpoint,) = spec["endpoints"]
     assert [port["name"] for port in service["spec"]["ports"]] == [endpoint["port"]]
@@ -394,8 +401,8 @@ def test_alerts_know_the_job(name: str, job: str) -> None:
     assert [pattern for pattern in patterns if not re.fullmatch(pattern, job)] == []
 
 
-def test_replicas_count_once_under_the_operator_s_labels(promtool: str, tmp_path: Path) -> None:
-    """Three pods that show the same totals, labelled as by the operator, make one total."""
+def test_replicas_count_once_with_labels_of_the_operator(promtool: str, tmp_path: Path) -> None:
+    """Three pods with the same totals and the operator's labels give one total."""
     rules = tmp_path / "rules.yaml"
     monitoring = build("monitoring")
     rules.write_text(yaml.safe_dump(monitoring.one("PrometheusRule")["spec"]))
@@ -449,8 +456,8 @@ def _series(name: str, labels: dict[str, str]) -> str:
     return f"{name}{{{inner}}}"
 
 
-def test_prometheus_without_the_operator_takes_the_example(promtool: str, tmp_path: Path) -> None:
-    """Promtool finds the page's scrape configuration right; it asks DNS for the headless Service."""
+def test_the_scrape_configuration_of_the_page_is_valid(promtool: str, tmp_path: Path) -> None:
+    """Promtool accepts the page's scrape configuration, which looks up the headless Service in DNS."""
     text = shown("prometheus.yml")
     (tmp_path / "prometheus.yml").write_text(text)
     done = subprocess.run([promtool, "check", "config", tmp_path / "prometheus.yml"], check=False, capture_output=True)
@@ -465,7 +472,7 @@ def test_prometheus_without_the_operator_takes_the_example(promtool: str, tmp_pa
 
 
 def test_the_sidecar_gets_the_same_dashboards() -> None:
-    """The config map holds both dashboards byte for byte, under the sidecar's label, and is not too large for one."""
+    """The config map has both dashboards, unchanged, with the sidecar's label, and is not too large."""
     dashboards = build("monitoring").one("ConfigMap")
     assert dashboards["data"] == {
         name: (ROOT / "grafana" / name).read_text() for name in ("failures.json", "exporter.json")
@@ -475,9 +482,9 @@ def test_the_sidecar_gets_the_same_dashboards() -> None:
     assert len(json.dumps(dashboards)) < 1_000_000
 
 
-def test_monitoring_of_the_page_is_found() -> None:
-    """The page's example puts all into one namespace and gives it the label that kube-prometheus-stack wants."""
+def test_the_operator_selects_the_objects_of_the_page() -> None:
+    """The page's example sets the namespace and the label with which kube-prometheus-stack selects objects."""
     objects = build("on the page: monitoring")
-    assert sorted(one["kind"] for one in objects) == ["ConfigMap", "PrometheusRule", "ServiceMonitor"]
-    assert {one["metadata"]["namespace"] for one in objects} == {"monitoring"}
-    assert {one["metadata"]["labels"]["release"] for one in objects} == {"kube-prometheus-stack"}
+    assert sorted(each["kind"] for each in objects) == ["ConfigMap", "PrometheusRule", "ServiceMonitor"]
+    assert {each["metadata"]["namespace"] for each in objects} == {"monitoring"}
+    assert {each["metadata"]["labels"]["release"] for each in objects} == {"kube-prometheus-stack"}

@@ -1,4 +1,4 @@
-"""The pods of deploy/kubernetes, run as far as that goes without a cluster: command, settings, mounts, rights."""
+"""The pods of deploy/kubernetes, run without a cluster as far as possible: command, settings, mounts, privileges."""
 
 import re
 import signal
@@ -41,11 +41,11 @@ REPLICAS: Final = "on the page: smtpeter, replicas"
 FILE: Final = "smtpeter-example.txt"
 ADDRESSES: Final = ("SMTPETER_EXPORTER_WEBHOOK_LISTEN_ADDRESS", "SMTPETER_EXPORTER_WEB_LISTEN_ADDRESS")
 OPERATOR: Final = {"job", "namespace", "service", "endpoint", "pod", "instance", "container"}
-"""The labels that the Prometheus operator gives to targets of a ServiceMonitor."""
+"""The labels that the Prometheus operator adds to targets of a ServiceMonitor."""
 
 
 def command(objects: Objects) -> list[str]:
-    """What the container runs, with this interpreter for the command that an image has."""
+    """Return the container's command, with this interpreter instead of the image's command."""
     words: list[str] = objects.container["command"] + objects.container.get("args", [])
     name, *arguments = words
     scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
@@ -54,21 +54,20 @@ def command(objects: Objects) -> list[str]:
 
 
 class Pod:
-    """The container of a build as a process here: ``folder`` stands for its volumes, loopback for its address."""
+    """The container of a build as a local process, with its volumes in ``directory``, on loopback."""
 
-    def __init__(self, objects: Objects, folder: Path, more: Mapping[str, str]) -> None:
+    def __init__(self, objects: Objects, directory: Path, more: Mapping[str, str]) -> None:
         self.objects = objects
-        self._log = folder.parent / f"{folder.name}.log"
+        self._log = directory.parent / f"{directory.name}.log"
         settings = {**objects.settings, **dict.fromkeys(ADDRESSES, "127.0.0.1:0")}
         for mount in objects.container["volumeMounts"]:
-            (folder / mount["name"]).mkdir(parents=True, exist_ok=True)
-            settings = {
-                name: text.replace(mount["mountPath"], str(folder / mount["name"])) for name, text in settings.items()
-            }
-        (folder / "verification" / FILE).write_bytes(b"proof")
+            volume = directory / mount["name"]
+            volume.mkdir(parents=True, exist_ok=True)
+            settings = {name: text.replace(mount["mountPath"], str(volume)) for name, text in settings.items()}
+        (directory / "verification" / FILE).write_bytes(b"proof")
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
-                [*confined(folder), *command(objects)],
+                [*confined(directory), *command(objects)],
                 cwd=ROOT,
                 env={**environment(measured=False), **settings, **more},
                 stdout=log,
@@ -81,18 +80,18 @@ class Pod:
             raise
 
     def address(self, port: str) -> str:
-        """Where the port of that name is on this machine."""
+        """Return the local address of a port of the container."""
         wanted = {"callback": "failures", "metrics": "metrics"}[port]
         (url,) = (word.partition("=")[2] for word in self._ready.split() if word.startswith(f"{wanted}="))
         return urlsplit(url).netloc
 
     def request(self, port: str, method: str, path: str, **more: Any) -> Response:
-        """Send one request to the port of that name."""
+        """Send a request to a port of the container."""
         with Client(self.address(port)) as client:
             return client.request(method, path, **more)
 
     def post(self) -> int:
-        """Post a new failure as SMTPeter would, to the Ingress's host and first path; the status of the answer."""
+        """Post a new failure as SMTPeter would, to the Ingress's host and first path; return the status."""
         (rule,) = self.objects.one("Ingress")["spec"]["rules"]
         path = rule["http"]["paths"][0]["path"]
         body = urlencode(failure(next(NUMBERS))).encode()
@@ -101,16 +100,16 @@ class Pod:
         ).status
 
     def samples(self) -> Samples:
-        """What a scrape shows."""
+        """Return the samples of a scrape."""
         return samples_of(self.request("metrics", "GET", "/metrics").text)
 
     def stop(self) -> int:
-        """End it as Kubernetes does; the exit code."""
+        """Stop the process as Kubernetes does; return its exit code."""
         self._process.send_signal(signal.SIGTERM)
         return self._process.wait(TIMEOUT)
 
     def end(self) -> None:
-        """Make sure that it is gone."""
+        """Kill the process if it is still running."""
         if self._process.poll() is None:
             self._process.kill()
             self._process.wait(TIMEOUT)
@@ -122,15 +121,15 @@ class Pod:
 
 
 @contextmanager
-def running(name: str, folder: Path, **more: str) -> Iterator[Pod]:
-    """Run the pod of a build; it must end in good order. A name server of this machine gives SMTPeter's key."""
+def running(name: str, directory: Path, **more: str) -> Iterator[Pod]:
+    """Run the pod of a build, with a local name server for SMTPeter's key; it must exit with 0."""
     with NameServer() as name_server:
         name_server.records = {KEY_ID: [record(key())]}
-        here = {
+        local = {
             "SMTPETER_EXPORTER_METRICS_BIRTH_HOLD": "0s",
             "SMTPETER_EXPORTER_SIGNATURE_NAMESERVER": name_server.address,
         }
-        pod = Pod(build(name), folder, here | more)
+        pod = Pod(build(name), directory, local | more)
         try:
             yield pod
             assert pod.stop() == 0
@@ -138,8 +137,8 @@ def running(name: str, folder: Path, **more: str) -> Iterator[Pod]:
             pod.end()
 
 
-def of_database(server: Postgres, pods: Objects, database: str) -> dict[str, str]:
-    """What makes the pods use this database instead of theirs: user and password stay apart, as they are there."""
+def database_settings(server: Postgres, pods: Objects, database: str) -> dict[str, str]:
+    """Return the variables with which pods use a new database. The password is in its own variable, as in the pods."""
     (variable,) = pods.container["env"]
     url = urlsplit(server.create(database))
     assert url.username == "exporter"
@@ -151,17 +150,17 @@ def of_database(server: Postgres, pods: Objects, database: str) -> dict[str, str
 
 @pytest.fixture(scope="module")
 def database_server() -> Iterator[Postgres]:
-    """A PostgreSQL."""
+    """Run a PostgreSQL."""
     with postgres() as started:
         yield started
 
 
 @pytest.mark.parametrize("name", [PAGE, REPLICAS])
 def test_pods_work(name: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
-    """With the page's settings and hardly any rights: probes, both paths and metrics, and again after a new start."""
+    """With the page's settings and few privileges, probes, both paths and metrics work, also after a restart."""
     more = {}
     if name == REPLICAS:
-        more = of_database(request.getfixturevalue("database_server"), build(name), "pods")
+        more = database_settings(request.getfixturevalue("database_server"), build(name), "pods")
     for counted in (1, 2):
         with running(name, tmp_path / "pod", **more) as pod:
             found = {
@@ -175,7 +174,7 @@ def test_pods_work(name: str, tmp_path: Path, request: pytest.FixtureRequest) ->
             assert {series: raised.get(series) for series in COUNTED} == COUNTED
             samples = pod.samples()
             assert failures_of(samples) == {"rcptto/5xx/5.1.1": counted}
-            # None that the operator gives to targets: it would come out under another name.
+            # A label of the operator's would be renamed to exported_….
             labels = {name for series in samples for name in re.findall(r'(\w+)="', series)}
             assert "reason" in labels
             assert labels & OPERATOR == set()
@@ -184,9 +183,9 @@ def test_pods_work(name: str, tmp_path: Path, request: pytest.FixtureRequest) ->
             assert (answer.status, answer.body) == (200, b"proof")
 
 
-def test_replicas_show_the_same_totals(database_server: Postgres, tmp_path: Path) -> None:
-    """Pods of the overlay that run at once on one database each count a failure, and all show both."""
-    more = of_database(database_server, build(REPLICAS), "replicas")
+def test_replicas_expose_the_same_totals(database_server: Postgres, tmp_path: Path) -> None:
+    """Two pods of the overlay on one database count a failure each, and both expose both failures."""
+    more = database_settings(database_server, build(REPLICAS), "replicas")
     with ExitStack() as stack:
         pods = [stack.enter_context(running(REPLICAS, tmp_path / name, **more)) for name in ("a", "b")]
         assert [pod.post() for pod in pods] == [200, 200]
@@ -198,8 +197,8 @@ def _shows(pod: Pod, failures: Samples) -> bool:
     return failures_of(pod.samples()) == failures
 
 
-def test_a_disk_that_fails_is_no_reason_to_restart(tmp_path: Path) -> None:
-    """With the ledger gone the pod is alive and not ready; it answers calls itself, 503, and counts them as refused."""
+def test_a_missing_ledger_does_not_restart_the_pod(tmp_path: Path) -> None:
+    """While the ledger is missing, the pod is alive but not ready, answers 503 and counts the rejected requests."""
     with running(PAGE, tmp_path / "pod") as pod:
         assert pod.post() == 200
         (tmp_path / "pod/ledger").rename(tmp_path / "pod/away")
@@ -216,31 +215,31 @@ def test_a_disk_that_fails_is_no_reason_to_restart(tmp_path: Path) -> None:
         assert pod.post() == 200
 
 
-def test_the_base_says_what_it_lacks(tmp_path: Path) -> None:
-    """Without the user's account a pod ends at once, with a line that names the setting."""
-    with pytest.raises(AssertionError, match=r"signature\.account: not given"), running("base", tmp_path / "pod"):
+def test_the_base_names_the_missing_setting(tmp_path: Path) -> None:
+    """Without the user's account a pod exits at once, and its log names the setting."""
+    with pytest.raises(AssertionError, match=r"signature\.account: "), running("base", tmp_path / "pod"):
         pass
 
 
 def test_pods_are_confined(tmp_path: Path) -> None:
-    """What runs as the pods do here can write below its folder and nowhere else, and is capable of nothing."""
+    """The confinement of the pods in these tests works: they write to their directory only and have no capabilities."""
     (tmp_path / "pod").mkdir()
     if not (words := confined(tmp_path / "pod")):
-        pytest.skip("needs unshare and setpriv, and leave to mount for oneself; so pods run with all rights here")
+        pytest.skip("needs unshare, setpriv and permission to mount; the pods run without confinement")
     script = (
         'for place in "$@"; do touch "$place/written" 2>/dev/null && echo "$place"; done; '
         'sed -n "s/^CapEff:[[:space:]]*//p; s/^NoNewPrivs:[[:space:]]*/no new privileges /p" /proc/self/status'
     )
-    places = [str(tmp_path / "pod"), str(tmp_path), str(ROOT), "/tmp", "/dev/shm", str(Path.home())]  # noqa: S108 -- looked at
+    places = [str(tmp_path / "pod"), str(tmp_path), str(ROOT), "/tmp", "/dev/shm", str(Path.home())]  # noqa: S108 -- tested
     done = subprocess.run([*words, "sh", "-c", script, "sh", *places], check=True, capture_output=True, text=True)
     assert done.stdout.splitlines() == [places[0], "0000000000000000", "no new privileges 1"]
 
 
 def test_the_ledger_moves_to_postgresql(database_server: Postgres, tmp_path: Path) -> None:
-    """The Job copies what the pod counted, and the pods of the overlay go on from there."""
+    """The Job copies the counts of the pod, and the pods of the overlay continue from them."""
     with running(PAGE, tmp_path / "pod") as pod:
         assert pod.post() == 200
-    more = of_database(database_server, build(REPLICAS), "moved")
+    more = database_settings(database_server, build(REPLICAS), "moved")
     job = build(LEDGER_COPY)
     (mount,) = job.container["volumeMounts"]
     source, _ = job.container["args"]

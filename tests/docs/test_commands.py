@@ -1,7 +1,7 @@
-"""The commands that pages show do what the pages say: they are typed, in a fresh folder, by one who reads along.
+"""The commands on the pages work: they are run in a fresh directory, and their output is compared.
 
-A block of ``sh`` is commands that must end well. A block of ``console`` is commands, each after ``$``, with what they
-print below: that is compared, but for what ``…`` stands for.
+Each command in a block of ``sh`` must exit with 0. In a block of ``console``, commands follow ``$``. The lines below a
+command are its output, in which ``…`` stands for anything.
 """
 
 import json
@@ -12,62 +12,64 @@ from typing import Final
 import pytest
 
 from tests.support.documentation import PAGES, Block, blocks, commands
-from tests.support.reader import fits, programs_missing, reader
+from tests.support.reader import matches, missing_programs, reader
 
-NOT_TYPED: Final = {
-    r"\bsudo |\b(useradd|apt-get|dpkg)\b": "changes the machine, as root",
+NOT_RUN: Final = {
+    r"\bsudo |\b(useradd|apt-get|dpkg)\b": "changes the machine as root",
     r"\b(systemctl|journalctl|systemd-\w+)\b": "needs systemd",
     r"\b(docker|podman|kubectl|helm)\b": "needs a container engine or a cluster",
     r"\b(git clone|pip install|dig)\b|cd smtpeter-exporter": "needs the network",
-    r"(https?|postgresql)://[^ ']*example\.com": "calls a machine of the reader's",
-    r"/(etc|opt|var)/": "is about files of the reader's",
-    r"\b(JOB|INSTANCE)\b": "has something to be filled in",
-    r"SHA256SUMS|smtpeter_exporter-": "is about the files of a release",
-    r"^make (?!run\b|demo\b)": "is what the project is developed with: continuous integration runs it",
-    r"alertname=SMTPeterTrial": "needs a running Alertmanager: tests/docs/test_runbooks.py has one",
+    r"(https?|postgresql)://[^ ']*example\.com": "connects to a host of the reader",
+    r"/(etc|opt|var)/": "uses files of the reader",
+    r"\b(JOB|INSTANCE)\b": "has a placeholder",
+    r"SHA256SUMS|smtpeter_exporter-": "uses the files of a release",
+    r"^make (?!run\b|demo\b)": "is for development; continuous integration runs it",
+    r"alertname=SMTPeterTrial": "needs a running Alertmanager",
 }
-"""Blocks of commands that are not typed here, and why. A block is all typed, or not at all."""
+"""Blocks that are not run here, and why. Either all commands of a block are run, or none."""
 
 FOLLOWED: Final = "docs/tutorial.md"
-"""The page that is typed from beginning to end."""
+"""The page that is followed from beginning to end."""
 
 LOG: Final = (
     (1_204, "550", "5.1.1", "5.1.1 <jane@example.com>: Recipient address rejected: User unknown"),
     (311, "452", "4.2.2", "452 4.2.2 The email account that you tried to reach is over quota"),
     (163, "554", "5.7.1", "554 5.7.1 Service unavailable; client host [192.0.2.1] blocked"),
 )
-"""What is in the log file of SMTPeter's that pages explain: how often, code, status, text."""
+"""The lines of the sample log that pages classify: number of lines, code, status, text."""
 
 
-def why_not(block: Block) -> str | None:
-    """Why a block is not typed."""
-    typed = commands(block)
-    if block.page != FOLLOWED and all(command in IN_THE_TUTORIAL for command in typed):
-        return "is typed in the tutorial"
-    return next((why for pattern, why in NOT_TYPED.items() if any(re.search(pattern, one) for one in typed)), None)
+def exclusion(block: Block) -> str | None:
+    """Return why a block is not run, or None if it is."""
+    found = commands(block)
+    if block.page != FOLLOWED and all(command in IN_THE_TUTORIAL for command in found):
+        return "is run in the tutorial"
+    return next(
+        (why for pattern, why in NOT_RUN.items() if any(re.search(pattern, command) for command in found)), None
+    )
 
 
 BLOCKS: Final = {page: blocks(page, "sh", "console") for page in PAGES}
 IN_THE_TUTORIAL: Final = frozenset(command for block in BLOCKS[FOLLOWED] for command in commands(block))
-TYPED: Final = {
-    page: typed for page, found in BLOCKS.items() if (typed := [block for block in found if why_not(block) is None])
+RUN: Final = {
+    page: run for page, found in BLOCKS.items() if (run := [block for block in found if exclusion(block) is None])
 }
 
 
-def test_each_exception_has_its_block() -> None:
-    """Nothing is excepted that no page shows."""
+def test_each_exclusion_is_needed() -> None:
+    """Each pattern of an exclusion matches a command on some page."""
     all_commands = "\n".join(command for found in BLOCKS.values() for block in found for command in commands(block))
-    assert [pattern for pattern in NOT_TYPED if not re.search(pattern, all_commands, re.MULTILINE)] == []
+    assert [pattern for pattern in NOT_RUN if not re.search(pattern, all_commands, re.MULTILINE)] == []
 
 
-def test_of_the_tutorial_only_the_download_is_not_typed() -> None:
-    """Whoever follows the tutorial types what is tested here."""
-    left = [command for block in BLOCKS[FOLLOWED] if why_not(block) for command in commands(block)]
+def test_the_tutorial_is_run_except_for_the_download() -> None:
+    """All commands of the tutorial are run, except those that download the project."""
+    left = [command for block in BLOCKS[FOLLOWED] if exclusion(block) for command in commands(block)]
     assert [command.partition(" ")[0] for command in left] == ["git", "cd"]
 
 
-def test_pages_that_can_be_typed_are() -> None:
-    """These pages have commands that are typed."""
+def test_pages_with_commands_that_can_run_are_run() -> None:
+    """These pages have commands that are run."""
     assert {
         "docs/nl/snel-beginnen.md",
         "docs/tutorial.md",
@@ -75,13 +77,13 @@ def test_pages_that_can_be_typed_are() -> None:
         "docs/how-to/smtpeter.md",
         "docs/reasons/README.md",
         "docs/runbooks/README.md",
-    } <= TYPED.keys()
+    } <= RUN.keys()
 
 
-@pytest.mark.parametrize("page", TYPED)
+@pytest.mark.parametrize("page", RUN)
 def test_commands_do_what_the_page_says(page: str, tmp_path: Path) -> None:
-    """All blocks of a page, in its order: commands end well, and print what the page shows."""
-    if missing := programs_missing():
+    """The commands of a page, in their order, succeed and print what the page shows."""
+    if missing := missing_programs():
         pytest.skip(f"needs {', '.join(missing)}, not on PATH")
     lines = (
         json.dumps({"state": "rcptto", "code": code, "extended": extended, "description": text})
@@ -90,14 +92,14 @@ def test_commands_do_what_the_page_says(page: str, tmp_path: Path) -> None:
     )
     (tmp_path / "failures.2026-11-23.log").write_text("\n".join(lines))
     with reader(tmp_path) as reading:
-        if page != FOLLOWED and any(":10126" in block.text for block in TYPED[page]):
-            reading.type("make run")  # pages take for granted that an exporter runs
-        for block in TYPED[page]:
+        if page != FOLLOWED and any(":10126" in block.text for block in RUN[page]):
+            reading.type("make run")  # these pages assume a running exporter
+        for block in RUN[page]:
             reading.follow(block)
 
 
 @pytest.mark.parametrize(
-    ("shown", "printed", "fitting"),
+    ("shown", "printed", "matching"),
     [
         ("a\n", "a\n", True),
         ("a\n", "a\nb\n", False),
@@ -107,6 +109,6 @@ def test_commands_do_what_the_page_says(page: str, tmp_path: Path) -> None:
         ("a\n…\nd\n", "a\nb\nc\n", False),
     ],
 )
-def test_what_is_shown_is_compared(shown: str, printed: str, *, fitting: bool) -> None:
-    """Shown and printed must be the same, but for what … stands for."""
-    assert fits(shown, printed) is fitting
+def test_output_is_compared(shown: str, printed: str, *, matching: bool) -> None:
+    """The output must be what the page shows, except where the page has ``…``."""
+    assert matches(shown, printed) is matching

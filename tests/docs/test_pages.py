@@ -1,24 +1,30 @@
-"""What the documentation names exists, and what exists is documented. What its commands do: test_docs_commands.py."""
+"""The documentation names only what exists, and documents all of it. test_commands.py runs its commands."""
 
+import fnmatch
 import re
 import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Final
+from unittest.mock import Mock
 
 import bcrypt
 import click
 import pytest
 import trustme
 import yaml
+from falcon.inspect import inspect_routes
 
 from exporter.classification.reason import DECIDERS, REASONS, reason_of
 from exporter.classification.report import Report
 from exporter.classification.status_codes import REGISTRY
 from exporter.cli.main import cli
+from exporter.ledger.committer import Committer
+from exporter.metrics.telemetry import Telemetry
 from exporter.settings.sources import gather_values, parse_settings
+from exporter.web.app import private_app
 from exporter.web.web_config import WebConfig
 from tests.support.documentation import PAGES, Block, anchors, blocks, commands, links, quoted
 from tests.support.names import (
@@ -37,19 +43,19 @@ from tests.support.tree import ROOT, files
 
 REASON_PAGES = {Path(name).stem: ROOT / name for name in files("docs/reasons") if not name.endswith("README.md")}
 LANGUAGES: Final = frozenset("sh console promql yaml toml ini nginx sql text".split())
-"""What a block may be. Commands are typed (test_docs_commands.py), queries and configurations are checked here."""
+"""The languages of code blocks. test_commands.py runs commands; this file checks queries and configurations."""
 TEXT: Final = "\n".join(PAGES.values())
 
 
 def parts(page: str) -> Iterator[str]:
-    """The single commands that a page names, in blocks and in lines."""
+    """Yield the single commands on a page, from code blocks and inline code."""
     code = [*(command for block in blocks(page, "sh", "console") for command in commands(block)), *quoted(page)]
     for command in code:
         yield from (part.strip() for part in re.split(r"\|\|?|&&|;|\n(?=\S)", command.replace("\\\n", " ")))
 
 
 def words_of(program: str) -> Iterator[tuple[str, list[str]]]:
-    """For each command of a program that a page names: the page, and the words after the program."""
+    """Yield the page and the arguments of each command that runs a program."""
     for page in PAGES:
         for part in parts(page):
             first, _, rest = part.removeprefix("sudo ").partition(" ")
@@ -57,8 +63,8 @@ def words_of(program: str) -> Iterator[tuple[str, list[str]]]:
                 yield page, shlex.split(rest)
 
 
-def test_the_reference_is_what_the_code_says() -> None:
-    """docs/reference.md is as its generator would write it now."""
+def test_the_reference_is_up_to_date() -> None:
+    """docs/reference.md is what its generator writes."""
     done = subprocess.run(
         [sys.executable, "docs/generate.py", "--check"],
         cwd=ROOT,
@@ -70,18 +76,19 @@ def test_the_reference_is_what_the_code_says() -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_the_reference_has_all_that_is_served() -> None:
-    """Each path of the two listeners stands in it."""
-    routes = re.findall(r'add_route\("(/\S*)"', (ROOT / "exporter/web/app.py").read_text())
+def test_the_reference_lists_all_paths() -> None:
+    """The reference has each path of the two listeners."""
+    app = private_app(Telemetry(), Mock(spec=Committer), lambda _authorization: True, Mock())
+    routes = [route.path for route in inspect_routes(app)]
     listed = re.findall(r"^\| `[A-Z]+ (/\S*)` \|", PAGES["docs/reference.md"], re.MULTILINE)
-    assert dict.fromkeys(listed).keys() == {"/failures", "/smtpeter-{token}.txt", *routes}
+    assert set(listed) == {"/failures", "/smtpeter-{token}.txt", *routes}
 
 
 @pytest.mark.parametrize("page", PAGES)
 def test_settings_that_are_named_exist(page: str) -> None:
-    """Each flag, variable and `dotted.name` of a setting or threshold that a page names is one."""
+    """Each flag, variable and `dotted.name` on a page is a setting or a threshold."""
     flags = {flag for text in quoted(page) for flag in re.findall(r"--([a-z]+(?:\.[a-z-]+)+)", text)}
-    foreign = {"alertmanager.url"}  # amtool's
+    foreign = {"alertmanager.url"}  # of amtool
     assert flags - foreign <= SETTING_NAMES
     assert set(re.findall(r"SMTPETER_EXPORTER_[A-Z_]*[A-Z]", PAGES[page])) <= VARIABLES
     tables = {name.partition(".")[0] for name in SETTING_NAMES}
@@ -97,22 +104,22 @@ PROMETHEUS_SETTINGS: Final = frozenset({"storage.tsdb.retention.time"})
 
 
 def test_metrics_that_are_named_exist() -> None:
-    """Each smtpeter_… word in the pages is a metric of the exporter, a part of one, or a recorded series."""
+    """Each word smtpeter_… on the pages is a metric of the exporter, a part of one, or a recorded series."""
     named = set(re.findall(r"\b(?:\w+:)?smtpeter_[a-z0-9_]*[a-z0-9](?::\w+)*", TEXT))
     assert named >= EXPOSED.keys() | RECORDED
-    # How files of a release begin, a table in PostgreSQL, a volume of Docker's.
+    # The prefix of a release's files, a table in PostgreSQL, a Docker volume.
     others = {"smtpeter_exporter", "smtpeter_total", "smtpeter_data"}
     assert named - others <= known_metrics() | EXPOSED.keys()
 
 
 def test_alerts_that_are_named_exist() -> None:
-    """Each word in the pages that looks like one of our alerts is one, and each alert is named."""
-    trials = {"SMTPeterTrial"}  # what one sends to see whether it arrives
+    """Each name SMTPeter… on the pages is an alert, and each alert is on a page."""
+    trials = {"SMTPeterTrial"}  # sent to test the receivers
     assert set(re.findall(r"\bSMTPeter[A-Z]\w+", TEXT)) - trials == {rule["alert"] for rule in ALERTS}
 
 
 def test_commands_that_are_named_exist() -> None:
-    """Each `smtpeter-exporter …` in the pages is a command with options that it has, and each command is named."""
+    """Each `smtpeter-exporter …` on the pages is a command with options that it has, and each command is on a page."""
     named = set()
     for page, words in words_of("smtpeter-exporter"):
         command: click.Command = cli
@@ -124,20 +131,20 @@ def test_commands_that_are_named_exist() -> None:
             assert found, f"{page}: {' '.join(path)}"
             command = found
         named.add(" ".join(path))
-        options = {name for one in command.params for name in (*one.opts, *one.secondary_opts)} | {"--help"}
+        options = {name for each in command.params for name in (*each.opts, *each.secondary_opts)} | {"--help"}
         given = {word.partition("=")[0] for word in left if re.match(r"--?[a-z]", word)}
         assert given <= options, f"{page}: {' '.join(words)}"
     assert named - {""} == set(names(cli))
 
 
 def names(group: click.Group) -> Iterator[str]:
-    """The commands of a group, those of groups in it after their group's name."""
+    """Yield the commands of a group. The commands of a subgroup follow the subgroup's name."""
     for name, command in group.commands.items():
-        yield from (f"{name} {one}" for one in names(command)) if isinstance(command, click.Group) else [name]
+        yield from (f"{name} {each}" for each in names(command)) if isinstance(command, click.Group) else [name]
 
 
 def test_make_targets_that_are_named_exist() -> None:
-    """Each `make WORD` in the pages is a target of the Makefile, and each target is named."""
+    """Each `make WORD` on the pages is a target of the Makefile, and each target is on a page."""
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     named = {word for _, words in words_of("make") for word in words if "=" not in word}
     assert named <= targets
@@ -146,16 +153,17 @@ def test_make_targets_that_are_named_exist() -> None:
 
 @pytest.mark.parametrize("page", PAGES)
 def test_files_that_are_named_exist(page: str) -> None:
-    """Each path in the code of a page that begins with a folder of the project is there."""
+    """Each path on a page that begins with a directory of the project exists."""
     code = [*quoted(page), *(block.text for block in blocks(page))]
-    folders = "|".join({re.escape(name.partition("/")[0]) for name in files() if "/" in name})
-    named = {word.rstrip(".,:") for text in code for word in re.findall(rf"(?<![\w./~-])(?:{folders})/[\w./*-]*", text)}
-    assert [word for word in sorted(named) if not list(ROOT.glob(word))] == []
+    top = "|".join({re.escape(name.partition("/")[0]) for name in files() if "/" in name})
+    named = {word.rstrip(".,:") for text in code for word in re.findall(rf"(?<![\w./~-])(?:{top})/[\w./*-]*", text)}
+    existing = {str(path) for name in files() for path in (PurePath(name), *PurePath(name).parents)}
+    assert [word for word in sorted(named) if not fnmatch.filter(existing, word.rstrip("/"))] == []
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_links_lead_somewhere(page: str) -> None:
-    """Each link of a page that is none to the web is a file, and what follows # is a heading of it."""
+def test_links_work(page: str) -> None:
+    """Each link of a page that is not a URL leads to a file, and to a heading in it if it has a fragment."""
     broken = []
     for link in links(page):
         path, _, anchor = link.partition("#")
@@ -168,54 +176,54 @@ def test_links_lead_somewhere(page: str) -> None:
     assert broken == []
 
 
-def test_the_index_leads_to_every_page() -> None:
-    """docs/index.md has a link to each page of docs/; runbooks and reasons have an index of their own."""
-    led_to = {
+def test_the_index_links_to_every_page() -> None:
+    """docs/index.md has a link to each page of docs/, except for runbooks and reasons, which have their own index."""
+    linked = {
         str(((ROOT / "docs") / link).resolve().relative_to(ROOT)) for link in links("docs/index.md") if ".md" in link
     }
     own = re.compile(r"docs/(index|runbooks/SMTPeter\w+|reasons/[a-z_]+)\.md")
-    assert {page for page in PAGES if page.startswith("docs/") and not own.fullmatch(page)} - led_to == set()
+    assert {page for page in PAGES if page.startswith("docs/") and not own.fullmatch(page)} - linked == set()
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_blocks_say_what_they_are(page: str) -> None:
-    """Each block of code names its language, by which it is known what is done with it; none is just indented."""
+def test_code_blocks_have_a_language(page: str) -> None:
+    """Each code block names its language, which says how it is checked. None is only indented."""
     assert [str(block) for block in blocks(page) if block.language not in LANGUAGES] == []
 
 
 @pytest.mark.parametrize("block", [block for page in PAGES for block in blocks(page, "promql")], ids=str)
-def test_queries_can_be_asked(block: Block) -> None:
-    """Each query is PromQL, over metrics that the exporter exposes or the rules record."""
-    asked = metrics_in(block.text)
-    assert asked
-    assert asked <= known_metrics()
+def test_queries_are_valid(block: Block) -> None:
+    """Each query is valid PromQL over metrics that the exporter exposes or the rules record."""
+    queried = metrics_in(block.text)
+    assert queried
+    assert queried <= known_metrics()
 
 
 @pytest.fixture(scope="module")
 def etc(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with what configurations in the pages name: rules, certificates, a password, folders."""
-    folder = tmp_path_factory.mktemp("etc")
+    """Make a directory like /etc with everything that configurations on the pages name."""
+    directory = tmp_path_factory.mktemp("etc")
     for name in ("prometheus/smtpeter", "smtpeter-exporter/verification"):
-        (folder / name).mkdir(parents=True)
+        (directory / name).mkdir(parents=True)
     for name in ("rules.yaml", "alerts.yaml"):
-        (folder / "prometheus/smtpeter" / name).write_text((ROOT / "deploy/prometheus" / name).read_text())
+        (directory / "prometheus/smtpeter" / name).write_text((ROOT / "deploy/prometheus" / name).read_text())
     authority = trustme.CA()
     certificate = authority.issue_cert("exporter.example.com")
-    authority.cert_pem.write_to_path(folder / "prometheus/smtpeter-ca.crt")
-    certificate.cert_chain_pems[0].write_to_path(folder / "smtpeter-exporter/tls.crt")
-    certificate.private_key_pem.write_to_path(folder / "smtpeter-exporter/tls.key")
-    (folder / "prometheus/smtpeter-password").write_text("secret")
-    return folder
+    authority.cert_pem.write_to_path(directory / "prometheus/smtpeter-ca.crt")
+    certificate.cert_chain_pems[0].write_to_path(directory / "smtpeter-exporter/tls.crt")
+    certificate.private_key_pem.write_to_path(directory / "smtpeter-exporter/tls.key")
+    (directory / "prometheus/smtpeter-password").write_text("secret")
+    return directory
 
 
 @pytest.mark.parametrize("block", [block for page in PAGES for block in blocks(page, "yaml")], ids=str)
 def test_yaml_is_a_configuration(block: Block, etc: Path) -> None:
-    """Prometheus, or the exporter's private listener, takes what a page shows as its configuration; all is YAML."""
+    """Each YAML block is valid. Prometheus and the private listener accept those that are their configuration."""
     file = etc / "block.yaml"
     hashed = bcrypt.hashpw(b"secret", bcrypt.gensalt(4)).decode()
     file.write_text(block.text.replace("/etc/", f"{etc}/").replace("$2y$10$…", hashed))
     content = yaml.safe_load(file.read_text())
-    keys = content.keys() if isinstance(content, dict) else {"a part of something"}
+    keys = content.keys() if isinstance(content, dict) else {"part of a file"}
     if keys <= {"tls_server_config", "basic_auth_users"}:
         WebConfig(file)
     elif keys <= {"global", "rule_files", "scrape_configs", "alerting"}:
@@ -223,13 +231,13 @@ def test_yaml_is_a_configuration(block: Block, etc: Path) -> None:
             [server("promtool"), "check", "config", file], check=False, capture_output=True, text=True
         )
         assert done.returncode == 0, done.stderr
-    else:  # Kubernetes's or Docker's, of which there are tests elsewhere
+    else:  # for Kubernetes or Docker; tests/deploy checks those
         assert content
 
 
 @pytest.mark.parametrize("block", [block for page in PAGES for block in blocks(page, "toml")], ids=str)
 def test_toml_is_a_configuration(block: Block, etc: Path) -> None:
-    """The exporter takes what a page shows as its configuration."""
+    """Each TOML block is a configuration that the exporter accepts."""
     file = etc / "block.toml"
     file.write_text(block.text.replace("/etc/", f"{etc}/"))
     values = gather_values({}, {"SMTPETER_EXPORTER_SIGNATURE_ACCOUNT": "environment-1234"}, file)
@@ -237,16 +245,16 @@ def test_toml_is_a_configuration(block: Block, etc: Path) -> None:
     assert str(file) in {value.origin for value in values.values()}
 
 
-def test_modules_are_the_ones_that_contributors_read_of() -> None:
-    """CONTRIBUTING.md has a row for each package and module at the top of the exporter, and no other."""
+def test_contributing_lists_the_modules() -> None:
+    """CONTRIBUTING.md has a row for each package and each top-level module of the exporter, and no other."""
     text = (ROOT / "CONTRIBUTING.md").read_text()
-    rooms = re.findall(r"^\| `exporter/(\w+(?:/|\.py))` \|", text, re.MULTILINE)
+    rows = re.findall(r"^\| `exporter/(\w+(?:/|\.py))` \|", text, re.MULTILINE)
     here = {re.sub("/.*", "/", name.removeprefix("exporter/")) for name in files("exporter")}
-    assert sorted(rooms) == sorted(here - {"__init__.py", "py.typed"})
+    assert sorted(rows) == sorted(here - {"__init__.py", "py.typed"})
 
 
-def test_each_package_says_what_it_is_for() -> None:
-    """A package of the exporter has one sentence in its ``__init__.py``, and no code."""
+def test_each_package_has_a_description() -> None:
+    """The ``__init__.py`` of a package has one sentence and no code."""
     for name in files("exporter"):
         if name.endswith("/__init__.py") and name != "exporter/__init__.py":
             assert re.fullmatch(r'"""[A-Z][^"]+\."""\n', (ROOT / name).read_text()), name
@@ -259,14 +267,14 @@ def test_no_module_is_long() -> None:
 
 
 def test_status_codes_in_the_readme_are_real() -> None:
-    """The sample of metrics in the README shows statuses that the registry knows."""
+    """The metrics in the README show statuses that are in the registry."""
     shown = re.findall(r'extended="\d\.(\d+\.\d+)"', (ROOT / "README.md").read_text())
     assert shown
     assert set(shown) <= set(REGISTRY)
 
 
-def test_each_reason_has_a_page_and_each_page_a_reason() -> None:
-    """docs/reasons has a page for each reason, under its name, that begins with what the code says of it."""
+def test_each_reason_has_a_page() -> None:
+    """docs/reasons has a page for each reason and no other; it begins with the description in the code."""
     assert set(REASON_PAGES) == set(REASONS)
     wrong = {
         reason: page.read_text().splitlines()[:3]
@@ -276,8 +284,8 @@ def test_each_reason_has_a_page_and_each_page_a_reason() -> None:
     assert wrong == {}
 
 
-def test_the_index_of_reasons_is_what_the_code_says() -> None:
-    """The index lists the reasons and the steps with the code's own words, in the code's order."""
+def test_the_index_of_reasons_is_complete() -> None:
+    """The index lists reasons and steps in the order of the code, with the descriptions in the code."""
     index = (ROOT / "docs/reasons/README.md").read_text()
     assert re.findall(r"^\| \[`(\w+)`\]\((\w+)\.md\) \| (.*) \|$", index, re.MULTILINE) == [
         (reason, reason, meaning) for reason, meaning in REASONS.items()
@@ -287,7 +295,7 @@ def test_the_index_of_reasons_is_what_the_code_says() -> None:
 
 @pytest.mark.parametrize("reason", REASONS)
 def test_answers_on_a_page_have_its_reason(reason: str) -> None:
-    """Each answer that a page shows is given the reason of that page, and its query asks for it."""
+    """Each sample answer on the page of a reason is classified as that reason, and the page's query selects it."""
     page = f"docs/reasons/{reason}.md"
     (block,) = blocks(page, "text")
     decisions = {}
@@ -304,7 +312,7 @@ SHIPPED: Final = (
     *(".github", "docs", "deploy", "grafana", "exporter"),
 )
 USERS_HOSTS: Final = {
-    "mail.example.com": "that SMTPeter calls",
+    "mail.example.com": "of the webhook",
     "db.example.com": "of PostgreSQL",
     "a.example.com": "of PostgreSQL, one of two",
     "b.example.com": "of PostgreSQL, the other one",
@@ -312,7 +320,7 @@ USERS_HOSTS: Final = {
     "registry.example.com": "of container images",
     "grafana.example.com": "of Grafana",
     "pager.example.com": "of the service that pages people",
-    "git.example.com": "with a copy of the documentation",
+    "git.example.com": "of the documentation",
     "trial._domainkey.example.com": "name of a key in DNS",
     "_domainkey.example.com": "name of a key in DNS",
     "_dmarc.example.com": "name of a policy in DNS",
@@ -320,11 +328,11 @@ USERS_HOSTS: Final = {
     "bl.example.com": "of a blocklist, in a server's answer",
     "*.example.com": "the form of a provider's domain",
 }
-"""The hosts below example.com that what ships may name: each stands for one of the user's own, or of others."""
+"""The hosts below example.com that shipped files may name, and what each stands for."""
 
 
-def test_no_example_is_taken_for_the_home_of_the_project() -> None:
-    """What ships names hosts below example.com only for those of users; example.com itself is in no link."""
+def test_example_hosts_are_hosts_of_users() -> None:
+    """Shipped files use hosts below example.com only for hosts of users, and no link leads to example.com itself."""
     texts = {name: (ROOT / name).read_bytes().decode(errors="replace") for name in files(*SHIPPED)}
     assert len(texts) > 100
     named = {host for text in texts.values() for host in re.findall(r"(?:[\w*-]+\.)+example\.com\b", text)}

@@ -1,4 +1,4 @@
-"""The pages make a site: what Sphinx doubts is an error, links lead somewhere, and it needs nobody else."""
+"""The site is built without warnings, its links work, and it loads nothing from other sites."""
 
 import re
 import subprocess
@@ -12,7 +12,7 @@ from tests.support.tree import ROOT
 
 
 def build(source: Path, target: Path) -> subprocess.CompletedProcess[str]:
-    """Build as ``make site`` does, without colours, which some environments ask for."""
+    """Build as ``make site`` does, but never with colors."""
     recipe = re.search(r"^site:.*\n\t\$\(BIN\)/python (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
     assert recipe
     words = [*recipe[1].replace("build/", f"{target}/").split(), "--no-color"]
@@ -20,7 +20,7 @@ def build(source: Path, target: Path) -> subprocess.CompletedProcess[str]:
 
 
 class Page(HTMLParser):
-    """What is asked of a page of the site: its language, what it links to, what it loads, and where links may lead."""
+    """A page of the site: its language, links, loaded files, and the anchors to which links may lead."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -31,7 +31,7 @@ class Page(HTMLParser):
         self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Note what the tag says."""
+        """Collect the attributes of a tag."""
         given = {name: value for name, value in attrs if value is not None}
         if tag == "html":
             self.language = given.get("lang")
@@ -45,7 +45,7 @@ class Page(HTMLParser):
 
 
 def broken(site: Path, pages: dict[str, Page]) -> list[str]:
-    """What links and loads within the site lead to no page or file of it, or to no place of a page."""
+    """Return the links and loaded files within the site that lead to no file or anchor of it."""
     found = []
     for path, page in pages.items():
         for link in (*page.links, *page.loads):
@@ -58,15 +58,15 @@ def broken(site: Path, pages: dict[str, Page]) -> list[str]:
     return found
 
 
-def test_pages_make_a_site(tmp_path: Path) -> None:
-    """Each page becomes one, in its language, without a warning; links lead somewhere, nothing comes from elsewhere."""
+def test_the_site_is_complete(tmp_path: Path) -> None:
+    """Each page is on the site, in its language. There are no warnings, broken links or files from other sites."""
     done = build(ROOT, tmp_path)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     site = tmp_path / "site"
     pages = {str(path.relative_to(site)): Page(path.read_text()) for path in site.rglob("*.html")}
     assert broken(site, pages) == []
     assert {path: page.loads for path, page in pages.items() if any("//" in load for load in page.loads)} == {}
-    assert 'url=docs/index.html"' in (site / "index.html").read_text()  # who opens its root is led there
+    assert 'url=docs/index.html"' in (site / "index.html").read_text()  # the root redirects there
     for path in ("index.html", "genindex.html", "search.html"):
         del pages[path]
     assert {path: page.language for path, page in pages.items()} == {
@@ -74,11 +74,11 @@ def test_pages_make_a_site(tmp_path: Path) -> None:
     }
 
 
-def test_what_leads_nowhere_ends_the_build(tmp_path: Path) -> None:
-    """So does a link to a page, heading, folder or picture that is not there, and a page that is in no list."""
+def test_broken_links_fail_the_build(tmp_path: Path) -> None:
+    """A link to a missing page, heading, directory or picture fails the build, as does a page missing from the list."""
     source = tmp_path / "source"
-    for folder in ("docs", "deploy"):
-        (source / folder).mkdir(parents=True)
+    for directory in ("docs", "deploy"):
+        (source / directory).mkdir(parents=True)
     (source / "docs/conf.py").write_text((ROOT / "docs/conf.py").read_text())
     (source / "docs/_static").symlink_to(ROOT / "docs/_static")
     (source / "docs/_toc.yml").write_text("root: docs/index\nentries:\n- file: docs/other\n")
@@ -89,8 +89,8 @@ def test_what_leads_nowhere_ends_the_build(tmp_path: Path) -> None:
     )
     done = build(source, tmp_path)
     assert done.returncode != 0
-    told = [re.sub(r".*WARNING: ", "", line) for line in done.stderr.splitlines() if "WARNING" in line]
-    assert sorted(told) == [
+    warnings = [re.sub(r".*WARNING: ", "", line) for line in done.stderr.splitlines() if "WARNING" in line]
+    assert sorted(warnings) == [
         "'myst' cross-reference target not found: '../deploy' [myst.xref_missing]",
         "'myst' cross-reference target not found: 'a.md' [myst.xref_missing]",
         "'myst' cross-reference target not found: 'b' [myst.xref_missing]",

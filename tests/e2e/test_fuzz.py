@@ -16,7 +16,7 @@ def test_mutated_requests(tmp_path: Path) -> None:
     with name_server() as names, exporter(tmp_path, *flags, "--signature.nameserver", names.address) as running:
         outcome = fuzz(running.public, AMOUNT, "a test", connections=8)
         counted, repeated = sum(running.failures().values()), running.samples()["smtpeter_exporter_duplicates_total"]
-    assert outcome.faults == []
+    assert outcome.problems == []
     assert outcome.cases == AMOUNT
     assert outcome.statuses.keys() <= STATUSES
     assert {200, 400, 403, 404, 405, 413, 415, 431} <= outcome.statuses.keys()

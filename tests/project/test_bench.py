@@ -1,4 +1,4 @@
-"""What bench/ measures with is right: the paced client, the calls, and what is made of figures."""
+"""The tools of bench/: the paced client, the requests, and the computation of results."""
 
 import re
 import threading
@@ -10,18 +10,19 @@ from pathlib import Path
 
 import pytest
 
-from bench.calls import FORMS, SIGNED, body_of, calls, write_signed
 from bench.contestants import CONTESTANTS, FASTAPI, GRANIAN, OURS, POSTGRES, Contestant
 from bench.measure import ROOT, Sample, results
-from bench.paced import Plan, paced, status_of
+from bench.paced import Plan, send_paced, status_of
+from bench.requests import FORMS, SIGNED, body_of, requests, write_signed
 from bench.servers import missing
 from bench.throughput import Result, checklist, table
 from tests.support.running import exchange, exporter
+from tests.support.texts import Texts
 
 
 @contextmanager
 def served(statuses: Iterator[int], before: Callable[[], object] = bool) -> Iterator[int]:
-    """A server that answers the statuses in turn, each after a call of ``before``; its port."""
+    """Run a server that answers with the statuses in turn, and calls ``before`` before each; yield its port."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -62,45 +63,45 @@ def served(statuses: Iterator[int], before: Callable[[], object] = bool) -> Iter
         (b"HTTP/1.1 200 OK\r\nContent-", None),
     ],
 )
-def test_an_answer_is_done_when_it_is_whole(answer: bytes, status: int | None) -> None:
-    """Its status is known as soon as all of it has come, not before."""
+def test_an_answer_has_a_status_once_it_is_complete(answer: bytes, status: int | None) -> None:
+    """The client takes the status of an answer when all of the answer has arrived, and not earlier."""
     assert status_of(answer) == status
 
 
-def test_latency_counts_from_when_a_call_was_due() -> None:
-    """A server that stands still for a while costs all the calls that were due meanwhile, sent or not."""
+def test_latency_counts_from_when_a_request_was_due() -> None:
+    """A server that stalls delays all requests that are due meanwhile, including those that were not sent yet."""
     go = threading.Event()
     first = iter([threading.Timer(0.6, go.set).start])
 
-    def stand_still() -> None:
+    def stall() -> None:
         next(first, bool)()
         go.wait()
 
-    with served(repeat(200), stand_still) as port:
-        outcome = paced(Plan([port], FORMS, "still", rate=400, seconds=0.5))
+    with served(repeat(200), stall) as port:
+        outcome = send_paced(Plan([port], FORMS, "stall", rate=400, seconds=0.5))
     assert (outcome.answered, outcome.unanswered, outcome.errors) == (200, 0, 0)
     # The last of 200 was due after 0.5 s, the one in the middle after 0.25 s, and none was answered before 0.6 s.
     assert outcome.p50 > 0.3
     assert outcome.longest > 0.5
 
 
-def test_a_call_is_repeated_until_it_is_answered_well() -> None:
-    """Other statuses are counted as errors, and the calls come again."""
+def test_a_request_is_repeated_until_it_succeeds() -> None:
+    """Any other status than 2xx counts as an error, and the request is sent again."""
     with served(iter([503, 200, 500, *[200] * 50])) as port:
-        outcome = paced(Plan([port], FORMS, "again", rate=500, seconds=0.1))
+        outcome = send_paced(Plan([port], FORMS, "again", rate=500, seconds=0.1))
     assert (outcome.answered, outcome.unanswered, outcome.errors) == (50, 0, 2)
 
 
-def test_paced_failures_are_counted_each_once(tmp_path: Path) -> None:
-    """The exporter counts as many as the client says were answered."""
+def test_paced_failures_are_counted_once_each(tmp_path: Path) -> None:
+    """The exporter counts as many failures as the client reports as answered."""
     with exporter(tmp_path) as running:
-        outcome = paced(Plan([int(running.public.rpartition(":")[2])], FORMS, "once", rate=300, seconds=1))
+        outcome = send_paced(Plan([int(running.public.rpartition(":")[2])], FORMS, "once", rate=300, seconds=1))
         assert (outcome.answered, outcome.errors) == (300, 0)
         assert running.failures() == {"rcptto/5xx/5.1.1": 300}
 
 
-def test_scripts_post_what_the_paced_client_posts() -> None:
-    """The form of post.lua is that of calls.py."""
+def test_wrk_and_the_paced_client_post_the_same_form() -> None:
+    """The form in post.lua is the one in requests.py."""
     script = (ROOT / "bench/post.lua").read_text()
     form = re.search(r'"id=".*?"&recipient.*?(?=\)\nend)', script, re.DOTALL)
     assert form
@@ -108,47 +109,47 @@ def test_scripts_post_what_the_paced_client_posts() -> None:
     assert "".join(re.findall(r'"([^"]*)"', expression)).encode() == body_of("rx0x7", 7)
 
 
-def test_signed_calls_are_read_as_they_were_written(tmp_path: Path) -> None:
-    """There are as many as were asked for, in thousands, and each is a call of its own."""
+def test_signed_requests_can_be_read_back(tmp_path: Path) -> None:
+    """The file has at least as many requests as asked for, rounded up to thousands, all signed and all different."""
     write_signed(tmp_path / "signed", "r", 10)
-    found = list(calls(SIGNED, "r", tmp_path / "signed"))
+    found = list(requests(SIGNED, "r", tmp_path / "signed"))
     assert len(set(found)) == 1_000
-    assert all(b"Signature" in call or b"signature" in call for call in found)
+    assert all(b"\r\nsignature: " in request.lower() for request in found)
 
 
-def test_calls_are_answered_by_the_exporter(tmp_path: Path) -> None:
-    """A call as bytes is whole and right."""
+def test_requests_are_valid(tmp_path: Path) -> None:
+    """The exporter answers the bytes of a request with 200."""
     with exporter(tmp_path) as running:
-        statuses = [exchange(running.public, call).status for call in islice(calls(FORMS, "r"), 3)]
+        statuses = [exchange(running.public, request).status for request in islice(requests(FORMS, "r"), 3)]
     assert statuses == [200] * 3
 
 
 def test_results_of_a_script() -> None:
-    """The line RESULT has answers, microseconds and errors."""
+    """The line RESULT has the number of answers, the microseconds and the errors."""
     assert results("Running\nRESULT 500 250000 3\n") == (2_000, 500, 3)
 
 
 def test_ratios_are_those_within_a_round() -> None:
-    """A round that was slow for both changes nothing."""
+    """A round that is slow for both contestants does not change the ratio."""
     one, other = Result(), Result()
     one.samples = [Sample(rate, rate, None) for rate in (200, 20, 220)]
     other.samples = [Sample(rate, rate, None) for rate in (100, 10, 100)]
-    assert one.times(other) == 2
+    assert one.ratio_to(other) == 2
 
 
-def test_targets_tell_what_is_short_and_what_was_not_run() -> None:
-    """Each target has a line: reached, missed with its figure, or without one."""
+def test_each_target_has_an_outcome() -> None:
+    """A target is reached, missed or not run; the first two show the ratio."""
     found = {OURS: Result(), GRANIAN: Result(), FASTAPI: Result()}
     for contestant, rate in ((OURS, 100), (GRANIAN, 300), (FASTAPI, 100)):
         found[contestant].samples = [Sample(rate, rate, None)]
     outcomes = checklist(found)
     assert sorted(outcomes.values()) == ["NOT RUN"] * 4 + ["PASS 3.00"]
     found[GRANIAN].samples = [Sample(200, 200, None)]
-    assert sorted(checklist(found).values()) == ["NOT RUN"] * 4 + ["SHORT 2.00"]
+    assert sorted(checklist(found).values()) == ["FAIL 2.00"] + ["NOT RUN"] * 4
 
 
-def test_the_table_says_who_was_not_run() -> None:
-    """Whoever could not be run has a line all the same, and all lines have the same columns."""
+def test_the_table_lists_contestants_that_did_not_run() -> None:
+    """A contestant that did not run has a row, and all rows have the same columns."""
     found = {OURS: Result([Sample(1_234, 1_000, None)], left="all")}
     lines = [line for line in table(found, CONTESTANTS).splitlines() if line.startswith("|")]
     assert len(lines) == 2 + len(CONTESTANTS)
@@ -157,8 +158,10 @@ def test_the_table_says_who_was_not_run() -> None:
     assert all(" | not run | " in line for line in lines[3:])
 
 
-def test_a_program_that_is_missing_is_named() -> None:
-    """Whoever needs a program that is not here, or PostgreSQL, is not run, and why is told."""
-    assert missing(Contestant("x", (), needs="no-such-program"), None) == "no-such-program is not here"
-    assert missing(POSTGRES, None) == "PostgreSQL is not here"
+def test_a_missing_program_is_named(texts: Texts) -> None:
+    """A contestant that needs a program or a PostgreSQL that is not installed is skipped, with the reason."""
+    reasons = [missing(Contestant("x", (), needs="no-such-program"), None), missing(POSTGRES, None)]
+    assert ["no-such-program" in (reasons[0] or ""), "PostgreSQL" in (reasons[1] or "")] == [True, True]
+    for reason in reasons:
+        texts.check(reason)
     assert missing(OURS, None) is None

@@ -1,4 +1,4 @@
-"""What a forge reads (workflows, forms for issues) is well-formed, and names only what exists."""
+"""Workflows and issue forms are well-formed, and name only what exists."""
 
 import re
 import tomllib
@@ -9,30 +9,30 @@ import pytest
 import yaml
 
 from exporter.cli.main import cli
-from tests.support.tree import ROOT
+from tests.support.tree import ROOT, files
 
 CI: Final = ROOT / ".github/workflows/ci.yml"
-FORMS: Final = sorted(ROOT.glob(".github/ISSUE_TEMPLATE/*.yml"))
+FORMS: Final = [ROOT / name for name in files(".github/ISSUE_TEMPLATE") if name.endswith(".yml")]
 
 
 def read(file: Path) -> Any:
-    """The content of a YAML file."""
+    """Read a YAML file."""
     return yaml.safe_load(file.read_text())
 
 
 def jobs() -> dict[str, dict[str, Any]]:
-    """The jobs of continuous integration, by name."""
+    """Return the jobs of the workflow, by name."""
     found: dict[str, dict[str, Any]] = read(CI)["jobs"]
     return found
 
 
 def steps(kind: str) -> list[str]:
-    """What the steps of a kind (``run`` or ``uses``) say, of all jobs."""
+    """Return the values of a key of steps (``run`` or ``uses``), of all jobs."""
     return [step[kind] for job in jobs().values() for step in job["steps"] if kind in step]
 
 
-def test_workflow_runs_what_the_makefile_has() -> None:
-    """Each command is a make target that exists, or looks at what one of them made."""
+def test_the_workflow_runs_make() -> None:
+    """Each command of the workflow is an existing make target, except for the check of the release's version."""
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert {"lint", "lint-bench", "test", "dist"} <= targets
     assert steps("run") == [
@@ -58,7 +58,7 @@ def test_actions_are_pinned() -> None:
 
 
 def test_each_python_that_is_claimed_is_tested() -> None:
-    """The workflow runs the tests on each version of Python that the package claims to support."""
+    """The workflow runs the tests on each version of Python in the package's classifiers."""
     classifiers = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["classifiers"]
     promised = re.findall(r":: Python :: (3\.\d+)", "\n".join(classifiers))
     assert set(promised) <= set(jobs()["test"]["strategy"]["matrix"]["python"])
@@ -66,7 +66,7 @@ def test_each_python_that_is_claimed_is_tested() -> None:
 
 @pytest.mark.parametrize("form", FORMS, ids=lambda file: file.stem)
 def test_forms_are_well_formed(form: Path) -> None:
-    """A form has name, description and fields, and each field that asks has an id of its own and a label."""
+    """A form has a name, a description and fields, and each field has a unique id and a label."""
     content = read(form)
     assert set(content) == {"name", "description", "labels", "body"}
     fields = [field for field in content["body"] if field["type"] != "markdown"]
@@ -77,8 +77,8 @@ def test_forms_are_well_formed(form: Path) -> None:
 
 
 @pytest.mark.parametrize("form", FORMS, ids=lambda file: file.stem)
-def test_forms_ask_for_what_exists_and_for_no_addresses(form: Path) -> None:
-    """Commands and metrics that a form names exist, and it asks to leave addresses out."""
+def test_forms_name_what_exists_and_ask_for_no_addresses(form: Path) -> None:
+    """Commands and metrics in a form exist, and the form asks to leave out addresses."""
     text = form.read_text()
     assert set(re.findall(r"`smtpeter-exporter ([a-z-]+)", text)) <= set(cli.commands) | {"--version"}
     reference = (ROOT / "docs/reference.md").read_text()
@@ -88,8 +88,8 @@ def test_forms_ask_for_what_exists_and_for_no_addresses(form: Path) -> None:
     assert re.search(r"\*\*(no e-mail )?addresses, host names", text)
 
 
-def test_the_bug_form_asks_for_configuration_refusals_and_versions() -> None:
-    """Without these three a bug can't be looked at."""
+def test_the_bug_form_requires_configuration_refusals_and_versions() -> None:
+    """Most bugs can't be reproduced without these three, so the form requires them."""
     body = read(ROOT / ".github/ISSUE_TEMPLATE/bug.yml")["body"]
     required = {field["id"] for field in body if field.get("validations", {}).get("required")}
     assert {"config", "refusals", "versions"} <= required

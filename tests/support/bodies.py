@@ -22,24 +22,24 @@ FIELDS: Final[dict[str, Any]] = {
     "extended": "5.1.1",
     "description": "550 5.1.1 <jane@example.com>: ключ = 100 % & more;\r\nline two",
 }
-"""Each variable of the first generation, with what must be escaped in it."""
+"""The variables of a first-generation report, with characters that need escaping."""
 REPORT: Final = Report(**FIELDS)
 
 Pairs = Iterable[tuple[str, str]]
 
 
 def as_form(pairs: Pairs) -> bytes:
-    """A body as browsers and PHP send it."""
+    """Return a form as browsers and PHP send it."""
     return urlencode(list(pairs)).encode()
 
 
 def as_json(pairs: Pairs) -> bytes:
-    """A JSON object; a name may come twice."""
+    """Return a JSON object, in which a name may occur twice."""
     return ("{" + ",".join(f"{json.dumps(name)}:{json.dumps(value)}" for name, value in pairs) + "}").encode()
 
 
 def as_multipart(pairs: Pairs) -> bytes:
-    """A body as RFC 7578 has it."""
+    """Return a multipart body (RFC 7578)."""
     parts = [f'--b\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n' for name, value in pairs]
     return ("".join(parts) + "--b--\r\n").encode()
 
@@ -49,5 +49,5 @@ each_type = pytest.mark.parametrize("content_type", WRITERS, ids=["form", "JSON"
 
 
 def read(content_type: str, pairs: Pairs) -> Report:
-    """The report that the pairs, written in that content type, are read as."""
+    """Return the report that is parsed from the pairs in a content type."""
     return parse(content_type, WRITERS[content_type](pairs))

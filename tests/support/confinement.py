@@ -1,4 +1,4 @@
-"""Programs that can write to one folder only, and are capable of nothing, as those in a container are."""
+"""Run programs as in a container: they can write to one directory only, and have no capabilities."""
 
 import os
 import shutil
@@ -13,13 +13,14 @@ mount -o remount,bind,rw "$0" && exec setpriv --no-new-privs --bounding-set=-all
 """
 
 
-def confined(folder: Path) -> list[str]:
-    """What to put before a command so that it can write only below the folder; nothing where that can't be done.
+def confined(directory: Path) -> list[str]:
+    """Return the words to put in front of a command that confine it to the directory, or none if that is impossible.
 
-    Its user stays, whose home folder Python may lie in; without capabilities root is a user as others are.
+    The user stays the same, because Python may be in that user's home directory. Without capabilities, root has no
+    more rights than any other user.
     """
-    own = ["unshare", "--mount"] if os.geteuid() == 0 else ["unshare", "--user", "--map-root-user", "--mount"]
-    words = [*own, "sh", "-c", CONFINE, str(folder)]
+    namespace = ["unshare", "--mount"] if os.geteuid() == 0 else ["unshare", "--user", "--map-root-user", "--mount"]
+    words = [*namespace, "sh", "-c", CONFINE, str(directory)]
     if not all(map(shutil.which, ("unshare", "setpriv"))):
         return []
     return [] if subprocess.run([*words, "true"], check=False, capture_output=True).returncode else words

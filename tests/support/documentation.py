@@ -1,4 +1,4 @@
-"""The pages of the documentation, taken apart: blocks of code, code in a line, links, headings."""
+"""The parts of the documentation's pages: code blocks, inline code, links and headings."""
 
 import re
 from collections.abc import Iterator
@@ -16,11 +16,11 @@ PAGES: Final = {
     for name in files()
     if name.endswith(".md") and ("/" not in name or name.startswith(("docs/", "deploy/", "grafana/")))
 }
-"""Each page's text, by its path in the project."""
+"""The text of each page, by its path in the project."""
 
 
 class Block(NamedTuple):
-    """A block of code, and the heading of the second level that it stands below; an indented one has no language."""
+    """A code block, and the second-level heading above it. An indented block has no language."""
 
     page: str
     line: int
@@ -29,7 +29,7 @@ class Block(NamedTuple):
     text: str
 
     def __str__(self) -> str:
-        """Where it stands."""
+        """Return the page and line."""
         return f"{self.page}:{self.line}"
 
 
@@ -43,7 +43,7 @@ def _inline(page: str) -> Iterator[Token]:
 
 
 def blocks(page: str, *languages: str, below: str | None = None) -> list[Block]:
-    """The blocks of a page in its order: all, or those in the languages, or below a heading of the second level."""
+    """Return the code blocks of a page: all, or those in some languages, or those ``below`` a second-level heading."""
     found, heading = [], ""
     for token, after in pairwise([*_tokens(page), Token("end", "", 0)]):
         if token.type == "heading_open" and token.tag == "h2":
@@ -56,19 +56,19 @@ def blocks(page: str, *languages: str, below: str | None = None) -> list[Block]:
 
 
 def quoted(page: str) -> list[str]:
-    """The code that stands within lines."""
+    """Return the inline code of a page."""
     return [" ".join(token.content.split()) for token in _inline(page) if token.type == "code_inline"]
 
 
 def links(page: str) -> list[str]:
-    """Where links and pictures lead."""
+    """Return the targets of links and pictures."""
     found = (token.attrGet("href") or token.attrGet("src") for token in _inline(page))
     return [str(link) for link in found if link]
 
 
 @cache
 def anchors(page: str) -> frozenset[str]:
-    """What may stand after a # in a link to the page, as git servers make it of headings."""
+    """Return the anchors that git servers make of the page's headings."""
     tokens = _tokens(page)
     titles = (after.children or () for token, after in pairwise(tokens) if token.type == "heading_open")
     texts = ("".join(child.content for child in title) for title in titles)
@@ -76,7 +76,7 @@ def anchors(page: str) -> frozenset[str]:
 
 
 def commands(block: Block) -> list[str]:
-    """The commands in a block of ``sh`` or ``console``, continued lines and here-documents joined."""
+    """Return the commands in a block of ``sh`` or ``console``, with continued lines and here-documents joined."""
     lines = block.text.splitlines()
     if block.language == "console":
         lines = [line.removeprefix("$ ").removeprefix("> ") for line in lines if line.startswith(("$ ", "> "))]

@@ -1,4 +1,4 @@
-"""Hostile clients, all kinds of them at once, that come back when they are hung up on."""
+"""Hostile clients of all kinds, which reconnect when they are disconnected."""
 
 import errno
 import resource
@@ -15,61 +15,61 @@ from tests.support.signing import headers_for
 
 HOST: Final = "mail.example.com"
 BEAT: Final = 0.5
-"""Seconds between two bytes of those that drip."""
+"""Seconds between two bytes of a client that sends slowly."""
 
 _HEAD: Final = b"POST /failures HTTP/1.1\r\nHost: mail.example.com\r\n"
 _LONG: Final = b"Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 60000\r\n\r\n"
 
 
 def _idle() -> Iterator[bytes]:
-    """Says nothing at all."""
+    """Send nothing."""
     while True:
         yield b""
 
 
 def _drips_headers() -> Iterator[bytes]:
-    """A byte of a header at every beat."""
+    """Send one byte of a header per beat."""
     yield _HEAD + b"X-Drip: "
     while True:
         yield b"x"
 
 
 def _drips_body() -> Iterator[bytes]:
-    """A byte of a body at every beat."""
+    """Send one byte of a body per beat."""
     yield _HEAD + _LONG
     while True:
         yield b"x"
 
 
 def _half() -> Iterator[bytes]:
-    """Half a request, and then silence: what is left of a client whose machine is gone."""
+    """Send half a request and then nothing, as if the client's machine had crashed."""
     yield _HEAD + _LONG + b"id=1&recip"
     while True:
         yield b""
 
 
 def _oversized() -> Iterator[bytes]:
-    """A body of 10 GB, as fast as it is taken."""
+    """Send a body of 10 GB as fast as the server reads it."""
     yield _HEAD + b"Content-Length: 10000000000\r\n\r\n"
     while True:
         yield b"x" * 65_536
 
 
 def _garbage() -> Iterator[bytes]:
-    """No HTTP."""
+    """Send bytes that are not HTTP."""
     for number in count():
         yield bytes(number * step % 256 for step in range(1, 500)) + b"\r\n\r\n"
 
 
 def _endless_headers() -> Iterator[bytes]:
-    """Headers without an end, as fast as they are taken."""
+    """Send headers without end, as fast as the server reads them."""
     yield _HEAD
     for number in count():
         yield b"X-%d: y\r\n" % number * 100
 
 
 def _reads_nothing() -> Iterator[bytes]:
-    """Request after request, and no answer is read."""
+    """Send request after request without reading an answer."""
     while True:
         yield b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 300
 
@@ -87,7 +87,7 @@ KINDS: Final[Mapping[str, Callable[[], Iterator[bytes]]]] = {
 
 
 class _Hostile:
-    """One of them."""
+    """A hostile client with one connection."""
 
     def __init__(self, address: tuple[str, int], kind: str) -> None:
         self._address = address
@@ -95,12 +95,12 @@ class _Hostile:
         self._socket: socket.socket | None = None
 
     def act(self) -> bool:
-        """Do what one does at a beat; whether the connection stood before and still stands."""
+        """Act for one beat; return whether the connection was open before and still is."""
         if self._socket is None:
             self._open()
             return False
         try:
-            piece = next(self._words)
+            piece = next(self._pieces)
             if piece:
                 with suppress(BlockingIOError):
                     self._socket.send(piece)
@@ -110,7 +110,7 @@ class _Hostile:
                 with suppress(BlockingIOError):
                     while data := self._socket.recv(65_536):
                         assert data
-                    raise ConnectionResetError(errno.ECONNRESET, "hung up on")
+                    raise ConnectionResetError(errno.ECONNRESET, "closed by the server")
                 broken = False
         except OSError:
             broken = True
@@ -120,7 +120,7 @@ class _Hostile:
         return not broken
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         if self._socket:
             self._socket.close()
         self._socket = None
@@ -131,12 +131,12 @@ class _Hostile:
             opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1_024)
         opened.settimeout(0)
         opened.connect_ex(self._address)
-        self._socket, self._words = opened, KINDS[self._kind]()
+        self._socket, self._pieces = opened, KINDS[self._kind]()
 
 
 @contextmanager
 def hostile(address: str, number: int) -> Iterator[None]:
-    """Hold so many hostile connections to ``address``, of all kinds in turn; begins when they all have been opened."""
+    """Hold a number of hostile connections to ``address``, of all kinds in turn. Starts when all have been opened."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = number + 500
     if soft != resource.RLIM_INFINITY and soft < wanted:
@@ -158,7 +158,7 @@ def hostile(address: str, number: int) -> Iterator[None]:
     thread = threading.Thread(target=run)
     thread.start()
     try:
-        for _ in range(3):  # open, say something, go on
+        for _ in range(3):  # connect, send the first bytes, send more
             assert beats.acquire(timeout=TIMEOUT)
         yield
     finally:
@@ -167,7 +167,7 @@ def hostile(address: str, number: int) -> Iterator[None]:
 
 
 def signed(numbers: range) -> list[bytes]:
-    """Good requests, each with a failure of its own, each for a connection of its own."""
+    """Return signed requests with different failures, each for its own connection."""
     requests = []
     for number in numbers:
         body = urlencode(failure(number)).encode()

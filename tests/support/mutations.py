@@ -1,7 +1,7 @@
-"""Good signed requests, made bad in every way that we could think of; and what must come of them.
+"""Valid signed requests, mutated in many ways, and the answers that the server must give.
 
-A case is the bytes for one connection. What the server owes for them is worked out with the parser that it uses: how
-many answers, and whether the connection stays open; so nobody has to wait and see whether there is one more.
+A case is the bytes that are sent on one connection. The server's own parser says how many answers it must give and
+whether the connection stays open, so there is no need to wait for further answers.
 """
 
 import json
@@ -29,14 +29,14 @@ from tests.support.running import FORM, TIMEOUT, connect, failure
 from tests.support.signing import ACCOUNT, KEY_ID, NameServer, headers_for, key, record
 
 STATUSES: Final = frozenset({200, 400, 403, 404, 405, 413, 415, 431, 503})
-"""What the public listener may answer."""
+"""The statuses that the public listener may answer with."""
 UNWANTED: Final = frozenset({"internal", "unavailable"})
-"""Reasons for a 503 that nobody can bring about from outside."""
+"""Reasons for a 503 that no client can cause."""
 HOST: Final = "mail.example.com"
 MULTIPART: Final = "multipart/form-data; boundary=b"
 REVOKED: Final = "revoked.copernica.com"
 
-_RECEIVED: Final = 8_192  # what waitress reads at once
+_RECEIVED: Final = 8_192  # bytes that waitress reads at once
 _HUGE: Final = ("0", "-1", "+5", "0x10", "1e9", "9" * 19, "9" * 5_000, " 7 ", "7, 7", "٣", "", "4294967296", "00000012")
 _ODD: Final = (
     "\0",
@@ -65,7 +65,7 @@ _UNICODE: Final = (
 
 @dataclass
 class Request:
-    """A request in parts, before it is put together; what stands in it is Latin-1 as in HTTP."""
+    """The parts of a request. Its text is Latin-1, as in HTTP."""
 
     fields: dict[str, Any]
     content_type: str = FORM
@@ -77,26 +77,26 @@ class Request:
     headers: list[tuple[str, str]] = field(default_factory=list)
 
     def sign(self, **how: Any) -> None:
-        """Make the headers, signed."""
+        """Make the headers, with a signature."""
         how.setdefault("private", _private())
         self.headers = list(headers_for(HOST, self.target, self.body, self.content_type, **how).items())
 
     def raw(self) -> bytes:
-        """Put it together."""
+        """Return the request as bytes."""
         lines = [f"{self.method} {self.target}{self.version}", *(f"{name}: {text}" for name, text in self.headers)]
         return self.end.join([*lines, "", ""]).encode("latin-1", "replace") + self.body
 
     def get(self, name: str) -> str:
-        """The value of a header."""
-        return next((text for one, text in self.headers if one == name), "")
+        """Return the value of a header, or an empty string."""
+        return next((text for each, text in self.headers if each == name), "")
 
     def set(self, name: str, text: str) -> None:
-        """Give a header another value."""
-        self.headers = [(one, text if one == name else old) for one, old in self.headers]
+        """Replace the value of a header."""
+        self.headers = [(each, text if each == name else old) for each, old in self.headers]
 
 
 class Case(NamedTuple):
-    """What is sent, how it was made, and how many failures it holds that no other case holds."""
+    """The bytes to send, the mutations, and the number of failures in it that are in no other case."""
 
     raw: bytes
     name: str
@@ -104,11 +104,11 @@ class Case(NamedTuple):
 
 
 def _private() -> RSAPrivateKey:
-    return key(0, 1_024)  # as long as the documented example's; signing takes a fifth of the time of 2,048 bits
+    return key(0, 1_024)  # as in SMTPeter's documentation; signing takes a fifth of the time of 2,048 bits
 
 
 def body_of(content_type: str, fields: dict[str, Any]) -> bytes:
-    """The variables in one of the three content types."""
+    """Return the variables in one of the three content types."""
     if content_type == FORM:
         return urlencode(fields, errors="replace").encode()
     if content_type == "application/json":
@@ -118,7 +118,7 @@ def body_of(content_type: str, fields: dict[str, Any]) -> bytes:
 
 
 def scramble(rng: Random, raw: bytes) -> bytes:
-    """Flip, cut, repeat or add some bytes."""
+    """Flip, remove, repeat or insert some bytes."""
     data = bytearray(raw)
     for _ in range(rng.choice((1, 1, 2, 5, 20))):
         at = rng.randrange(len(data) + 1)
@@ -137,7 +137,7 @@ def scramble(rng: Random, raw: bytes) -> bytes:
     return bytes(data)
 
 
-# Bodies; signed afterwards, so that the parser behind the signature is reached.
+# Mutations of bodies. The request is signed afterwards, so that it reaches the parser of bodies.
 
 
 def _scrambled_body(rng: Random, made: Request) -> None:
@@ -262,7 +262,7 @@ def _other_content_type(rng: Random, made: Request) -> None:
     )
 
 
-# Headers; after signing, so that the check of the signature is reached.
+# Mutations of headers. They follow the signature, so that they reach its verification.
 
 
 def _some_header(rng: Random, made: Request) -> tuple[int, str, str]:
@@ -338,7 +338,7 @@ def _digest(rng: Random, made: Request) -> None:
 
 def _parameter(rng: Random, made: Request) -> None:
     parameters = re.findall(r'(\w+)="([^"]*)"', made.get("Signature"))
-    if not parameters:  # made bad before
+    if not parameters:  # an earlier mutation broke the header
         return
     at = rng.randrange(len(parameters))
     name, text = parameters[at]
@@ -402,7 +402,7 @@ def _coverage(rng: Random, made: Request) -> None:
         made.set("Signature", made.get("Signature").replace('headers="', f'headers="{extra} '))
 
 
-# Lines and frames
+# Mutations of the request line and the framing.
 
 
 def _target(rng: Random, made: Request) -> None:
@@ -478,7 +478,7 @@ def _chunks(rng: Random, made: Request) -> None:
         made.headers = [one for one in made.headers if one[0] != "Content-Length"]
 
 
-# Bytes
+# Mutations of bytes.
 
 
 def _scrambled(rng: Random, made: Request) -> bytes:
@@ -510,12 +510,12 @@ PARTS: Final[tuple[Callable[[Random, Request], None], ...]] = (
     *(_target, _method, _version, _line_ends, _length, _expects, _connection, _chunks),
 )
 BYTES: Final[tuple[Callable[[Random, Request], bytes], ...]] = (_scrambled, _scrambled, _cut, _preceded, _noise)
-# Several of these in one request say no more than one: the first is what it is refused for.
+# Only one of these per request: the server rejects it before it sees the others.
 _SOLE: Final = frozenset({_headers_many, _header_long})
 
 
 def cases(rng: Random, numbers: Iterator[int]) -> Iterator[Case]:
-    """Cases without end, the same ones for the same ``rng``; each number makes a failure of its own."""
+    """Yield cases without end. The same ``rng`` gives the same cases; each of ``numbers`` gives a different failure."""
     while True:
         match rng.randrange(20):
             case 0:
@@ -569,9 +569,9 @@ def _bad(rng: Random, numbers: Iterator[int]) -> tuple[bytes, str]:
 
 
 class Owed(NamedTuple):
-    """What a server owes for the bytes of a case: an answer for each of the methods, then to hang up or not.
+    """The answers that a server owes for a case: one for each of the methods. Then it may close the connection.
 
-    ``waits``: the last request did not come to an end, so the server waits for the rest of it.
+    If ``waits``, the last request is incomplete and the server waits for the rest.
     """
 
     methods: list[str]
@@ -583,7 +583,7 @@ _ADJUSTMENTS: Final = Adjustments(max_request_header_size=MAX_HEADER, max_reques
 
 
 def owed(raw: bytes) -> Owed:
-    """What waitress makes of the bytes, as its channel feeds them to its parser."""
+    """Parse the bytes as a channel of waitress does."""
     methods: list[str] = []
     parser: _Parser | None = None
     continued = False
@@ -609,7 +609,7 @@ def owed(raw: bytes) -> Owed:
 
 @dataclass
 class Outcome:
-    """What came of cases. ``counted`` and ``repeated`` are answers 200 to failures that are new, and that are not."""
+    """The results of cases. ``counted`` and ``repeated`` are the new and the repeated failures answered 200."""
 
     cases: int = 0
     statuses: Counter[int] = field(default_factory=Counter)
@@ -617,10 +617,10 @@ class Outcome:
     counted: int = 0
     repeated: int = 0
     unfinished: int = 0
-    faults: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
 
     def note(self, case: Case, answers: list[tuple[int, bytes]], due: Owed) -> None:
-        """Take the answers to one case down, and what is wrong with them."""
+        """Record the answers to a case, and any problems with them."""
         self.cases += 1
         self.unfinished += due.waits
         good = 0
@@ -631,30 +631,30 @@ class Outcome:
             good += status == 200 and not body
             said = word in REFUSAL_REASONS or re.fullmatch(r"[A-Z][A-Za-z ]+(\s+\(generated by server\))?", word)
             if status not in STATUSES or word in UNWANTED or not (said or not body):
-                self.fault(case, f"answered {status} {word[:100]!r}")
+                self.problem(case, f"answered {status} {word[:100]!r}")
         if len(answers) != len(due.methods):
-            self.fault(case, f"{len(answers)} answers, {len(due.methods)} expected")
+            self.problem(case, f"{len(answers)} answers, {len(due.methods)} expected")
         new = min(good, case.failures)
         self.counted += new
         self.repeated += good - new
 
     def add(self, other: "Outcome") -> None:
-        """Add what came of other cases."""
+        """Add the results of other cases."""
         self.cases += other.cases
         self.statuses += other.statuses
         self.reasons += other.reasons
         self.counted += other.counted
         self.repeated += other.repeated
         self.unfinished += other.unfinished
-        self.faults += other.faults
+        self.problems += other.problems
 
-    def fault(self, case: Case, what: str) -> None:
-        """Take a fault down."""
-        self.faults.append(f"{what}: {case.name}: {case.raw[:3_000]!r}")
+    def problem(self, case: Case, what: str) -> None:
+        """Record a problem."""
+        self.problems.append(f"{what}: {case.name}: {case.raw[:3_000]!r}")
 
 
 class Sender:
-    """Sends cases on one connection after the other, each for as long as the server keeps it open."""
+    """Sends cases over a connection, and over a new one whenever the server closes it."""
 
     def __init__(self, address: str, outcome: Outcome) -> None:
         self._address = address
@@ -663,18 +663,18 @@ class Sender:
         self._received = b""
 
     def send(self, case: Case) -> None:
-        """Send a case and read what is owed for it."""
+        """Send a case and read the answers that the server owes."""
         due = owed(case.raw)
         self._socket = self._socket or connect(self._address)
         answers: list[tuple[int, bytes]] = []
         try:
-            with suppress(ConnectionError):  # whoever is refused early may be hung up on while still talking
+            with suppress(ConnectionError):  # the server may reject the request before it has read all of it
                 self._socket.sendall(case.raw)
             with suppress(ConnectionError):
                 while len(answers) < len(due.methods) and (answer := self._answer(due.methods[len(answers)])):
                     answers.append(answer)
         except TimeoutError:
-            self._outcome.fault(case, f"no answer within {TIMEOUT:.0f} s")
+            self._outcome.problem(case, f"no answer within {TIMEOUT:.0f} s")
         self._outcome.note(case, answers, due)
         if due.hangs_up or due.waits or len(answers) < len(due.methods):
             self.close()
@@ -705,7 +705,7 @@ class Sender:
 
 
 def name_server() -> NameServer:
-    """A name server that has the key that good requests are signed with."""
+    """Return a name server with the key of the valid requests, and with broken keys."""
     made = NameServer()
     made.records = {
         KEY_ID: [record(_private())],
@@ -716,9 +716,9 @@ def name_server() -> NameServer:
 
 
 def fuzz(address: str, amount: int, seed: str, connections: int, first: int = 0) -> Outcome:
-    """Send so many cases over so many connections at a time.
+    """Send a number of cases over several connections at once.
 
-    The same seed gives the same ones, but for the time and the key; failures are numbered from ``first`` on.
+    The same seed gives the same cases, except for the time and the key. Failures are numbered from ``first`` on.
     """
 
     def run(number: int) -> Outcome:

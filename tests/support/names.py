@@ -1,4 +1,4 @@
-"""What there is to name in documentation, dashboards and rules: metrics, alerts, settings, thresholds."""
+"""The names that documentation, dashboards and rules may use: metrics, alerts, settings and thresholds."""
 
 import re
 import tomllib
@@ -21,13 +21,13 @@ ALERTS: Final = _rules("alerts.yaml")
 RECORDED: Final = frozenset(rule["record"] for rule in _rules("rules.yaml"))
 THRESHOLDS: Final[dict[str, Any]] = tomllib.loads((ROOT / "deploy/prometheus/thresholds.toml").read_text())
 EXPOSED: Final = dict(re.findall(r"^\| `(smtpeter_\w+)` \| (\w+)", PAGES["docs/reference.md"], re.MULTILINE))
-"""The exporter's metrics, each with its type."""
+"""The type of each of the exporter's metrics, by name."""
 SETTING_NAMES: Final = frozenset(setting.name for setting in SETTINGS) | {"config.file"}
 VARIABLES: Final = frozenset(setting.variable for setting in SETTINGS) | {f"{ENVIRONMENT_PREFIX}CONFIG_FILE"}
 
 
 def known_metrics() -> set[str]:
-    """What can be asked for: what the exporter exposes, what the rules record, and up."""
+    """Return the metrics that can be queried: the exporter's, the recorded series, and ``up``."""
     parts = {f"{name}_{part}" for name, kind in EXPOSED.items() if kind == "histogram" for part in _PARTS}
     return {name for name, kind in EXPOSED.items() if kind != "histogram"} | parts | {*RECORDED, "up"}
 
@@ -36,7 +36,7 @@ _PARTS: Final = ("bucket", "sum", "count")
 
 
 def metrics_in(query: str) -> set[str]:
-    """The names of the metrics that a query asks for. Raises ValueError when it is no PromQL."""
+    """Return the metrics in a query. Raise ValueError if it is not valid PromQL."""
     names = set()
 
     def visit(part: promql_parser.Expr) -> None:
@@ -50,7 +50,7 @@ def metrics_in(query: str) -> set[str]:
 
 
 def threshold(name: str) -> object:
-    """The value of ``table.key`` of thresholds.toml; raises KeyError when there is none."""
+    """Return the value of ``table.key`` in thresholds.toml. Raise KeyError if there is none."""
     value: Any = THRESHOLDS
     for key in name.split("."):
         value = value[key]

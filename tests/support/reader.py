@@ -1,4 +1,4 @@
-"""A reader of the documentation: types what a page shows, in terminals of a fresh clone, and looks at what comes."""
+"""A reader of the documentation, who types the commands of a page in a fresh clone and compares their output."""
 
 import os
 import re
@@ -24,10 +24,10 @@ PORTS: Final = (10_125, 10_126, 9_090, 9_093, 3_000)
 
 
 class Server(NamedTuple):
-    """A command that goes on until Ctrl-C: what it listens as, and what it says when it is ready."""
+    """A command that runs until Ctrl-C: the programs whose ports it uses, and what it prints when it is ready."""
 
     program: re.Pattern[str]
-    takes: frozenset[str]
+    uses: frozenset[str]
     ready: str
 
 
@@ -35,61 +35,61 @@ SERVERS: Final = (
     Server(re.compile(r"make run\b"), frozenset({"exporter"}), "msg=ready"),
     Server(re.compile(r"(\.venv/bin/)?smtpeter-exporter serve\b"), frozenset({"exporter"}), "msg=ready"),
     Server(re.compile(r"prometheus\b"), frozenset({"prometheus"}), "Server is ready to receive web requests"),
-    Server(re.compile(r"make demo\b"), frozenset({"exporter", "prometheus"}), "Ctrl-C stops"),
+    Server(re.compile(r"make demo\b"), frozenset({"exporter", "prometheus"}), "Press Ctrl-C to stop"),
 )
-ASKS: Final = re.compile(r"(curl -s |promtool query |amtool alert query )")
-"""What a reader types again when the answer is not there yet."""
+QUERIES: Final = re.compile(r"(curl -s |promtool query |amtool alert query )")
+"""Commands that a reader repeats if the expected output is not there yet."""
 
 
 class Reader:
-    """Types commands in ``folder``, which is made to look like a clone that was set up.
+    """Types commands in ``directory``, which looks like a clone after ``make run`` or ``make demo``.
 
-    What listens on loopback does so on other ports than the pages say, so that tests disturb neither each other nor
-    what else runs; what is typed and what is read is translated. A minute of waiting for a new series is three seconds,
-    and Prometheus, where it is told to look every five seconds, looks each second.
+    Ports on loopback are translated in commands and output, so that tests do not disturb each other or other programs.
+    To save time, a new series is held at 0 for 3 seconds instead of a minute, and Prometheus scrapes every second
+    instead of every 5 seconds.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
         self._offset = _free_offset()
         self._running: list[tuple[frozenset[str], subprocess.Popen[bytes]]] = []
         self._logs = 0
         ours = environment(measured=False)
-        for name in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS"):  # what make says to a make that it starts: a reader's is none
+        for name in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS"):  # of "make test"; the reader's make must not inherit them
             ours.pop(name, None)
         self._environment = ours | {
-            "PATH": f"{folder}/.venv/bin:{os.environ['PATH']}",
+            "PATH": f"{directory}/.venv/bin:{os.environ['PATH']}",
             "PYTHONPATH": str(ROOT),
-            "HOME": str(folder),
+            "HOME": str(directory),
             "SMTPETER_EXPORTER_METRICS_BIRTH_HOLD": "3s",
-            # Of the demo: its ports, and less of a past. Its own spike comes when nobody looks any more.
+            # For the demo: its ports, a shorter history, and no spike of its own during the test.
             "ARGS": f"--offset {self._offset} --days 1 --spike-after 1h",
         }
         self._set_up()
 
     def _set_up(self) -> None:
         for name in files():
-            link = self._folder / name
+            link = self._directory / name
             link.parent.mkdir(parents=True, exist_ok=True)
             link.symlink_to(ROOT / name)
-        (self._folder / "Makefile").unlink()
-        (self._folder / "Makefile").write_text(self._typed((ROOT / "Makefile").read_text()))
-        programs = self._folder / ".venv/bin"
+        (self._directory / "Makefile").unlink()
+        (self._directory / "Makefile").write_text(self._translated((ROOT / "Makefile").read_text()))
+        programs = self._directory / ".venv/bin"
         programs.mkdir(parents=True)
         for name, module in (("python", ""), ("smtpeter-exporter", "-m exporter")):
             (programs / name).write_text(f'#!/bin/sh\nexec {sys.executable} {module} "$@"\n')
             (programs / name).chmod(0o755)
-        for installed in ("run", "demo"):  # what make would install is there
-            (self._folder / ".venv" / installed).touch()
+        for target in ("run", "demo"):  # so that make installs nothing
+            (self._directory / ".venv" / target).touch()
 
     def type(self, command: str) -> tuple[int, str]:
-        """Type a command; its exit code, and what it printed. A server is left running: its code is 0."""
+        """Type a command; return its exit code and output. A server keeps running, and its exit code is 0."""
         for server in SERVERS:
             if server.program.match(command):
                 return 0, self._start(command, server)
         done = subprocess.run(
-            ["/bin/sh", "-c", self._typed(command)],
-            cwd=self._folder,
+            ["/bin/sh", "-c", self._translated(command)],
+            cwd=self._directory,
             env=self._environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -100,51 +100,51 @@ class Reader:
         return done.returncode, self._read(done.stdout)
 
     def follow(self, block: Block) -> None:
-        """Type all commands of a block, and compare what is printed with what it shows, if it shows something."""
+        """Type all commands of a block, and compare their output with what the block shows, if it shows any."""
         for command, shown in zip(commands(block), outputs(block), strict=True):
             seen = self.type(command)
             if shown is None:
                 assert seen[0] == 0, f"{block}: {command}: exit code {seen[0]}, printed\n{seen[1]}"
                 continue
             deadline = time.monotonic() + TIMEOUT
-            while not fits(shown, seen[1]):
-                assert ASKS.match(command), f"{block}: {command}: printed\n{seen[1]}"
-                assert time.monotonic() < deadline, f"{block}: {command}: at last printed\n{seen[1]}"
+            while not matches(shown, seen[1]):
+                assert QUERIES.match(command), f"{block}: {command}: printed\n{seen[1]}"
+                assert time.monotonic() < deadline, f"{block}: {command}: last printed\n{seen[1]}"
                 threading.Event().wait(0.2)
                 seen = self.type(command)
 
-    def stop(self, takes: frozenset[str] | None = None) -> None:
-        """Press Ctrl-C where something runs that ``takes`` a place that is needed; without, everywhere."""
-        for names, process in [*self._running]:
-            if takes is None or names & takes:
+    def stop(self, needed: frozenset[str] | None = None) -> None:
+        """Press Ctrl-C in the terminals of servers that use one of the ``needed`` ports, or in all terminals."""
+        for used, process in [*self._running]:
+            if needed is None or used & needed:
                 os.killpg(process.pid, signal.SIGINT)
                 process.wait(TIMEOUT)
-                self._running.remove((names, process))
+                self._running.remove((used, process))
 
     def _start(self, command: str, server: Server) -> str:
-        self.stop(server.takes)
+        self.stop(server.uses)
         self._logs += 1
-        output = self._folder / f"terminal-{self._logs}"
+        output = self._directory / f"terminal-{self._logs}"
         with output.open("wb") as file:
             process = subprocess.Popen(
-                ["/bin/sh", "-c", self._typed(command)],
-                cwd=self._folder,
+                ["/bin/sh", "-c", self._translated(command)],
+                cwd=self._directory,
                 env=self._environment | {"PYTHONUNBUFFERED": "1"},
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=file,
                 start_new_session=True,
             )
-        self._running.append((server.takes, process))
+        self._running.append((server.uses, process))
 
         def ready() -> bool:
-            assert process.poll() is None, f"{command} ended: {output.read_text()}"
+            assert process.poll() is None, f"{command} exited: {output.read_text()}"
             return server.ready in output.read_text()
 
         until(ready, 120)
         return self._read(output.read_bytes())
 
-    def _typed(self, text: str) -> str:
+    def _translated(self, text: str) -> str:
         text = text.replace("_interval: 5s\n", "_interval: 1s\n")
         return _PORT.sub(lambda port: str(int(port[0]) + self._offset), text)
 
@@ -159,9 +159,9 @@ _PORT: Final = re.compile(rf"(?<![\d.])({'|'.join(map(str, PORTS))})(?!\d)")
 
 
 @contextmanager
-def reader(folder: Path) -> Iterator[Reader]:
-    """A reader who stops afterwards what was started."""
-    reading = Reader(folder)
+def reader(directory: Path) -> Iterator[Reader]:
+    """Yield a reader, and stop all of the reader's servers afterwards."""
+    reading = Reader(directory)
     try:
         yield reading
     finally:
@@ -169,7 +169,7 @@ def reader(folder: Path) -> Iterator[Reader]:
 
 
 def outputs(block: Block) -> list[str | None]:
-    """What a block shows after each of its commands; None for nothing."""
+    """Return the output that a block shows for each of its commands, or None where it shows none."""
     if block.language != "console":
         return [None for _ in commands(block)]
     shown: list[str] = []
@@ -181,8 +181,8 @@ def outputs(block: Block) -> list[str | None]:
     return [text or None for text in shown]
 
 
-def fits(shown: str, printed: str) -> bool:
-    """Whether it printed what is shown; … stands for anything in a line, or, alone, for any lines."""
+def matches(shown: str, printed: str) -> bool:
+    """Return whether the output is what a page shows. ``…`` stands for any part of a line, or alone for any lines."""
     lines = [
         r"(.*\n)*" if line == "…" else re.escape(line).replace("…", ".*") + r"\s*\n"
         for line in shown.strip("\n").split("\n")
@@ -190,10 +190,10 @@ def fits(shown: str, printed: str) -> bool:
     return re.fullmatch("".join(lines), printed.strip("\n") + "\n") is not None
 
 
-def programs_missing() -> list[str]:
-    """The programs that pages use and that are not here."""
-    ours = "make curl openssl prometheus promtool prometheus-alertmanager amtool nginx caddy".split()
-    return [name for name in ours if not shutil.which(name)]
+def missing_programs() -> list[str]:
+    """Return the programs that the pages use but that are not on PATH."""
+    used = "make curl openssl prometheus promtool prometheus-alertmanager amtool nginx caddy".split()
+    return [name for name in used if not shutil.which(name)]
 
 
 def _free_offset() -> int:

@@ -1,4 +1,4 @@
-"""What end-to-end tests run and talk to: the parts of deploy.demo.running, and what only tests need beside them."""
+"""Helpers of end-to-end tests: those of deploy.demo.running, and some that only tests need."""
 
 import re
 import socket
@@ -62,7 +62,7 @@ __all__ = [
 
 
 def throughout(condition: Callable[[], bool], seconds: float) -> None:
-    """Fail unless ``condition`` is true again and again for so long."""
+    """Fail unless ``condition`` stays true for a number of seconds."""
     never = threading.Event()
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
@@ -71,7 +71,7 @@ def throughout(condition: Callable[[], bool], seconds: float) -> None:
 
 
 def failure(number: int, **fields: str) -> dict[str, str]:
-    """The variables of a failure that is another one for each number."""
+    """Return the variables of a failure. Each number gives a different failure."""
     return {
         "id": f"m{number}",
         "recipient": f"jane.doe{number}@example.org",
@@ -93,25 +93,25 @@ COUNTED: Final = {
     "smtpeter_exporter_commit_duration_seconds_count": 1.0,
     "smtpeter_exporter_commit_batch_size_count": 1.0,
 }
-"""What one failure of :func:`failure` raises."""
+"""The counters that a new failure of :func:`failure` increments."""
 
 COUNTED_AGAIN: Final = {
     "smtpeter_exporter_duplicates_total": 1.0,
     **{name: by for name, by in COUNTED.items() if name.endswith("_count")},
 }
-"""What it raises when it comes again."""
+"""The counters that the same failure increments the second time."""
 
 
 def connect(address: str) -> socket.socket:
-    """A plain connection to ``address``."""
+    """Open a TCP connection to ``address``."""
     host, _, port = address.rpartition(":")
     return socket.create_connection((host, int(port)), timeout=TIMEOUT)
 
 
 def exchange(address: str, raw: bytes) -> Response:
-    """Send the bytes just so on a connection of their own, and read the answer."""
+    """Send bytes on a new connection and return the answer."""
     with connect(address) as sock:
-        with suppress(ConnectionError):  # whoever is refused early may be hung up on while still talking
+        with suppress(ConnectionError):  # the server may reject the request before it has read all of it
             sock.sendall(raw)
         response = HTTPResponse(sock, method=raw.partition(b" ")[0].decode("latin-1"))
         response.begin()
@@ -119,7 +119,7 @@ def exchange(address: str, raw: bytes) -> Response:
 
 
 def changes(before: Samples, after: Samples) -> Samples:
-    """By how much each counter (of events, not of seconds) was raised, those that were."""
+    """Return the increase of each counter that increased; counters of seconds are left out."""
     counters = {key for key in before.keys() | after.keys() if re.match(r"smtpeter_\w+_(total|count)\b", key)}
     differences = {key: after.get(key, 0) - before.get(key, 0) for key in counters}
     return {key: difference for key, difference in differences.items() if difference}
@@ -127,7 +127,7 @@ def changes(before: Samples, after: Samples) -> Samples:
 
 @contextmanager
 def skipping() -> Iterator[None]:
-    """Skip the test when it needs a program that is missing ("make test" brings what it can)."""
+    """Skip the test if a program is missing. "make test" downloads those that it can."""
     try:
         yield
     except MissingProgramError as missing:
@@ -135,15 +135,15 @@ def skipping() -> Iterator[None]:
 
 
 def server(name: str) -> str:
-    """Return the path of a real server; skip the test when it is not on PATH."""
+    """Return the path of a server; skip the test if it is not on PATH."""
     with skipping():
         return program(name)
 
 
 def brought(name: str) -> str:
-    """Where a program is that the development requirements bring, else that on PATH; skips the test when it is nowhere.
+    """Return the path of a program from the development requirements or on PATH; skip the test if there is none.
 
-    Where they are installed, not beside Python: tests may run with another one, which only sees them.
+    It is next to the installed packages, not next to Python: the tests of the wheel run in another environment.
     """
     beside = Path(click.__file__).parents[4] / "bin" / name
     return str(beside) if beside.exists() else server(name)

@@ -1,7 +1,7 @@
 #!/bin/sh
-# Bring Debian's Prometheus, Alertmanager, nginx, Caddy and systemd-analyze for the tests, unless the system has them:
-# unpacked into .servers, so that nothing is installed and no daemon is started. Where that can't be done, the tests that
-# need them say that they are skipped.
+# Download Debian's Prometheus, Alertmanager, nginx, Caddy and systemd-analyze for the tests, unless they are installed.
+# The packages are only unpacked into .servers, so nothing is installed and no daemon starts. Without them, the tests
+# that need them are skipped.
 set -eu
 cd "$(dirname "$0")/../.."
 PATH=$PWD/.servers/usr/bin:$PWD/.servers/usr/sbin:$PATH
@@ -12,7 +12,7 @@ missing() {
         command -v "${pair%:*}" >/dev/null 2>&1 || echo "${pair#*:}"
     done | tr , '\n' | sort -u
 }
-bring() {
+download() {
     for package in $(missing); do
         apt-get -qq download "$package" && dpkg-deb -x "$package"_*.deb .
     done
@@ -22,8 +22,8 @@ bring() {
 
 mkdir -p .servers
 cd .servers
-bring 2>/dev/null || :
-[ -z "$(missing)" ] || { apt-get -qq update && bring; } || :
+download 2>/dev/null || :
+[ -z "$(missing)" ] || { apt-get -qq update && download; } || :
 left=$(missing | tr '\n' ' ')
 [ -z "$left" ] ||
-    echo "make test: no ${left}here, and apt-get can't bring it; tests that need it will be skipped" >&2
+    echo "servers.sh: missing: ${left}(apt-get can't download it). Tests that need it are skipped." >&2

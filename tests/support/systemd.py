@@ -1,4 +1,4 @@
-"""A real systemd, process 1 of namespaces of its own (see systemd.sh), and in it the exporter as a service."""
+"""A real systemd as process 1 of new namespaces (see systemd.sh), with the exporter as a service."""
 
 import os
 import shutil
@@ -27,13 +27,13 @@ exec {HOME}/python/bin/{Path(sys.executable).resolve().name} -m exporter "$@"
 
 
 class Systemd:
-    """A running systemd; ``root`` is its root directory as seen from here. Skips the test where there can be none."""
+    """A running systemd. ``root`` is its root directory as seen from outside. Skips the test if it cannot run here."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, directory: Path) -> None:
         program = shutil.which("systemd", path="/usr/lib/systemd:/lib/systemd")
         if program is None or os.geteuid() != 0:
-            pytest.skip("needs systemd, and root")
-        # To where the unit can see it: what tests run may lie in a home directory.
+            pytest.skip("needs systemd and root")
+        # Mount these where the unit can see them; they may be in a home directory, which it hides.
         places = (
             (ROOT, f"{HOME}/source"),
             (Path(sys.base_prefix), f"{HOME}/python"),
@@ -42,7 +42,7 @@ class Systemd:
         )
         shown = [str(word) for pair in places for word in pair]
         self._process = subprocess.Popen(
-            [server("sh"), ROOT / "tests/support/systemd.sh", program, folder, *shown],
+            [server("sh"), ROOT / "tests/support/systemd.sh", program, directory, *shown],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -63,7 +63,7 @@ class Systemd:
         command.chmod(0o755)
 
     def run(self, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        """Run a command inside, as root."""
+        """Run a command in the namespaces, as root."""
         done = subprocess.run(
             [server("nsenter"), "-t", self._pid, "--all", *words], check=False, capture_output=True, text=True, cwd="/"
         )
@@ -71,20 +71,20 @@ class Systemd:
         return done
 
     def end(self) -> None:
-        """End it and all that runs in it."""
+        """Stop systemd and everything that runs in it."""
         self._process.communicate()
 
     def _runs(self) -> bool:
         if self._process.poll() is not None:
-            pytest.skip(f"needs the right to start a systemd: {self._process.communicate()[1].strip()}")
+            pytest.skip(f"needs permission to start a systemd: {self._process.communicate()[1].strip()}")
         said = self.run("systemctl", "is-system-running", check=False).stdout.strip()
         return said in {"running", "degraded"}
 
 
 class Service:
-    """The exporter as a service: new, not started, with these settings, drop-ins and files in its configuration.
+    """The exporter as a service, not started yet, with its own settings, drop-ins and configuration files.
 
-    Its addresses are of its own; with the drop-in that says so, system calls that the unit does not allow are fatal.
+    It has its own addresses. A drop-in makes system calls that the unit does not allow fatal.
     """
 
     def __init__(self, systemd: Systemd, settings: str, drop_ins: Sequence[str], files: Mapping[str, str]) -> None:
@@ -108,48 +108,48 @@ class Service:
         self.systemctl("daemon-reload")
 
     def systemctl(self, verb: str, *words: str) -> int:
-        """Have systemctl do something; its exit code."""
+        """Run systemctl; return its exit code."""
         return self._systemd.run("systemctl", verb, *words, check=verb == "daemon-reload").returncode
 
     def start(self) -> None:
-        """Start or restart it: systemctl comes back when it serves."""
+        """Start or restart the service. Returns when it is ready."""
         code = self.systemctl("restart", NAME)
         assert code == 0, self.journal()
 
     def show(self, *properties: str) -> dict[str, str]:
-        """What systemd says of it."""
+        """Return properties of the service."""
         said = self._systemd.run("systemctl", "show", NAME, "--property", ",".join(properties)).stdout
         return dict(line.split("=", 1) for line in said.splitlines())
 
     def journal(self) -> str:
-        """All that it, and systemd of it, has logged."""
+        """Return the log of the service, with systemd's own lines about it."""
         return self._systemd.run("journalctl", "--unit", NAME, "--output", "cat", "--no-pager").stdout
 
     def post(self, fields: Mapping[str, str]) -> Response:
-        """Post one failure as a form."""
+        """Post a failure as a form."""
         with Client(self.public) as client:
             return client.post(fields)
 
     def samples(self) -> Samples:
-        """What a scrape shows."""
+        """Return the samples of a scrape."""
         with Client(self.private) as client:
             return samples_of(client.request("GET", "/metrics").text)
 
     def failures(self) -> Samples:
-        """What a scrape shows of the main counter, by ``state/code_class/extended``."""
+        """Return the values of the main counter by ``state/code_class/extended``."""
         return failures_of(self.samples())
 
     def end(self) -> None:
-        """Stop it, and forget all it was."""
+        """Stop the service and remove its files."""
         self.systemctl("stop", NAME)
         self.systemctl("reset-failed", NAME)
-        for folder in (self._drop_ins, self.configuration, self.state):
-            shutil.rmtree(folder, ignore_errors=True)
+        for directory in (self._drop_ins, self.configuration, self.state):
+            shutil.rmtree(directory, ignore_errors=True)
 
 
 @contextmanager
 def service(systemd: Systemd, settings: str, *drop_ins: str, files: Mapping[str, str] = NONE) -> Iterator[Service]:
-    """Have the exporter as a service for a while."""
+    """Set up the exporter as a service, and remove it afterwards."""
     made = Service(systemd, settings, drop_ins, files)
     try:
         yield made

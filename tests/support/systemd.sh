@@ -1,23 +1,23 @@
 #!/bin/sh
-# Run a real systemd as process 1 of namespaces of its own, for tests/support/systemd.py: over the root directory as it is here, of
-# which nothing is changed, for what is written goes to memory. It gets the rights that a container has, no more, and of
-# all units only journald and those that a test brings. Prints the process id, and ends when standard input does.
+# Run a real systemd as process 1 of new namespaces, for tests/support/systemd.py. It uses this machine's root directory
+# without changing it: writes go to memory. It has the rights of a container, and starts journald and the units of a
+# test, but no others. Prints the process id of systemd, and exits when standard input is closed.
 #
-#     systemd.sh PROGRAM FOLDER [FROM TO]...
+#     systemd.sh PROGRAM DIRECTORY [FROM TO]...
 #
-# PROGRAM is systemd itself, FOLDER an empty one to mount on; what lies at FROM is seen at TO. Needs root.
+# PROGRAM is systemd, and DIRECTORY an empty directory to mount on. Each path FROM is mounted at TO. Needs root.
 set -eu
 
 outside() {
-    folder=$2
+    directory=$2
     mount --make-rprivate /
-    mount -t tmpfs tmpfs "$folder"
-    mkdir "$folder/cgroups" "$folder/up" "$folder/work" "$folder/root"
-    mount -t cgroup2 cgroup2 "$folder/cgroups"
-    group=$folder/cgroups/smtpeter-exporter-tests-$$
+    mount -t tmpfs tmpfs "$directory"
+    mkdir "$directory/cgroups" "$directory/up" "$directory/work" "$directory/root"
+    mount -t cgroup2 cgroup2 "$directory/cgroups"
+    group=$directory/cgroups/smtpeter-exporter-tests-$$
     mkdir "$group"
     (
-        # shellcheck disable=SC2016 # a process can only be moved by its own id
+        # shellcheck disable=SC2016 # the inner shell must expand $$, which is its own process id
         exec sh -c 'echo $$ >"$0/cgroup.procs" && exec "$@"' "$group" \
             unshare --pid --mount --cgroup --uts --ipc --fork --kill-child sh "$0" --inside "$@" </dev/null
     ) &
@@ -34,10 +34,10 @@ outside() {
 }
 
 inside() {
-    program=$1 folder=$2
+    program=$1 directory=$2
     shift 2
-    root=$folder/root
-    mount -t overlay -o "lowerdir=/,upperdir=$folder/up,workdir=$folder/work" overlay "$root"
+    root=$directory/root
+    mount -t overlay -o "lowerdir=/,upperdir=$directory/up,workdir=$directory/work" overlay "$root"
     while [ $# -gt 1 ]; do
         mkdir -p "$root$2"
         mount --bind "$1" "$root$2"
@@ -69,7 +69,7 @@ inside() {
     mkdir -p .before
     pivot_root . .before
     umount -l .before
-    mount --make-rshared / # as systemd finds it elsewhere: what it mounts for a service is to be seen by the service
+    mount --make-rshared / # as on a normal system, so that a service sees what systemd mounts for it
     capabilities=-all,+chown,+dac_override,+dac_read_search,+fowner,+fsetid,+kill,+setgid,+setuid,+setpcap,+setfcap
     capabilities=$capabilities,+net_bind_service,+sys_chroot,+sys_ptrace,+sys_admin,+sys_resource,+audit_write
     exec env -i container=tests PATH=/usr/sbin:/usr/bin:/sbin:/bin setpriv --bounding-set=$capabilities \

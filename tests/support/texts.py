@@ -1,7 +1,7 @@
-"""Texts that people read, kept in one file, ``tests/texts.yaml``: a change of wording shows there and nowhere else.
+"""A snapshot of the texts that people read, in ``tests/texts.yaml``: the only place where tests quote sentences.
 
-A test that takes the fixture ``texts`` hands it each text; all other tests assert states, settings and links. After a
-change of wording, ``make texts`` writes the file anew: read the difference as a user would.
+A test with the fixture ``texts`` checks its texts against the file. All other tests assert states, settings and links.
+After you change a text, run ``make texts`` to update the file, and read the diff as a user would.
 """
 
 import re
@@ -16,43 +16,43 @@ FILE: Final = ROOT / "tests/texts.yaml"
 
 
 class Snapshot:
-    """All texts by test file and test; with ``update``, what tests hand over is what is right."""
+    """All texts by test file and test. With ``update``, the texts of the tests replace those in the file."""
 
     def __init__(self, *, update: bool) -> None:
         self.update = update
         self.texts: dict[str, dict[str, list[str]]] = yaml.safe_load(FILE.read_text()) if FILE.exists() else {}
-        self._seen: dict[str, dict[str, list[str]]] = {}
+        self._new: dict[str, dict[str, list[str]]] = {}
 
-    def seen(self, file: str, test: str, texts: list[str]) -> None:
-        """Take the texts of a test that passed."""
-        self._seen.setdefault(file, {})[test] = texts
+    def add(self, file: str, test: str, texts: list[str]) -> None:
+        """Add the texts of a test that passed."""
+        self._new.setdefault(file, {})[test] = texts
 
     def write(self) -> None:
-        """Write the file, with what was seen in place of what it had of the same test files."""
-        if self.update and self._seen:
-            FILE.write_text(yaml.dump(self.texts | self._seen, Dumper=_Dumper, width=110, allow_unicode=True))
+        """Write the file. For each test file that ran, the new texts replace the old ones."""
+        if self.update and self._new:
+            FILE.write_text(yaml.dump(self.texts | self._new, Dumper=_Dumper, width=110, allow_unicode=True))
 
 
 class Texts:
-    """The texts of one test, compared in the order in which it hands them over."""
+    """The texts of one test, in the order in which the test checks them."""
 
-    def __init__(self, snapshot: Snapshot, file: str, test: str, folder: Path | None) -> None:
+    def __init__(self, snapshot: Snapshot, file: str, test: str, directory: Path | None) -> None:
         self._snapshot = snapshot
         self._known = snapshot.texts.get(file, {}).get(test, [])
-        self._folder = folder
+        self._directory = directory
         self.shown: list[str] = []
 
     def check(self, text: object) -> None:
-        """Fail unless the text is the one in the file; paths of the tree and of the test's folder are left out."""
+        """Fail unless the text is the one in the file. ROOT and FOLDER replace the paths of the tree and tmp_path."""
         shown = str(text).replace(str(ROOT), "ROOT")
-        if self._folder:
-            shown = shown.replace(str(self._folder), "FOLDER")
+        if self._directory:
+            shown = shown.replace(str(self._directory), "FOLDER")
         shown = re.sub(r" at 0x[0-9a-f]+", "", shown)
         place = len(self.shown)
         self.shown.append(shown)
         if not self._snapshot.update:
             known = self._known[place] if place < len(self._known) else None
-            assert shown == known, 'not as in tests/texts.yaml; "make texts" writes it anew'
+            assert shown == known, 'differs from tests/texts.yaml; if the new text is right, run "make texts"'
 
 
 class _Dumper(yaml.SafeDumper):

@@ -1,4 +1,4 @@
-"""The project's tree as the tests see it: what git tracks or would track, never what happens to lie around."""
+"""The files of the project as the tests see them: those that git tracks or would track, and no others."""
 
 import shutil
 import subprocess
@@ -23,13 +23,13 @@ def _all() -> tuple[str, ...]:
 
 
 def files(*places: str) -> list[str]:
-    """Return the paths of all files, or of those that are or lie below one of ``places``, relative to ROOT."""
+    """Return the paths, relative to ROOT, of all files or of those at or below one of ``places``."""
     below = tuple(f"{place}/" for place in places)
     return [name for name in _all() if not places or name in places or name.startswith(below)]
 
 
 def copy(place: str, target: Path) -> None:
-    """Copy a file to the path ``target``, or a directory's files below it."""
+    """Copy a file to the path ``target``, or the files of a directory below it."""
     for name in files(place):
         path = target / Path(name).relative_to(place)
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""The dashboards as the tests see them: panels, what they ask, and what Grafana puts in place of its variables."""
+"""The dashboards as the tests see them: panels, their queries, and the values of variables."""
 
 import json
 import re
@@ -12,51 +12,51 @@ from tests.support.tree import ROOT
 NAMES: Final = ("failures", "exporter")
 
 Part = dict[str, Any]
-"""A dashboard or a part of one, as JSON has it."""
+"""A dashboard or a part of one, as JSON."""
 
 
 def load(name: str) -> Part:
-    """The dashboard in the file of that name."""
+    """Load a dashboard by the name of its file."""
     found: Part = json.loads((ROOT / f"grafana/{name}.json").read_text())
     return found
 
 
 def places(dashboard: Part) -> Iterator[Part]:
-    """What stands on the dashboard, headings and what is folded below them included."""
+    """Yield everything on the dashboard, including rows and the panels in collapsed rows."""
     for part in dashboard["panels"]:
         yield part
         yield from part.get("panels", ())
 
 
 def panels(dashboard: Part) -> list[Part]:
-    """The panels, without headings."""
+    """Return the panels, without rows."""
     return [part for part in places(dashboard) if part["type"] != "row"]
 
 
-class Question(NamedTuple):
-    """What one query of one panel asks."""
+class Query(NamedTuple):
+    """A query of a panel."""
 
     panel: str
     ref: str
     expression: str
 
 
-def questions(dashboard: Part) -> list[Question]:
-    """All queries of all panels."""
+def queries(dashboard: Part) -> list[Query]:
+    """Return all queries of all panels."""
     return [
-        Question(panel["title"], target["refId"], target["expr"])
+        Query(panel["title"], target["refId"], target["expr"])
         for panel in panels(dashboard)
         for target in panel["targets"]
     ]
 
 
 def filled(expression: str, values: Mapping[str, str]) -> str:
-    """The expression with the values of variables in it, as Grafana puts them there."""
+    """Return the expression with the values of variables, as Grafana interpolates them."""
     return re.sub(r"\$(?:\{([a-z_]+)\}|([a-z_]+))", lambda match: values[match[1] or match[2]], expression)
 
 
 class Selector(NamedTuple):
-    """A selector of series: its metric, its matchers as written, and what stands in brackets after it."""
+    """A selector of series: its metric, its matchers as written, and its range."""
 
     metric: str
     matchers: frozenset[str]
@@ -64,21 +64,21 @@ class Selector(NamedTuple):
 
 
 _OPERATORS: Final = {"MatchOp.Equal": "=", "MatchOp.NotEqual": "!=", "MatchOp.Re": "=~", "MatchOp.NotRe": "!~"}
-_WINDOWS: Final = {"__interval": 3_001, "__rate_interval": 3_002, "__range": 3_003}  # like nothing that is written
+_WINDOWS: Final = {"__interval": 3_001, "__rate_interval": 3_002, "__range": 3_003}  # seconds that no query uses
 
 
 def selectors(expression: str) -> list[Selector]:
-    """All selectors of an expression, with variables in it. Raises ValueError when it is no PromQL."""
+    """Return all selectors of an expression with variables. Raise ValueError if it is not valid PromQL."""
     found: list[Selector] = []
     windows: list[str] = []
     names = {seconds: f"${name}" for name, seconds in _WINDOWS.items()}
 
     def visit(part: promql_parser.Expr) -> None:
-        if isinstance(part, promql_parser.MatrixSelector):  # its selector comes next
+        if isinstance(part, promql_parser.MatrixSelector):  # visited just before its selector
             seconds = int(part.range.total_seconds())
             windows.append(names.get(seconds, f"{seconds}s"))
         elif isinstance(part, promql_parser.VectorSelector):
-            matchers = (f"{one.name}{_OPERATORS[str(one.op)]}{one.value}" for one in part.matchers.matchers)
+            matchers = (f"{each.name}{_OPERATORS[str(each.op)]}{each.value}" for each in part.matchers.matchers)
             found.append(Selector(part.name or "", frozenset(matchers), windows.pop() if windows else ""))
 
     values = {name: f"{seconds}s" for name, seconds in _WINDOWS.items()} | {"job": "$job", "reason": "$reason"}

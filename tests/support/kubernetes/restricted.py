@@ -1,4 +1,4 @@
-"""The Pod Security Standard "restricted" as data: see kubernetes.io/docs/concepts/security/pod-security-standards."""
+"""The Pod Security Standard "restricted" as data (kubernetes.io/docs/concepts/security/pod-security-standards)."""
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
@@ -16,7 +16,7 @@ _OF_PODS: Final[Mapping[str, Callable[[Object], Any]]] = {
     "volumes": lambda pod: set().union(*pod.get("volumes", ())) - {"name"} - _VOLUMES,
     "sysctls": lambda pod: pod.get("securityContext", {}).get("sysctls"),
 }
-"""For each rule about a pod as a whole, whether its spec breaks it."""
+"""For each rule about pods, whether a pod's spec breaks it."""
 
 _OF_CONTAINERS: Final[Mapping[str, Callable[[Object, Object], Any]]] = {
     "hostPort": lambda container, _: any("hostPort" in port for port in container.get("ports", ())),
@@ -35,11 +35,11 @@ _OF_CONTAINERS: Final[Mapping[str, Callable[[Object, Object], Any]]] = {
     "capabilities dropped": lambda _, context: "ALL" not in context.get("capabilities", {}).get("drop", ()),
     "capabilities added": lambda _, context: set(context.get("capabilities", {}).get("add", ())) - {"NET_BIND_SERVICE"},
 }
-"""For each rule about a container, whether it breaks it, by its spec and the security context that is in force."""
+"""For each rule about containers, whether a container breaks it, given its spec and effective security context."""
 
 
 def violations(pod: Object) -> Iterator[str]:
-    """The rules that a pod's spec breaks."""
+    """Yield the rules that a pod's spec breaks."""
     yield from (rule for rule, broken in _OF_PODS.items() if broken(pod))
     for container in (*pod["containers"], *pod.get("initContainers", ()), *pod.get("ephemeralContainers", ())):
         context = pod.get("securityContext", {}) | container.get("securityContext", {})

@@ -1,7 +1,7 @@
-"""Reports in files, made after SMTPeter's documentation, each with what it is read as and counts as beside it.
+"""Sample reports in files, made from SMTPeter's documentation, each with the expected result.
 
-``NAME.http`` holds the header Content-Type, an empty line, and the body; ``NAME.json`` the report, its labels, the
-decision on its reason, and the series that it raises when the tags ``newsletter`` and ``may`` are counted.
+``NAME.http`` has the header Content-Type, an empty line and the body. ``NAME.json`` has the parsed report, its labels,
+the decision on its reason, and the series that it increments if the tags ``newsletter`` and ``may`` are counted.
 """
 
 import json
@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from exporter.classification.report import Report
+from tests.support.tree import ROOT, files
 
 COUNTED_TAGS: Final = ("newsletter", "may")
 
 
 class Example(NamedTuple):
-    """One report: what is sent, and what is to come of it; ``expected`` is the rest of the JSON file."""
+    """A report as sent, and as parsed. ``expected`` is the rest of the JSON file."""
 
     content_type: str
     body: bytes
@@ -30,4 +31,6 @@ def _load(path: Path) -> Example:
     return Example(head.decode().removeprefix("Content-Type: "), body, report, expected)
 
 
-REPORTS: Final = {path.stem: _load(path) for path in sorted(Path(__file__).parent.glob("*.http"))}
+REPORTS: Final = {
+    Path(name).stem: _load(ROOT / name) for name in files("tests/support/reports") if name.endswith(".http")
+}

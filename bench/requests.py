@@ -1,4 +1,4 @@
-"""The calls that are measured, as bytes: forms as SMTPeter posts them, the same signed, and pushes to a Pushgateway."""
+"""Requests of the benchmarks, as bytes: forms as SMTPeter posts them, signed forms, and pushes to a Pushgateway."""
 
 import os
 from collections.abc import Iterator
@@ -16,14 +16,14 @@ from tests.support.signing import headers_for, key
 FORMS: Final = "post.lua"
 SIGNED: Final = "signed.lua"
 PUSHES: Final = "push.lua"
-"""The kinds of calls; each is called as the script with which wrk makes them."""
+"""The kinds of requests. Each is named after the script with which wrk sends them."""
 
 _HOST: Final = "mail.example.com"
 _PUSH: Final = b'smtpeter_failures{state="rcptto",code_class="5xx",extended="5.1.1"} 1\n'
 
 
 def body_of(identity: str, number: int) -> bytes:
-    """A form of some 250 bytes, as in post.lua."""
+    """Return a form of about 250 bytes, as post.lua makes it."""
     return (
         f"id={identity}&recipient=someone{number % 1000}%40example.com&state=rcptto&code=550&extended=5.1.1"
         "&description=550+5.1.1+The+email+account+that+you+tried+to+reach+does+not+exist.&type=failure&action=failed"
@@ -31,14 +31,14 @@ def body_of(identity: str, number: int) -> bytes:
     ).encode()
 
 
-def whole(path: str, headers: dict[str, str], body: bytes) -> bytes:
-    """A request."""
+def to_bytes(path: str, headers: dict[str, str], body: bytes) -> bytes:
+    """Return a POST request as bytes."""
     lines = [f"{name}: {value}" for name, value in headers.items()]
     return "\r\n".join([f"POST {path} HTTP/1.1", *lines, "", ""]).encode() + body
 
 
-def calls(kind: str, run: str, file: Path | None = None) -> Iterator[bytes]:
-    """Requests of the kind: signed ones are those of the file, others have no end; no two runs have one in common."""
+def requests(kind: str, run: str, file: Path | None = None) -> Iterator[bytes]:
+    """Yield requests of a kind: the signed ones from ``file``, the others without end. No two runs share a request."""
     if kind == SIGNED:
         assert file
         with file.open("rb") as lines:
@@ -48,11 +48,11 @@ def calls(kind: str, run: str, file: Path | None = None) -> Iterator[bytes]:
     for number in count():
         body = _PUSH if kind == PUSHES else body_of(f"{run}x{number}", number)
         headers = {"Host": _HOST, "Content-Type": FORM, "Content-Length": str(len(body))}
-        yield whole("/metrics/job/smtpeter" if kind == PUSHES else "/failures", headers, body)
+        yield to_bytes("/metrics/job/smtpeter" if kind == PUSHES else "/failures", headers, body)
 
 
 def write_signed(file: Path, run: str, amount: int) -> None:
-    """Sign so many calls, on all cores, and write them as signed.lua reads them: each after a line with its length."""
+    """Sign requests on all cores, and write them for signed.lua: before each one, a line with its length."""
     pem = key().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     share = 1_000
     starts = range(0, amount, share)
@@ -67,9 +67,9 @@ def write_signed(file: Path, run: str, amount: int) -> None:
 def _signed(numbers: range, run: str, pem: bytes) -> bytes:
     private = load_pem_private_key(pem, password=None)
     assert isinstance(private, RSAPrivateKey)
-    requests = []
+    signed = []
     for number in numbers:
         body = body_of(f"{run}x{number}", number)
-        raw = whole("/failures", headers_for(_HOST, "/failures", body, FORM, private=private), body)
-        requests.append(b"%d\n%b" % (len(raw), raw))
-    return b"".join(requests)
+        raw = to_bytes("/failures", headers_for(_HOST, "/failures", body, FORM, private=private), body)
+        signed.append(b"%d\n%b" % (len(raw), raw))
+    return b"".join(signed)

@@ -1,7 +1,6 @@
-"""What a user would write in an afternoon, by Flask and by FastAPI: counts in memory, forgets everything at its end.
+"""Exporters that a user could write in an afternoon, with Flask and with FastAPI. They count in memory only.
 
-The framework is imported by the one that uses it, so that none pays for another one's memory. ``fastify/server.js`` is
-the third of these.
+Each imports its own framework, so that its memory does not include the other one. ``fastify/server.js`` is the third.
 """
 
 from typing import TYPE_CHECKING, Annotated, Final
@@ -24,8 +23,8 @@ def count(state: str, code: str, extended: str) -> None:
 
 
 def flask_app() -> "Flask":
-    """For gunicorn's threads."""
-    from flask import Flask, request  # noqa: PLC0415 -- one contestant a process
+    """Return the application for gunicorn with threads."""
+    from flask import Flask, request  # noqa: PLC0415 -- only one contestant in a process
 
     app = Flask("by hand")
 
@@ -43,7 +42,10 @@ def flask_app() -> "Flask":
 
 
 def fastapi_app() -> "FastAPI":
-    """For uvicorn: the form declared as FastAPI's manual does it, in a coroutine, for a thread would cost more."""
+    """Return the application for uvicorn.
+
+    The form is declared as in FastAPI's manual. The handlers are coroutines because threads would be slower.
+    """
     from fastapi import FastAPI, Form, Response  # noqa: PLC0415 -- as above
 
     app = FastAPI()
