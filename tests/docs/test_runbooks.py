@@ -17,7 +17,7 @@ from exporter.refusals import REFUSAL_REASONS
 from tests.support.documentation import PAGES, blocks, quoted
 from tests.support.names import ALERTS, THRESHOLDS, threshold
 from tests.support.running import server, skipping, until
-from tests.support.texts import Texts
+from tests.support.texts import Snapshot, Texts
 from tests.support.tree import ROOT, files
 
 RUNBOOKS: Final = {Path(page).stem: page for page in PAGES if page.startswith("docs/runbooks/SMTPeter")}
@@ -143,11 +143,11 @@ def test_reasons_of_refusal_that_are_named_exist() -> None:
 
 def test_the_texts_of_ready_on_the_page_are_real() -> None:
     """Each text of ``/-/ready`` in the table of SMTPeterLedgerNotWritable is part of a message of the ledger."""
-    modules = ("sqlite_file.py", "postgres_session.py", "committer.py")
-    code = "".join((ROOT / "exporter/ledger" / name).read_text() for name in modules)
+    snapshot = {file: tests for file, tests in Snapshot(update=False).texts.items() if "ledger/" in file}
+    messages = "\n".join(text for tests in snapshot.values() for texts in tests.values() for text in texts)
     said = re.findall(r"^\| `([^`]+)` \|", PAGES[RUNBOOKS["SMTPeterLedgerNotWritable"]], re.MULTILINE)[1:]
     assert len(said) > 5
-    assert [words for words in said if words not in code] == []
+    assert [words for words in said if words not in messages] == []
 
 
 def test_a_page_numbers_its_causes_in_order() -> None:

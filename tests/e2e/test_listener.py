@@ -459,5 +459,5 @@ def test_an_invalid_file_prevents_the_start(tmp_path: Path, content: str | None)
     file = tmp_path / "web.yml"
     if content is not None:
         file.write_text(content)
-    with pytest.raises(AssertionError, match=r"the exporter ended with 2: .*web\.config\.file: "):
+    with pytest.raises(AssertionError, match=r"the exporter exited with 2: .*web\.config\.file: "):
         Exporter(tmp_path, "--web.config.file", str(file))

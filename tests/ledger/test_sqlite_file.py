@@ -15,7 +15,7 @@ from exporter.errors import LedgerBusy, LedgerError
 from exporter.ledger import sqlite_file
 from exporter.ledger.contract import Total
 from exporter.ledger.sqlite import SqliteLedger
-from exporter.ledger.sqlite_file import APPLICATION_ID, FULL_CHECK_SIZE, MIGRATIONS
+from exporter.ledger.sqlite_file import APPLICATION_ID, FULL_CHECK_SIZE, MIGRATIONS, SqliteFile
 from tests.support.records import BOUNCE, NOW, count, error_of, failure, failures
 from tests.support.sqlite import ask, filled, kill, line, start
 from tests.support.texts import Texts
@@ -220,6 +220,17 @@ def test_a_pipe_is_not_a_ledger(path: Path) -> None:
     """A special file is an error."""
     os.mkfifo(path)
     assert str(error_of(lambda: SqliteLedger(path, now=NOW))).startswith(f"ledger {path}: ")
+
+
+@pytest.mark.parametrize("name", ["BUSY", "CANTOPEN", "CORRUPT", "FULL", "IOERR", "NOTADB", "READONLY", "TOOBIG"])
+def test_an_error_of_sqlite_says_what_to_do(path: Path, name: str, texts: Texts) -> None:
+    """Each error code that an operator can do something about has a hint; others keep SQLite's own words."""
+    error = sqlite3.OperationalError("SQLite's own words")
+    error.sqlite_errorcode = getattr(sqlite3, f"SQLITE_{name}")
+    opened = closing(SqliteFile(path, now=NOW, on_open=lambda _writer, _now: None))
+    with opened as file, pytest.raises(LedgerError) as caught, file.wrapping_errors():
+        raise error
+    texts.check(caught.value)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become a user who may not write here")

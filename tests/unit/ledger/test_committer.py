@@ -279,6 +279,14 @@ def test_a_ledger_that_hangs_is_logged_once(
     assert logged(caplog) == [("ERROR", BROKEN), ("INFO", WORKING)]
 
 
+def test_an_internal_error_is_explained(committer: Committer, ledger: FakeLedger, texts: Texts) -> None:
+    """The error, which /-/ready shows, says that it is the exporter's own, and which one."""
+    ledger.error = RuntimeError("oops")
+    with pytest.raises(LedgerError) as caught:
+        committer.record(failure(0))
+    texts.check(caught.value)
+
+
 @pytest.mark.parametrize("bug", [RuntimeError("oops"), ValueError("no"), AssertionError()], ids=repr)
 def test_an_internal_error_does_not_end_the_thread(
     committer: Committer,
@@ -291,10 +299,11 @@ def test_an_internal_error_does_not_end_the_thread(
     pending = block(ledger, committer, threads, range(5))
     ledger.error = bug
     ledger.gate.set()
-    assert [str(each.exception(TIMEOUT)) for each in pending] == [f"internal error while recording: {bug!r}"] * 5
+    [message] = {str(each.exception(TIMEOUT)) for each in pending}
+    assert message.endswith(repr(bug))
     line = ("ERROR", "internal error while recording; please report it")
     assert logged(caplog) == [line, ("ERROR", BROKEN), line]
-    assert committer.problem == f"internal error while recording: {bug!r}"
+    assert committer.problem == message
     assert [entry.exc_info[1] for entry in caplog.records if entry.exc_info] == [bug, bug]
     ledger.error = None
     assert [committer.record(failure(number)) for number in range(5)] == [True] * 5
