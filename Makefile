@@ -30,11 +30,15 @@ test: $(VENV)/test servers ## Run all tests on the built wheel, with real server
 	$(BIN)/python -m tests.support.wheel -n 4 --dist worksteal --durations=15 --cov --cov-report=term
 
 test-fast: $(VENV)/test ## Run the unit tests and the tests of the SQLite ledger, in half a minute.
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m 'not server' tests/unit tests/ledger
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m 'not server' tests/unit tests/ledger
 
 test-pythons: ## Run "make test-fast" on each Python from 3.11 on that is installed here.
-	@set -e; for python in $$(sh tests/support/pythons.sh); do \
-	  $(MAKE) --no-print-directory test-fast PYTHON=$$python VENV=.venv/$$(basename $$python); \
+	@set -e; default=$$($(PYTHON) -c 'import sys; print("python%d.%d" % sys.version_info[:2])'); \
+	for python in $$(sh tests/support/pythons.sh); do \
+	  name=$$(basename $$python); \
+	  if [ $$name = $$default ]; then venv=.venv; else venv=.venv/$$name; fi; \
+	  echo "Testing with $$python"; \
+	  $(MAKE) --no-print-directory test-fast PYTHON=$$python VENV=$$venv; \
 	done
 
 texts: $(VENV)/test servers ## Write tests/texts.yaml from the texts that the exporter shows to people.
