@@ -20,8 +20,10 @@ from tests.support.signing import ACCOUNT, KEY_ID, NameServer, key, record
 from tests.support.webhook import Webhook
 
 SIZES: Final = (10, 1_000, 100_000)
-END: Final = int(time.time()) // 60 * 60
-BEGIN: Final = END - 26 * 3_600
+NOW: Final = int(time.time()) // 60 * 60
+CALM_END: Final = 1_795_611_600
+"""A fixed Wednesday afternoon, because simulated traffic depends on the weekday and the hour."""
+DURATION: Final = 26 * 3_600
 GRAFANA: Final = "http://127.0.0.1:3000/d"
 
 
@@ -32,30 +34,27 @@ class Monitoring(NamedTuple):
     webhook: Webhook
 
 
-@pytest.fixture(scope="module")
-def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Make a directory whose ``data`` has the history of three senders: a calm day, which ends now."""
-    directory = tmp_path_factory.mktemp("monitoring")
-    with skipping():
-        load(directory / "data", {f"smtpeter-{size}": calm(size) for size in SIZES}, BEGIN, END)
-    return directory
+def calm(size: int, end: int) -> Iterator[SimulatedRequest]:
+    """Return the traffic of the 26 hours before ``end``."""
+    return before(end, Traffic(size, seed=7, repeats=0).requests(end - DURATION))
 
 
-def calm(size: int) -> Iterator[SimulatedRequest]:
-    """Return the traffic of 26 hours."""
-    return before(END, Traffic(size, seed=7, repeats=0).requests(BEGIN))
-
-
-def test_no_alert_fires_on_a_calm_day(directory: Path) -> None:
+def test_no_alert_fires_on_a_calm_day(tmp_path: Path) -> None:
     """No alert fires in any minute of a day of simulated traffic, at three sizes, not even in the first hours."""
-    with prometheus_on(directory / "data") as address:
-        found = [firing for alert in alerts() for firing in firings(alert, address, BEGIN, END)]
+    begin, end = CALM_END - DURATION, CALM_END
+    with skipping():
+        load(tmp_path / "data", {f"smtpeter-{size}": calm(size, end) for size in SIZES}, begin, end)
+    with prometheus_on(tmp_path / "data") as address:
+        found = [firing for alert in alerts() for firing in firings(alert, address, begin, end)]
     assert found == []
 
 
 @pytest.fixture(scope="module")
-def monitoring(directory: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Monitoring]:
-    """Run Prometheus with that history and the shipped rules, and Alertmanager with the example but without delays."""
+def monitoring(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Monitoring]:
+    """Run Prometheus with a day of history and the shipped rules, and Alertmanager with the example without delays."""
+    directory = tmp_path_factory.mktemp("monitoring")
+    with skipping():
+        load(directory / "data", {"smtpeter-1000": calm(1_000, NOW)}, NOW - DURATION, NOW)
     with ExitStack() as stack:
         webhook = stack.enter_context(Webhook())
         shipped = example(webhook.url)
@@ -115,7 +114,7 @@ def test_the_receiver_is_notified_of_a_spike(monitoring: Monitoring, tmp_path: P
     """The notification of a simulated spike of blocked mail has the reason, the provider, and links."""
     job = "smtpeter-1000"
     prometheus, webhook = monitoring
-    fill(tmp_path / "ledger.db", calm(1_000))
+    fill(tmp_path / "ledger.db", calm(1_000, NOW))
     with signed_exporter(tmp_path, ACCOUNT) as running:
         prometheus.add(job, running.private)
         until(lambda: prometheus.value(f'up{{job="{job}"}}') == 1)

@@ -83,7 +83,7 @@ SHIPPED: Final = {
 
 
 def replaced(text: str, replacements: Mapping[str, str]) -> str:
-    """The text with other words for those that must be in it, once."""
+    """Replace words that must be in the text exactly once."""
     for old, new in replacements.items():
         assert text.count(old) == 1, old
         text = text.replace(old, new)
@@ -120,7 +120,7 @@ class Proxy:
             raise
 
     def connect(self, protocols: Sequence[str] = ("http/1.1",)) -> ssl.SSLSocket:
-        """A connection to the host, its certificate checked, with an offer of protocols."""
+        """Connect to the host, check its certificate, and offer the protocols."""
         self._context.set_alpn_protocols(list(protocols))
         sock = connect(self.address)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -142,7 +142,7 @@ class Proxy:
         return self.call("POST", path, headers, body).status
 
     def log(self) -> str:
-        """What the proxy logged so far."""
+        """Return what the proxy logged so far."""
         return self._log.read_text()
 
     def stop(self) -> int:
@@ -186,13 +186,13 @@ class Proxy:
 
 
 def raw(method: str, path: str, headers: Mapping[str, str]) -> bytes:
-    """The head of a request."""
+    """Return the head of a request."""
     lines = "".join(f"{name}: {text}\r\n" for name, text in headers.items())
     return f"{method} {path} HTTP/1.1\r\n{lines}\r\n".encode()
 
 
 def new(size: int = 0) -> bytes:
-    """The body of a failure that no other call brings, filled up to so many bytes."""
+    """Return the body of a failure that no other request has, padded to this many bytes."""
     return urlencode(failure(next(NUMBERS), description="")).encode().ljust(size, b"x")
 
 
@@ -208,13 +208,13 @@ def proxied(name: str, folder: Path, upstream: str, other: Mapping[str, str] = E
 
 
 def raised(before: Samples, after: Samples) -> Samples:
-    """The counters of calls that were raised."""
+    """Return the counters of requests that were incremented."""
     return {name: by for name, by in changes(before, after).items() if "lookups" not in name and "seconds" not in name}
 
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Exporter]:
-    """An exporter as one runs it behind a proxy."""
+    """Run an exporter as it runs behind a proxy."""
     folder = tmp_path_factory.mktemp("exporter")
     (folder / Path(FILE).name).write_bytes(CONTENT)
     flags = (
@@ -307,7 +307,7 @@ def test_oversized_chunks_are_turned_away(proxy: Proxy, running: Exporter) -> No
 
 
 def test_forwarded_host_is_not_believed(proxy: Proxy, running: Exporter) -> None:
-    """What a stranger says of the host in X-Forwarded-… changes nothing: neither for a good call nor for a bad one."""
+    """X-Forwarded-… headers of a client change nothing, for accepted and for rejected requests."""
     before = running.samples()
     lies = {
         "X-Forwarded-Host": "other.example.com",

@@ -34,7 +34,7 @@ PAGE: Final = "docs/how-to/systemd.md"
 
 @pytest.fixture(scope="module")
 def systemd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Systemd]:
-    """A real systemd."""
+    """Start a real systemd."""
     running = Systemd(tmp_path_factory.mktemp("systemd"))
     yield running
     running.end()
@@ -72,7 +72,7 @@ def test_the_unit_is_shut_in() -> None:
 
 
 def test_systemd_is_told(tmp_path: Path) -> None:
-    """Who waits on NOTIFY_SOCKET, a path or a name of Linux's own, is told when the exporter serves and stops."""
+    """The exporter notifies NOTIFY_SOCKET, a path or an abstract name, when it serves and when it stops."""
     for name in (str(tmp_path / "notify"), f"\0{tmp_path}"):
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
             manager.bind(name)
@@ -89,7 +89,7 @@ def test_systemd_is_told(tmp_path: Path) -> None:
 
 
 def test_a_manager_that_does_not_listen_holds_up_nothing(tmp_path: Path) -> None:
-    """With a socket that is full, or is not there, the exporter serves, and ends when it is told to."""
+    """With a socket that is full or missing, the exporter serves, and stops on SIGTERM."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(str(tmp_path / "full"))
         manager.settimeout(0)
@@ -179,7 +179,7 @@ def test_with_a_wrong_setting_it_stays_down(systemd: Systemd) -> None:
 
 
 def test_a_ledger_of_no_use_is_tried_again_but_not_for_ever(systemd: Systemd) -> None:
-    """With a ledger that can't be used the start fails, and is repeated, so many times; mended, it starts."""
+    """With an unusable ledger the start fails and is retried a limited number of times; once fixed, it starts."""
     few = HURRIED + "[Unit]\nStartLimitBurst=3\n"
     with service(systemd, UNSIGNED, few) as running:
         running.start()
@@ -200,12 +200,12 @@ def test_a_ledger_of_no_use_is_tried_again_but_not_for_ever(systemd: Systemd) ->
 
 
 def texts(page: str, language: str, heading: str | None = None) -> list[str]:
-    """The blocks of a page in a language, below a heading or all."""
+    """Return the blocks of a page in a language, all or those below a heading."""
     return [block.text for block in blocks(page, language, below=heading)]
 
 
 def drop_in(naming: str) -> str:
-    """The drop-in of the page that names something."""
+    """Return the page's drop-in that contains a name."""
     [text] = [text for text in texts(PAGE, "ini", "Secrets") if naming in text and "[Service]" in text]
     return text
 
