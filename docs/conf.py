@@ -1,7 +1,7 @@
-"""How Sphinx makes the site of the Markdown pages; ``make site`` runs it. What stands where is in ``_toc.yml``.
+"""Sphinx configuration for ``make site``. The navigation is in ``_toc.yml``.
 
-The source folder is that of the project, so that links from page to page are the same files here as on a git server. A
-link to a page becomes one to its page of the site, a link to any other file (rules, examples) hands that file out.
+The source directory is the project's root, so that relative links work both on the site and on a git server. A link to
+a page leads to that page of the site. A link to any other file, such as rules or examples, downloads the file.
 """
 
 from typing import ClassVar
@@ -23,7 +23,7 @@ include_patterns = ["*.md", "docs/**", "deploy/**", "grafana/**"]
 exclude_patterns = [".*", "build", "dist", "bench", "exporter", "requirements", "tests", "**/node_modules"]
 source_suffix = {".md": "markdown"}
 
-suppress_warnings = ["etoc.glob"]  # there may be no page of a kind, but a page in no list is an error
+suppress_warnings = ["etoc.glob"]  # a glob may match no page; a page that no glob matches is still an error
 nitpicky = True
 myst_heading_anchors = 4
 myst_url_schemes = ("http", "https")
@@ -39,18 +39,18 @@ html_show_sphinx = False
 
 
 class PromQL(PromQLLexer):
-    """PromQL with the names of recorded series, in which there are colons; Pygments takes these for errors."""
+    """PromQL with colons in the names of recorded series, which Pygments marks as errors."""
 
     tokens: ClassVar = {"root": [(r"[a-zA-Z_]\w*:[\w:]+", Name.Variable), *PromQLLexer.tokens["root"]]}
 
 
 def language_of(_app: Sphinx, page: str, _template: str, context: dict[str, object], _doctree: object) -> None:
-    """Say in which language a page is: docs/nl is in Dutch."""
+    """Set the language of a page: those in docs/nl are Dutch."""
     if page.startswith("docs/nl/"):
         context["language"] = "nl"
 
 
 def setup(app: Sphinx) -> None:
-    """Sphinx calls this."""
+    """Register the lexer and the language with Sphinx."""
     app.add_lexer("promql", PromQL)
     app.connect("html-page-context", language_of)
