@@ -5,6 +5,7 @@ After you change a text, run ``make texts`` to update the file, and read the dif
 """
 
 import re
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,6 +14,7 @@ import yaml
 from tests.support.tree import ROOT
 
 FILE: Final = ROOT / "tests/texts.yaml"
+HINT: Final = 'if the new text is right, run "make texts"'
 
 
 class Snapshot:
@@ -20,17 +22,29 @@ class Snapshot:
 
     def __init__(self, *, update: bool) -> None:
         self.update = update
-        self.texts: dict[str, dict[str, list[str]]] = yaml.safe_load(FILE.read_text()) if FILE.exists() else {}
+        self.texts: dict[str, dict[str, list[str]]] = yaml.safe_load(FILE.read_text("utf-8")) if FILE.exists() else {}
         self._new: dict[str, dict[str, list[str]]] = {}
 
     def add(self, file: str, test: str, texts: list[str]) -> None:
         """Add the texts of a test that passed."""
         self._new.setdefault(file, {})[test] = texts
 
-    def write(self) -> None:
-        """Write the file. For each test file that ran, the new texts replace the old ones."""
-        if self.update and self._new:
-            FILE.write_text(yaml.dump(self.texts | self._new, Dumper=_Dumper, width=110, allow_unicode=True))
+    def merged(self, collected: Mapping[str, Collection[str]]) -> dict[str, dict[str, list[str]]]:
+        """Return the old texts with the new ones in them.
+
+        ``collected`` has the tests with texts in each collected file. A test that failed or was skipped keeps its old
+        texts. A test or a file that is gone loses them.
+        """
+        merged = {file: dict(texts) for file, texts in self._new.items()}
+        for file, texts in self.texts.items():
+            if (ROOT / file).exists():
+                kept = {test: old for test, old in texts.items() if test in collected.get(file, texts)}
+                merged[file] = kept | merged.get(file, {})
+        return {file: texts for file, texts in merged.items() if texts}
+
+    def write(self, collected: Mapping[str, Collection[str]]) -> None:
+        """Write the merged texts to the file."""
+        FILE.write_text(yaml.dump(self.merged(collected), Dumper=_Dumper, width=110, allow_unicode=True), "utf-8")
 
 
 class Texts:
@@ -44,15 +58,21 @@ class Texts:
 
     def check(self, text: object) -> None:
         """Fail unless the text is the one in the file. ROOT and FOLDER replace the paths of the tree and tmp_path."""
-        shown = str(text).replace(str(ROOT), "ROOT")
-        if self._directory:
+        shown = str(text)
+        if self._directory:  # first, because it may be in the tree
             shown = shown.replace(str(self._directory), "FOLDER")
-        shown = re.sub(r" at 0x[0-9a-f]+", "", shown)
+        shown = re.sub(r" at 0x[0-9a-f]+", "", shown.replace(str(ROOT), "ROOT"))
         place = len(self.shown)
         self.shown.append(shown)
         if not self._snapshot.update:
             known = self._known[place] if place < len(self._known) else None
-            assert shown == known, 'differs from tests/texts.yaml; if the new text is right, run "make texts"'
+            assert shown == known, f"differs from tests/texts.yaml; {HINT}"
+
+    def check_number(self) -> None:
+        """Fail unless the test checked at least one text, and as many as are in the file."""
+        assert self.shown, "a test with the fixture texts must check a text"
+        if not self._snapshot.update:
+            assert self._known[len(self.shown) :] == [], f"tests/texts.yaml has more texts; {HINT}"
 
 
 class _Dumper(yaml.SafeDumper):
