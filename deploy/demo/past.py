@@ -64,7 +64,7 @@ class Firing(NamedTuple):
 
 def before(end: float, traffic: Iterator[SimulatedRequest]) -> Iterator[SimulatedRequest]:
     """Return the traffic before ``end``."""
-    return takewhile(lambda event: event.at < end, traffic)
+    return takewhile(lambda request: request.at < end, traffic)
 
 
 def load(
@@ -96,7 +96,9 @@ def fill(ledger: Path, traffic: Iterator[SimulatedRequest]) -> None:
     classifier = Classifier(LabelSets(), Providers({}), ())
     filled = SqliteLedger(ledger, now=0)
     while batch := list(islice(traffic, 5_000)):
-        reports = (Report(**{name: event.fields.get(name, "") for name in _REPORT_FIELDS}, tags=()) for event in batch)
+        reports = (
+            Report(**{name: request.fields.get(name, "") for name in _REPORT_FIELDS}, tags=()) for request in batch
+        )
         filled.record([classifier.failure_of(report).record for report in reports], now=batch[-1].at, held=False)
     filled.close()
 
@@ -131,18 +133,18 @@ def _minutes(traffic: Iterator[SimulatedRequest], begin: int, end: int) -> Itera
         "smtpeter_exporter_label_overflow_total": 0,
     }
     totals: Counter[str] = Counter()
-    event = next(traffic, None)
+    request = next(traffic, None)
     for minute in range(begin, end, MINUTE):
-        while event and event.at < minute:
-            answer = event.answer
+        while request and request.at < minute:
+            answer = request.answer
             state, code_class, extended = labels_of(answer.state, answer.code, answer.extended)
             labels = f'state="{state}",code_class="{code_class}",extended="{extended}"'
             totals[f"smtpeter_failures_total{{{labels}}}"] += 1
             totals[f'smtpeter_failures_by_reason_total{{reason="{answer.reason}"}}'] += 1
             totals[_provider(answer.provider, code_class)] += 1
             totals[answered] += 1
-            exposed[last] = round(event.at)
-            event = next(traffic, None)
+            exposed[last] = round(request.at)
+            request = next(traffic, None)
         exposed |= {series: value if series in exposed else 0 for series, value in totals.items()}
         totals[unsigned] += rng.random() < UNSIGNED_PER_DAY / 1_440
         yield minute, exposed
