@@ -1,6 +1,6 @@
 """Group commit: one thread writes all waiting failures in one transaction, then answers them.
 
-A disk manages a few hundred commits per second, but a busy exporter receives thousands of failures. Failures that wait
+A disk manages a few hundred commits per second, but a busy exporter receives thousands. Failures that wait
 at the same time therefore share a commit. The committing thread also maintains the ledger once per second: it releases
 held series, prunes, and checks whether a ledger that failed works again.
 

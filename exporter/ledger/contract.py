@@ -4,8 +4,8 @@ A ledger stores the *identities* of the failures that it counted in the last 30 
 stores hashes, label values and sums, never an address.
 
 - **Exactly once.** ``record`` takes a batch. For each record with an unknown identity it stores the identity and
-  increments each of the record's series by one. Other records change nothing. If an identity is in the batch twice, the
-  first record counts.
+  increments each of the record's series by one. Other records change nothing. If two records of a batch have the same
+  identity, the first counts.
 - **Durable.** When ``record`` returns, the whole batch is on disk, written in one transaction, and survives a power
   cut. When it raises, nothing was counted as far as the ledger can tell. The commit may have succeeded nevertheless;
   recording the same batch again is correct in both cases.
@@ -20,7 +20,7 @@ stores hashes, label values and sums, never an address.
 - **Copies.** ``identities``, ``import_identities`` and ``import_totals`` serve ``ledger copy``, while no exporter uses
   the ledger.
 - **Cost.** The cost of a call does not depend on the number of failures ever recorded, except for lookups in a B-tree.
-- **Errors.** Every failure of the store is raised as LedgerError with one line that an operator can act on. The next
+- **Errors.** Every error of the store is raised as LedgerError with one line that an operator can act on. The next
   call starts from scratch, so a ledger recovers as soon as the cause is gone.
 
 Times are arguments, in seconds since the epoch. They come from ``clock``, which all processes that share a ledger have

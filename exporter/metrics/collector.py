@@ -39,7 +39,7 @@ class Snapshot(NamedTuple):
 
 
 class LedgerCollector(Collector):
-    """Exposes a ledger's totals. A series that is held at 0 is exposed as 0.
+    """Exposes a ledger's totals. A held series is exposed as 0, not with its true total.
 
     If the ledger is not readable, the last totals are exposed: counters must not disappear during an outage.
     """

@@ -27,7 +27,7 @@ class Value(NamedTuple):
 def gather_values(
     flags: Mapping[str, str | None], environment: Mapping[str, str], file: Path | None
 ) -> dict[str, Value]:
-    """Return the value of every setting by name: of the flag, or else the environment, the file, or the default.
+    """Return each setting's value by name. A flag overrides the environment, the file and the default, in this order.
 
     ``flags`` has the text of each flag by the name of its setting, or None if it was not given. Raises SettingError
     if the environment or the file contains an unknown setting.

@@ -1,6 +1,6 @@
-"""Verify that SMTPeter signed a request: draft-cavage-http-signatures-10, restricted to what SMTPeter uses of it.
+"""Verify that SMTPeter signed a request: draft-cavage-http-signatures-10, limited to the parts that SMTPeter uses.
 
-The vendor describes it at https://www.smtpeter.com/en/documentation/webhook-security. Cheap checks come first, so that
+SMTPeter describes it at https://www.smtpeter.com/en/documentation/webhook-security. Cheap checks come first, so that
 an implausible request causes no DNS lookup and no cryptography. Clock and keys are arguments.
 """
 

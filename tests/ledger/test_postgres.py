@@ -203,7 +203,7 @@ def test_a_frozen_server_does_not_block_scrapes(url: str, server: Postgres) -> N
     try:
         with ThreadPoolExecutor(1) as pool:
             with pytest.raises(LedgerError):
-                pool.submit(ledger.totals).result(4 * READ_TIMEOUT)
+                pool.submit(ledger.totals).result(10 * READ_TIMEOUT)
             assert ledger.totals() == before
     finally:
         os.kill(backend, signal.SIGCONT)
@@ -247,7 +247,7 @@ def test_a_server_that_hangs_after_the_login_does_not_block_scrapes(url: str, se
         with ThreadPoolExecutor(1) as pool:
             for _ in range(2):
                 with pytest.raises(LedgerError):
-                    pool.submit(ledger.totals).result(2 * READ_TIMEOUT)
+                    pool.submit(ledger.totals).result(10 * READ_TIMEOUT)
         silent.clear()
         until(lambda: readable(ledger))
         assert ledger.totals() == before
