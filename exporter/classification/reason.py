@@ -1,4 +1,4 @@
-"""Decide on the reason of a failure: what went wrong, in one word of a closed vocabulary. Pure and deterministic.
+"""Decide the reason for a failure: what went wrong, in one word of a closed vocabulary. Pure and deterministic.
 
 :data:`REASONS` are the values of the label ``reason``, :data:`DECIDERS` those of ``decided_by``. The tables are in
 ``reason_codes`` and ``reason_phrases``.

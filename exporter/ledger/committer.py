@@ -87,9 +87,10 @@ class Committer:
         self._writer.start()
 
     def stop(self) -> bool:
-        """Commit the waiting failures and end the committing thread. No thread may call ``record`` any more.
+        """Commit the waiting failures and end the committing thread.
 
-        Return False if the thread does not end in time because the ledger hangs. It still uses the ledger then.
+        Call this only when no thread will call ``record`` again. Return False if the thread does not
+        end in time because the ledger hangs; it then still uses the ledger.
         """
         self._waiting.put(None)
         self._writer.join(STOP_TIMEOUT)

@@ -12,8 +12,9 @@ stores hashes, label values and sums, never an address.
 - **Monotonic.** A total never decreases and a series never disappears, neither when ``prune`` runs nor when a later
   version of this package opens the ledger.
 - **Births.** A series that ``record`` creates with ``held=True`` is held: it is exposed as 0. ``release`` ends the hold
-  of the series that were held long enough. That is permanent, and on disk before a scrape can see the total. Opening a
-  ledger restarts the hold of the series that are still held, because Prometheus may not have scraped them.
+  of the series that were held long enough. The end of a hold is on disk before a scrape can see the total, and is
+  permanent. Opening a ledger restarts the hold of the series that are still held, because Prometheus may not have
+  scraped them.
 - **Shared.** If an engine lets several processes open a ledger, these guarantees hold for all of them together.
 - **Threads.** One thread calls ``record``, ``release``, ``prune`` and ``check``. Any thread may call ``totals`` and
   ``size`` at the same time, and does not wait for the writer. ``close`` is the last call, from any thread.

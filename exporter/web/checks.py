@@ -86,7 +86,10 @@ class Facts:
 
     @property
     def none_yet(self) -> State:
-        """The state of an event not seen since the start. With failures in the ledger, it may have happened before."""
+        """The state for an event not seen since the start.
+
+        Unknown if the ledger has failures, because the event may have happened earlier.
+        """
         return State.UNKNOWN if self.last_failure else State.NOT_YET
 
 
