@@ -81,7 +81,7 @@ _NOTHING: Final = Decision(UNCLASSIFIED, UNCLASSIFIED)
 
 
 def reason_of(report: Report) -> Decision:
-    """Decide on the reason of a failure. Accepts any text, never raises."""
+    """Return the reason of a failure, and how it was determined. Accepts any text, never raises."""
     decision, alternatives = _by_codes(report.state, report.code, report.extended)
     if not alternatives or not report.description:
         return decision

@@ -1,6 +1,6 @@
-"""Group commit: one thread writes all waiting failures in one transaction, then answers them.
+"""Group commit: one thread writes all waiting failures in one transaction, then wakes the requests that wait for it.
 
-A disk manages a few hundred commits per second, but a busy exporter receives thousands. Failures that wait
+A disk manages a few hundred commits in a second, and a busy exporter receives thousands of failures. Failures that wait
 at the same time therefore share a commit. The committing thread also maintains the ledger once per second: it releases
 held series, prunes, and checks whether a ledger that failed works again.
 
@@ -55,8 +55,8 @@ class Committer:
     """Records failures from many threads in ``ledger``, one batch at a time.
 
     ``committed`` is called after each commit, in the committing thread, with the duration in seconds and, for each
-    failure of the batch, whether it was new. ``hold`` is the number of seconds for which a new series is exposed as 0
-    (0: not at all). ``batch_delay`` is BATCH_DELAY or an override.
+    failure of the batch, whether it was new. ``hold`` is the number of seconds for which a new series is exposed as 0;
+    with 0, series are not held. ``batch_delay`` is BATCH_DELAY or an override.
     """
 
     def __init__(
@@ -99,8 +99,8 @@ class Committer:
     def record(self, record: Record) -> bool:
         """Return when the record is on disk: True if it is new, False if it was counted before.
 
-        Raise LedgerError if it was not written, or not in time. It may have been counted nevertheless; sending it again
-        is safe in both cases.
+        Raise LedgerError if the ledger could not write it, or did not confirm it in time. The failure may be counted
+        nevertheless. Recording it again is safe: it is counted once.
         """
         ticket: _Ticket | None = getattr(self._local, "ticket", None)
         if ticket is None:

@@ -7,8 +7,8 @@ stores hashes, label values and sums, never an address.
   increments each of the record's series by one. Other records change nothing. If two records of a batch have the same
   identity, the first counts.
 - **Durable.** When ``record`` returns, the whole batch is on disk, written in one transaction, and survives a power
-  cut. When it raises, nothing was counted as far as the ledger can tell. The commit may have succeeded nevertheless;
-  recording the same batch again is correct in both cases.
+  cut. When it raises, the batch was usually not counted, but the commit may have succeeded before the error. Recording
+  the same batch again is correct in both cases.
 - **Monotonic.** A total never decreases and a series never disappears, neither when ``prune`` runs nor when a later
   version of this package opens the ledger.
 - **Births.** A series that ``record`` creates with ``held=True`` is held: it is exposed as 0. ``release`` ends the hold
@@ -24,8 +24,8 @@ stores hashes, label values and sums, never an address.
 - **Errors.** Every error of the store is raised as LedgerError with one line that an operator can act on. The next
   call starts from scratch, so a ledger recovers as soon as the cause is gone.
 
-Times are arguments, in seconds since the epoch. They come from ``clock``, which all processes that share a ledger have
-in common: otherwise one process with a wrong clock would prune the identities of all.
+Times are arguments, in seconds since the epoch. They come from ``clock``, which is the same for all processes that
+share a ledger. Otherwise one process with a wrong clock would prune identities too early, for all of them.
 """
 
 import json
@@ -69,7 +69,10 @@ COPY_MARKER: Final[Series] = ("copying",)
 
 
 class Ledger(Protocol):
-    """See the module's docstring for the guarantees of every implementation. All methods may raise LedgerError."""
+    """A store of identities and totals, with the guarantees of this module's docstring.
+
+    All methods but ``clock`` may raise LedgerError.
+    """
 
     def record(self, batch: Sequence[Record], *, now: float, held: bool) -> list[bool]:
         """Count the new failures of the batch. Return for each record whether it was new."""
@@ -78,7 +81,7 @@ class Ledger(Protocol):
         """Expose the totals of the series that have been held for ``hold`` seconds."""
 
     def prune(self, *, now: float) -> int:
-        """Delete identities older than KEEP_IDENTITIES from the next small slice. Return how many were deleted."""
+        """Delete some of the identities older than KEEP_IDENTITIES, few enough to be quick. Return how many."""
 
     def clock(self) -> float:
         """Return the time that all processes with this ledger share. Does no I/O and never raises."""
@@ -90,7 +93,7 @@ class Ledger(Protocol):
         """Return all series with their totals as of the last commit."""
 
     def identities(self, after: bytes, limit: int) -> list[StoredIdentity]:
-        """Return the first ``limit`` identities greater than ``after``, sorted. For the thread that records."""
+        """Return the first ``limit`` identities greater than ``after``, sorted."""
 
     def import_identities(self, identities: Sequence[StoredIdentity]) -> None:
         """Store these identities without counting anything."""

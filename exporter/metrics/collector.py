@@ -31,7 +31,7 @@ def closed_series(providers: Iterable[str], tags: Iterable[str]) -> list[Series]
 
 
 class Snapshot(NamedTuple):
-    """The ledger at one time: totals, size in bytes, and the time by this host's clock (0 if it was never read)."""
+    """What was last read from the ledger: totals, size in bytes, and when, by this host's clock (0: never)."""
 
     totals: list[Total]
     size: int

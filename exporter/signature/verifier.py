@@ -49,7 +49,7 @@ _HASH: Final = SHA256()
 class Request(NamedTuple):
     """A request as received. ``target`` is the raw path and query; ``header`` returns a value by lower-case name.
 
-    A repeated header has all its values joined by commas, so that no check of a single value passes.
+    ``header`` joins the values of a repeated header with commas. So a repeated header never has a valid value.
     """
 
     method: str

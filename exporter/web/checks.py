@@ -152,7 +152,7 @@ def _public_url(facts: Facts) -> Line:
         return Line(State.DONE, f"Requests for {url} arrive. The last one arrived", at)
     if at := facts.at("request"):
         text = f"Requests arrive, but none had the host and path of {url}. The last one arrived"
-        todo = f"{curl} If it is, your reverse proxy rewrites the host or the path, and you need not change that."
+        todo = f"{curl} If you get it, your reverse proxy rewrites the host or the path. You need not change that."
         return Line(State.UNKNOWN, text, at, todo)
     return Line(facts.none_yet, "No request has arrived since the exporter started", facts.since, curl)
 
@@ -167,10 +167,10 @@ def _verification_file(facts: Facts) -> Line:
         return Line(State.PROBLEM, f"Not everything in the directory can be served: {problem}", todo=todo)
     if facts.verification_files is None:
         found = "`webhook.verification-dir` is not set"
-        todo = "Set it to a directory. Put the file there that SMTPeter gives you when you add the URL."
+        todo = "Set it to a directory. SMTPeter gives you a file when you add the URL in its dashboard. Put it there."
     elif not count:
         found = "The directory contains no `smtpeter-….txt`"
-        todo = "Put the file there that SMTPeter gives you when you add the URL in its dashboard."
+        todo = "SMTPeter gives you this file when you add the URL in its dashboard. Put it there."
     else:
         found = "1 file found" if count == 1 else f"{count} files found"
         todo = "In SMTPeter's dashboard, verify the URL."
