@@ -5,7 +5,8 @@
 #
 #     systemd.sh PROGRAM DIRECTORY [FROM TO]...
 #
-# PROGRAM is systemd, and DIRECTORY an empty directory to mount on. Each path FROM is mounted at TO. Needs root.
+# PROGRAM is systemd, and DIRECTORY an empty directory to mount on. Each path FROM is mounted read-only at TO, because a
+# mistake in a test that deletes files must not reach this machine's own. Needs root.
 set -eu
 
 outside() {
@@ -41,6 +42,7 @@ inside() {
     while [ $# -gt 1 ]; do
         mkdir -p "$root$2"
         mount --bind "$1" "$root$2"
+        mount -o remount,bind,ro "$root$2"
         shift 2
     done
     mount -t proc proc "$root/proc"
