@@ -290,7 +290,7 @@ class PostgresLedger(Ledger):
             self._reader_lock.release()
 
 
-def _value(connection: psycopg.Connection, statement: LiteralString, *arguments: object) -> Any:  # noqa: ANN401
+def _value(connection: psycopg.Connection, statement: LiteralString, *arguments: object) -> Any:  # noqa: ANN401 -- any type
     for (value,) in connection.execute(statement, arguments):
         return value
     raise AssertionError

@@ -9,11 +9,11 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Final, Literal
 
-Event = Literal["request", "call", "file", "signed", "counted", "read", "scrape"]
+Event = Literal["request", "public_url", "file", "signed", "counted", "read", "scrape"]
 """A kind of event:
 
 - ``request``: a request on the public listener;
-- ``call``: a request with the host and path of the public URL;
+- ``public_url``: a request with the host and path of the public URL;
 - ``file``: a request for a verification file;
 - ``signed``: a request with a valid signature;
 - ``counted``: a new failure;

@@ -148,7 +148,7 @@ def _public_url(facts: Facts) -> Line:
         )
     answer = "403 and the word `unsigned`" if facts.signature_required else "415 and the word `content_type`"
     curl = f"From outside your network, run `curl -i -X POST {url}/failures`. The answer should be {answer}."
-    if at := max(facts.at("call"), facts.at("signed")):
+    if at := max(facts.at("public_url"), facts.at("signed")):
         return Line(State.DONE, f"Requests for {url} arrive. The last one arrived", at)
     if at := facts.at("request"):
         text = f"Requests arrive, but none had the host and path of {url}. The last one arrived"

@@ -138,8 +138,7 @@ def load(file: Path, stamps: Stamps) -> Loaded:
 class _Reader(yaml.SafeLoader):
     """A loader that rejects duplicate keys, as Go's does; otherwise the last one, perhaps empty, would win silently."""
 
-    # The signature is that of the base class.
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:  # noqa: FBT001, FBT002
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:  # noqa: FBT001, FBT002 -- as in PyYAML
         keys = set()
         for key, _ in node.value:
             if isinstance(key, yaml.ScalarNode) and key.value in keys:

@@ -34,7 +34,7 @@ class _RequestRecorder:
             and normalize_host(req.get_header("Host") or "") == self._host
             and req.path.startswith(self._below)
         ):
-            self._activity.saw("call")
+            self._activity.saw("public_url")
 
 
 def public_app(

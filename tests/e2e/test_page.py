@@ -133,7 +133,7 @@ def test_a_test_request(running: Running) -> None:
     assert running.ask("POST", "/smtpeter/failures") == 403
     reading = running.page()
     assert reading.states() == ["done", *["not yet"] * 4]
-    assert reading.items["Public URL"] == expected("Public URL", last={"call": NOW})
+    assert reading.items["Public URL"] == expected("Public URL", last={"public_url": NOW})
     assert reading.items["unsigned"][0] == "once"
     assert running.ask("GET", "/smtpeter/failures", "MAIL.example.com:443") == 405
     assert running.ask("POST", "/smtpeter/failures") == 403

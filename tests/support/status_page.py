@@ -57,7 +57,7 @@ SITUATIONS: Final[dict[str, dict[str, Facts]]] = {
         "no request, signatures off": facts(signature_required=False),
         "no request since the restart": facts(ledger=USED),
         "requests for another host": facts(last={"request": NOW - 5}),
-        "a request": facts(last={"request": NOW - 5, "call": NOW - 50}),
+        "a request": facts(last={"request": NOW - 5, "public_url": NOW - 50}),
         "a signed request through a rewriting proxy": facts(last={"request": NOW - 5, "signed": NOW - 60}),
     },
     "Verification file": {
@@ -116,7 +116,7 @@ SITUATIONS: Final[dict[str, dict[str, Facts]]] = {
 SETTING_UP: Final = facts(
     since=NOW - 1_500,
     verification_files=1,
-    last={"request": NOW - 65, "call": NOW - 65, "file": NOW - 250, "signed": NOW - 65},
+    last={"request": NOW - 65, "public_url": NOW - 65, "file": NOW - 250, "signed": NOW - 65},
     refusals={"unsigned": 2},
     ledger=Snapshot([], 12_288, NOW - 1_500),
     keys=[(250.0, False)],

@@ -121,7 +121,7 @@ def test_documentation_exists(docs: str) -> None:
 
 DONE: Final = {
     "ledger": USED,
-    "last": dict.fromkeys(("request", "call", "file", "signed", "counted", "read", "scrape"), NOW - 1),
+    "last": dict.fromkeys(("request", "public_url", "file", "signed", "counted", "read", "scrape"), NOW - 1),
     "verification_files": 1,
 }
 

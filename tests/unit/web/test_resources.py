@@ -57,7 +57,7 @@ def test_format_follows_the_accept_header(telemetry: Telemetry, headers: dict[st
 
 
 def test_gzip_is_used_if_accepted(telemetry: Telemetry) -> None:
-    """The answer is compressed for a scraper that accepts gzip, and caches are told that it varies."""
+    """The answer is compressed for a scraper that accepts gzip, and the header ``Vary`` says so to caches."""
     plain, packed = scrape(telemetry), scrape(telemetry, Accept_Encoding="gzip")
     assert (plain.headers.get("Content-Encoding"), packed.headers["Content-Encoding"]) == (None, "gzip")
     assert f"\n{DUPLICATES} 2.0\n" in gzip.decompress(packed.content).decode()
