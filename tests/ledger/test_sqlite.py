@@ -56,6 +56,12 @@ def test_tables_are_strict(path: Path) -> None:
     ]
 
 
+def test_the_clock_is_that_of_the_machine(ledger: SqliteLedger, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its clock returns the time of the machine, in seconds since the epoch."""
+    monkeypatch.setattr("time.time", lambda: NOW + 0.5)
+    assert ledger.clock() == NOW + 0.5
+
+
 def test_the_file_is_small(path: Path) -> None:
     """A closed ledger of 20,000 failures takes less than 60 bytes per failure."""
     with closing(SqliteLedger(path, now=NOW)) as ledger:
