@@ -97,7 +97,7 @@ class Committer:
         return not self._writer.is_alive()
 
     def record(self, record: Record) -> bool:
-        """Return when the record is on disk: True if it is new, False if it was counted before.
+        """Wait until the record is on disk. Return True if it is new, False if it was counted before.
 
         Raise LedgerError if the ledger could not write it, or did not confirm it in time. The failure may be counted
         nevertheless. Recording it again is safe: it is counted once.

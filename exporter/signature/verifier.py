@@ -49,7 +49,7 @@ _HASH: Final = SHA256()
 class Request(NamedTuple):
     """A request as received. ``target`` is the raw path and query; ``header`` returns a value by lower-case name.
 
-    ``header`` joins the values of a repeated header with commas. So a repeated header never has a valid value.
+    ``header`` joins the values of a repeated header with commas, so no check can see one of them and miss another.
     """
 
     method: str
