@@ -1,8 +1,8 @@
 """Group commit: one thread writes all waiting failures in one transaction, then wakes the requests that wait for it.
 
-A disk manages a few hundred commits in a second, and a busy exporter receives thousands of failures. Failures that wait
-at the same time therefore share a commit. The committing thread also maintains the ledger once per second: it releases
-held series, prunes, and checks whether a ledger that failed works again.
+A disk manages a few hundred commits per second, but a busy exporter receives thousands of failures per second. So
+failures that wait at the same time share a commit. The committing thread also maintains the ledger once per second: it
+checks whether the ledger works, releases held series, and prunes.
 
 Threads and what they own:
 
@@ -56,7 +56,7 @@ class Committer:
 
     ``committed`` is called after each commit, in the committing thread, with the duration in seconds and, for each
     failure of the batch, whether it was new. ``hold`` is the number of seconds for which a new series is exposed as 0;
-    with 0, series are not held. ``batch_delay`` is BATCH_DELAY or an override.
+    with 0, series are not held. ``batch_delay`` overrides BATCH_DELAY.
     """
 
     def __init__(

@@ -71,7 +71,10 @@ class KeySource(Protocol):
     """A source of public keys; see :mod:`exporter.signature.keys`."""
 
     def find(self, name: str) -> Sequence[RSAPublicKey]:
-        """Return the keys of the name, at least one. Raise Refusal if there is none or DNS does not answer."""
+        """Return the keys at a DNS name, at least one.
+
+        Raise Refusal if there is none, or if DNS does not answer and no key is cached.
+        """
 
     def find_newer(self, name: str, tried: Sequence[RSAPublicKey]) -> Sequence[RSAPublicKey]:
         """Return the keys that replaced those from ``find``; none unless a lookup is due. Raise Refusal."""
