@@ -26,11 +26,13 @@ run: $(VENV)/run ## Run the exporter on loopback for a first look: without signa
 demo: $(VENV)/demo servers ## Run the exporter with Prometheus, Alertmanager and simulated traffic that contains a spike.
 	@$(BIN)/python -m deploy.demo $(ARGS)
 
-test: $(VENV)/test servers ## Run all tests on the built wheel, with real servers where they can be installed.
-	$(BIN)/python -m tests.support.wheel -n 4 --dist worksteal --durations=15 $(COVERAGE)
+TEST = $(BIN)/python -m tests.support.wheel -n 4 --dist worksteal --durations=15
 
-coverage: COVERAGE = --cov --cov-report=term
-coverage: test ## Run "make test" and measure its coverage, which must be 95%. It takes a minute longer.
+test: $(VENV)/test servers ## Run all tests on the built wheel, with real servers where they can be installed.
+	$(TEST)
+
+coverage: $(VENV)/test servers ## Run all tests like "make test", and fail if they execute less than 95% of the code.
+	$(TEST) --cov --cov-report=term
 
 test-fast: $(VENV)/test ## Run the unit tests and the tests of the SQLite ledger, in half a minute.
 	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m 'not server' tests/unit tests/ledger

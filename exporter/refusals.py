@@ -110,7 +110,7 @@ REFUSAL_REASONS: Final = {
         "signed",
         "a signature that does not match the request",
         "Compare `webhook.public-url` with the URL in SMTPeter's dashboard, character by character. The reverse proxy "
-        "must not change the query string, the body or a signed header such as Date.",
+        "must not change the query string or a signed header such as Date.",
     ),
     "content_type": RefusalReason("report", "a content type other than form, JSON or multipart", _BAD_REPORT),
     "too_large": RefusalReason(

@@ -18,8 +18,8 @@ stores hashes, label values and sums, never an address.
 - **Shared.** If an engine lets several processes open a ledger, these guarantees hold for all of them together.
 - **Threads.** One thread calls ``record``, ``release``, ``prune`` and ``check``. Any thread may call ``totals`` and
   ``size`` at the same time, and does not wait for the writer. ``close`` is the last call, from any thread.
-- **Copies.** ``identities``, ``import_identities`` and ``import_totals`` serve ``ledger copy``, while no exporter uses
-  the ledger.
+- **Copies.** ``identities``, ``import_identities`` and ``import_totals`` serve ``ledger copy``, on one thread, while no
+  exporter uses the ledger.
 - **Cost.** The cost of a call does not depend on the number of failures ever recorded, except for lookups in a B-tree.
 - **Errors.** Every error of the store is raised as LedgerError with one line that an operator can act on. The next
   call starts from scratch, so a ledger recovers as soon as the cause is gone.

@@ -156,7 +156,7 @@ def test_it_runs_without_privileges(systemd: Systemd) -> None:
 
 def test_tests_cannot_change_this_machine(systemd: Systemd) -> None:
     """Root can't write to the directories of this machine that are mounted for the service."""
-    script = 'for place; do touch "$place/x" 2>/dev/null && echo "$place"; done; true'
+    script = 'for place; do [ ! -w "$place" ] || echo "$place"; done'
     places = [f"{HOME}/{name}" for name in ("source", "python", "package", "site-packages")]
     assert systemd.run("sh", "-c", script, "sh", *places, HOME).stdout.split() == [HOME]
 
