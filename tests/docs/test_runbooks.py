@@ -67,7 +67,7 @@ def test_the_table_of_alerts_is_complete() -> None:
 
 @pytest.mark.parametrize("name", RUNBOOKS)
 def test_pages_are_of_one_form(name: str) -> None:
-    """A page begins with what to do, the impact and whom to wake; has queries and one silence; explains both levels."""
+    """A page begins with Do now, Impact and Wake, has queries and one silence, and explains both levels."""
     page = PAGES[RUNBOOKS[name]]
     opening = page.partition("\n## ")[0]
     assert re.fullmatch(rf"(?s)# {name}\n\n\*\*Do now\*\*\n\n1\. .+\n\n\*\*Impact:\*\* .+ *\*\*Wake:\*\* .+\n", opening)

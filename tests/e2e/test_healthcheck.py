@@ -49,7 +49,7 @@ def test_the_configuration_file_names_the_listener(running: Exporter, tmp_path: 
 def test_an_exporter_on_all_interfaces_is_asked_on_loopback(running: Exporter) -> None:
     """Both ways to write "all interfaces" lead to 127.0.0.1."""
     port = running.private.rpartition(":")[2]
-    assert [find_problem({ADDRESS: f"{host}:{port}"}) for host in ("0.0.0.0", "")] == ["", ""]  # noqa: S104
+    assert [find_problem({ADDRESS: f"{host}:{port}"}) for host in ("0.0.0.0", "")] == ["", ""]  # noqa: S104 -- as in a container
 
 
 def test_nothing_on_the_port_is_a_problem() -> None:

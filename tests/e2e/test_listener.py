@@ -27,6 +27,7 @@ from tests.support.running import (
     failure,
     failures_of,
     free_port,
+    read_to_end,
     samples_of,
     server,
     until,
@@ -66,15 +67,6 @@ def scraped(address: str) -> dict[str, float]:
     answer = fetch(address)
     assert answer.status == 200
     return failures_of(samples_of(answer.text))
-
-
-def read_to_end(sock: socket.socket) -> bytes:
-    """Return everything until the server closes the connection or resets it."""
-    received = b""
-    with suppress(ConnectionError):
-        while data := sock.recv(65_536):
-            received += data
-    return received
 
 
 def web_config(directory: Path, content: str) -> tuple[str, str]:

@@ -6,7 +6,7 @@ import re
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from typing import Any, Final, NamedTuple
 
 import pytest
@@ -20,7 +20,7 @@ import waitress.wasyncore
 from exporter.webhook import waitress_listener
 from exporter.webhook.parsing import MAX_BODY
 from exporter.webhook.waitress_listener import MAX_HEADER, MAX_PIPELINED, Listener, make_nonblocking
-from tests.support.running import TIMEOUT, Response, connect, exchange, until
+from tests.support.running import TIMEOUT, Response, connect, exchange, read_to_end, until
 
 # Each callable of waitress that is called or overridden, with its signature.
 CALLABLES: Final[dict[str, tuple[Callable[..., Any], str]]] = {
@@ -247,15 +247,6 @@ def running() -> Iterator[Running]:
 def get(path: str = "/", *headers: str) -> bytes:
     """Return a request without a body."""
     return "\r\n".join([f"GET {path} HTTP/1.1", "Host: x", *headers, "", ""]).encode()
-
-
-def read_to_end(sock: socket.socket) -> bytes:
-    """Return everything until the listener closes the connection."""
-    received = b""
-    with suppress(ConnectionError):
-        while data := sock.recv(65_536):
-            received += data
-    return received
 
 
 def statuses(answers: bytes) -> list[int]:

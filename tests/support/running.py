@@ -53,6 +53,7 @@ __all__ = [
     "failure",
     "failures_of",
     "free_port",
+    "read_to_end",
     "samples_of",
     "server",
     "skipping",
@@ -116,6 +117,15 @@ def exchange(address: str, raw: bytes) -> Response:
         response = HTTPResponse(sock, method=raw.partition(b" ")[0].decode("latin-1"))
         response.begin()
         return response_of(response)
+
+
+def read_to_end(sock: socket.socket) -> bytes:
+    """Return everything until the server closes the connection or resets it."""
+    received = b""
+    with suppress(ConnectionError):
+        while data := sock.recv(65_536):
+            received += data
+    return received
 
 
 def changes(before: Samples, after: Samples) -> Samples:

@@ -8,16 +8,9 @@ from hypothesis import strategies as st
 
 from exporter.classification.report import MAX_FIELDS, MAX_TAGS, Report, json_pairs, report_of, tags_of, text_of
 from exporter.refusals import Refusal
+from tests.support.bodies import FIELDS
 from tests.support.texts import Texts
 
-FIELDS: Final[dict[str, Any]] = {
-    "id": "1",
-    "recipient": "jane@example.com",
-    "state": "rcptto",
-    "code": "550",
-    "extended": "5.1.1",
-    "description": "5.1.1 <jane@example.com>: ключ\r\nline two",
-}
 MAX_LENGTHS: Final = {"id": 256, "recipient": 512, "state": 64, "code": 64, "extended": 64, "description": 65_536}
 
 

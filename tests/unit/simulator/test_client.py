@@ -138,7 +138,8 @@ def test_the_answer_has_status_phrase_and_first_line(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(client, "_OPENER", opener)
     assert send(URL, FIELDS, form="json") == Response(200, "OK", "thanks")
     (request,) = opener.requests
-    assert (request.get_method(), request.full_url, json.loads(request.data or "")) == ("POST", URL, FIELDS)  # type: ignore[arg-type]
+    body = json.loads(request.data or "")  # type: ignore[arg-type]  # it is bytes
+    assert (request.get_method(), request.full_url, body) == ("POST", URL, FIELDS)
 
 
 def test_an_error_status_is_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:

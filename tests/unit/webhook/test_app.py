@@ -33,7 +33,7 @@ class Served:
     def __init__(self, *, host: str = "", prefix: str = "", files: Path | None = None) -> None:
         self.endpoint, self.telemetry = Endpoint(), Telemetry()
         served = VerificationFiles(files) if files else None
-        app = public_app(self.endpoint, self.telemetry, host=host, prefix=prefix, files=served)  # type: ignore[arg-type]
+        app = public_app(self.endpoint, self.telemetry, host=host, prefix=prefix, files=served)  # type: ignore[arg-type]  # a fake
         self.client = TestClient(app)
 
     def refused(self) -> dict[str, int]:
