@@ -13,7 +13,7 @@ request thread
     Its ticket, which it reuses for its next request. After COMMIT_TIMEOUT it abandons the ticket to the committing
     thread and creates a new one.
 any thread
-    ``problem``, which both kinds of threads set while holding ``_problem_lock``.
+    May read ``problem``. Only the two kinds of threads above set it, while holding ``_problem_lock``.
 """
 
 import logging
