@@ -127,21 +127,20 @@ REFUSAL_REASONS: Final = {
         "Nothing. SMTPeter does not do this.",
     ),
     "malformed": RefusalReason("report", "a request or a body that cannot be parsed", _BAD_REPORT),
-    "encoding": RefusalReason(
-        "report", "a body that is not UTF-8, or that contains NUL or a lone surrogate", _BAD_REPORT
+    "content_encoding": RefusalReason(
+        "report",
+        "a compressed body",
+        "Find out what compresses the body between SMTPeter and the exporter, such as a proxy, and turn that off.",
     ),
-    "too_many_fields": RefusalReason("report", "a body with more than 100 variables", _BAD_REPORT),
-    "duplicate_field": RefusalReason("report", "a body in which a variable is repeated", _BAD_REPORT),
-    "wrong_type": RefusalReason("report", "a variable that is neither text nor a number", _BAD_REPORT),
+    "duplicate_field": RefusalReason("report", "a report with two different ids or recipients", _BAD_REPORT),
+    "wrong_type": RefusalReason("report", "an id or a recipient that is neither text nor a number", _BAD_REPORT),
     "missing_field": RefusalReason("report", "a report without an id or without a recipient", _BAD_REPORT),
     "other_loop": RefusalReason(
         "report",
-        "a report of another type of webhook, such as deliveries or bounces",
+        "an event of another type of webhook, such as deliveries or bounces",
         "In SMTPeter's dashboard, use this URL only for a webhook of the type failures.",
     ),
-    "value_too_long": RefusalReason(
-        "report", "an id, recipient, state or code that is longer than any real one", _BAD_REPORT
-    ),
+    "value_too_long": RefusalReason("report", "an id or a recipient that is longer than any real one", _BAD_REPORT),
     "unavailable": RefusalReason(
         "outage",
         "a valid report that could not be written to the ledger; answered 503",
@@ -164,14 +163,16 @@ def reasons_of(*kinds: Kind) -> frozenset[str]:
 class Refusal(ExporterError):
     """A request that is not counted.
 
-    ``status`` is the HTTP status of the answer, ``reason`` one of :data:`REFUSAL_REASONS`. The error's text is for the
-    operator's log; the client does not get it.
+    ``status`` is the HTTP status of the answer, ``reason`` one of :data:`REFUSAL_REASONS`. ``loop`` is the type of the
+    event if it is known and belongs to another webhook. The error's text is for the operator's log; the client does not
+    get it.
     """
 
-    def __init__(self, status: int, reason: str, detail: str) -> None:
+    def __init__(self, status: int, reason: str, detail: str, *, loop: str = "") -> None:
         super().__init__(detail)
         self.status = status
         self.reason = reason
+        self.loop = loop
 
 
 _BY_STATUS: Final[dict[int, str]] = {

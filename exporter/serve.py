@@ -171,6 +171,7 @@ class Exporter:
             verification_problem=files.problem if files else None,
             last=activity.last(),
             refusals=activity.refusals(),
+            loops=activity.loops(),
             engine="PostgreSQL" if shared else "SQLite",
             shared=shared,
             ledger=self._collector.latest,

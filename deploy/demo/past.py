@@ -20,10 +20,11 @@ import yaml
 
 from deploy.demo.running import Client, free_port, program, until
 from exporter.classification.classifier import Classifier
+from exporter.classification.fields import Fields
 from exporter.classification.labels import LabelSets, labels_of
 from exporter.classification.providers import Providers
 from exporter.classification.reason import REASONS
-from exporter.classification.report import Report
+from exporter.classification.report import report_of
 from exporter.ledger.sqlite import SqliteLedger
 from exporter.metrics.collector import USUAL_CLASSES
 from exporter.simulator.answers import SAMPLE_REPLIES
@@ -34,7 +35,6 @@ UNSIGNED_PER_DAY: Final = 20
 MINUTE: Final = 60
 REPEAT_AFTER: Final = 4  # minutes until an unchanged value is written again; Prometheus drops a series after five
 MAX_STEPS: Final = 10_000  # Prometheus rejects queries with more than 11,000 steps
-_REPORT_FIELDS: Final = ("id", "recipient", "state", "code", "extended", "description")
 _PROVIDERS: Final = {reply.provider for reply in SAMPLE_REPLIES}
 
 Exposition = dict[str, float]
@@ -96,9 +96,7 @@ def fill(ledger: Path, traffic: Iterator[SimulatedRequest]) -> None:
     classifier = Classifier(LabelSets(), Providers({}), ())
     filled = SqliteLedger(ledger, now=0)
     while batch := list(islice(traffic, 5_000)):
-        reports = (
-            Report(**{name: request.fields.get(name, "") for name in _REPORT_FIELDS}, tags=()) for request in batch
-        )
+        reports = (report_of(Fields(request.fields.items())) for request in batch)
         filled.record([classifier.failure_of(report).record for report in reports], now=batch[-1].at, held=False)
     filled.close()
 

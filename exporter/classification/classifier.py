@@ -67,7 +67,7 @@ def identity_of(report: Report) -> bytes:
 
     Two reports describe the same failure if message, recipient (ignoring case), state and codes are the same. Dates,
     nonces and signatures are excluded because they differ from request to request, ``time`` because SMTPeter's log
-    files lack it. Values contain no NUL, so the joined text is unambiguous.
+    files lack it. Values contain no NUL and no lone surrogate, so the joined text is unambiguous and can be encoded.
     """
     key = "\0".join((report.id, report.recipient.lower(), fold_state(report.state), report.code, report.extended))
     return blake2b(key.encode(), digest_size=16, person=_HASH_PURPOSE).digest()

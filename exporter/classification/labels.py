@@ -27,6 +27,9 @@ INVALID: Final = "invalid"
 # RFC 3463 section 2: class "." subject "." detail, without leading zeros, at most three digits each.
 _ENHANCED: Final = re.compile(r"[245]\.(0|[1-9][0-9]{0,2})\.(0|[1-9][0-9]{0,2})", re.ASCII)
 _REPLY: Final = re.compile(r"[2-5][0-9]{2}", re.ASCII)  # RFC 5321 section 4.2.1, but also codes such as 571
+# A code, a status, or both, as a reply begins with them: "550 5.1.1". RFC 5321 section 4.2, RFC 2034 section 4.
+_CODES: Final = re.compile(r"([2-5][0-9]{2})?[ -]*([245]\.[0-9]{1,3}\.[0-9]{1,3})?(?![0-9.])", re.ASCII)
+_BETWEEN_WORDS: Final = re.compile(r"[\s_-]+")
 
 
 class Labels(NamedTuple):
@@ -44,12 +47,21 @@ OVERFLOW: Final = Labels(OTHER, OTHER, OTHER)
 @lru_cache(maxsize=4096)
 def labels_of(state: str, code: str, extended: str) -> Labels:
     """Return the label set for these variables as received (empty if absent)."""
+    code, extended = separate(code, extended)
     return Labels(_state(state), _code_class(code), _extended(extended))
 
 
 def fold_state(state: str) -> str:
     """Return the state in its later spelling: MailerQ 3 wrote ``rcpt to`` where later versions write ``rcptto``."""
-    return state.replace(" ", "").lower()
+    return (state if state.isalpha() else _BETWEEN_WORDS.sub("", state)).lower()
+
+
+def separate(code: str, extended: str) -> tuple[str, str]:
+    """Return the SMTP code and the enhanced status code, if ``code`` has both ("550 5.1.1") or only the latter."""
+    match = None if _REPLY.fullmatch(code) else _CODES.match(code)
+    if match is None or not any(match.groups()):
+        return code, extended
+    return match[1] or "", extended or match[2] or ""
 
 
 def _state(state: str) -> str:

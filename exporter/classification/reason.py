@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-from exporter.classification.labels import fold_state
+from exporter.classification.labels import fold_state, separate
 from exporter.classification.phrase_matcher import LONGEST_TEXT, hint_of
 from exporter.classification.reason_codes import (
     CODE_AND_STATE,
@@ -97,6 +97,7 @@ def reason_of(report: Report) -> Decision:
 def _by_codes(state: str, code: str, extended: str) -> tuple[Decision, frozenset[str]]:
     """Return the decision by state and codes, and the reasons with which the text may replace it."""
     state = fold_state(state)
+    code, extended = separate(code, extended)
     if state in SETTLED:
         return Decision(SETTLED[state], "state"), _NONE
     reason = OVERRIDES.get((code, extended, state)) or OVERRIDES.get(("", extended, state))

@@ -1,40 +1,37 @@
-"""The report of one failed delivery, and the validation of its variables.
+"""The report of one failed delivery, and how it differs from the reports of SMTPeter's other webhooks. Pure."""
 
-Shared by the webhook and ``classify``, because requests and SMTPeter's log files have the same variables. The first
-generation has id, recipient, state, code, extended and description. The later one adds type, action, time, timestamp
-and tags. Pure.
-"""
+import re
+from collections.abc import Mapping
+from typing import Final, NamedTuple
 
-import json
-from typing import Any, Final, NamedTuple, NoReturn
-
+from exporter.classification.fields import Fields
 from exporter.refusals import Refusal
 
-MAX_TAGS: Final = 100
-"""Maximum number of tags that are read from a report; the rest are ignored."""
-MAX_FIELDS: Final = 100
-"""Maximum number of variables in a report. SMTPeter sends at most eleven, and one more for each tag."""
-
-# In characters. RFC 5321 section 4.5.3.1 allows 64 + 1 + 255 octets in an address; SMTPeter's message ids have about 20
-# characters.
-_MAX_LENGTHS: Final = {
-    "id": 256,
-    "recipient": 512,
-    "state": 64,
-    "code": 64,
-    "extended": 64,
-    "description": 65_536,  # as long as a body may be
+OTHER_LOOPS: Final[Mapping[str, str]] = {
+    "abuse": "abuses",
+    "bounce": "bounces",
+    "click": "clicks",
+    "create": "created profiles",
+    "delete": "deleted profiles",
+    "delivery": "deliveries",
+    "open": "opens",
+    "unsubscribe": "unsubscribes",
+    "update": "updated profiles",
 }
-_TEXTS: Final = tuple(_MAX_LENGTHS)
-USED: Final = frozenset({*_TEXTS, "tags", "tags[]"})
-"""Names of the variables that are read; all others are ignored."""
-# The "type" of SMTPeter's other webhooks. Their reports have no state. If somebody enters the URL at the wrong webhook,
-# its reports must not be counted as failures.
-_OTHER_WEBHOOKS: Final = ("delivery", "bounce", "abuse")
+"""The ``type`` of the events of SMTPeter's and Copernica's other webhooks, and what people call the webhook."""
+_LOOP: Final = "failure"
+_ACTIONS: Final = frozenset({"failure", "failed"})
+# Any of these makes an event without a type a failure. The first generation of reports has no type.
+_OF_FAILURES: Final = ("state", "code", "extended", "description", "action")
+_DECIMAL_CODE: Final = re.compile(r"([0-9]{3})\.0+", re.ASCII)
 
 
 class Report(NamedTuple):
-    """One report as received; absent variables are empty. ``recipient`` and ``description`` are personal data."""
+    """One report as received, in canonical spelling; absent variables are empty.
+
+    ``recipient`` and ``description`` are personal data. ``repaired`` has the keys of
+    :data:`exporter.classification.fields.REPAIRS` that apply.
+    """
 
     id: str = ""
     recipient: str = ""
@@ -43,94 +40,38 @@ class Report(NamedTuple):
     extended: str = ""
     description: str = ""
     tags: tuple[str, ...] = ()
+    repaired: frozenset[str] = frozenset()
 
 
-def report_of(pairs: list[tuple[str, Any]]) -> Report:
-    """Return the report with these variables, given as (name, value). Unknown names are ignored.
+def report_of(fields: Fields) -> Report:
+    """Return the report with these variables.
 
-    Raises :class:`Refusal` (400) for too many variables, a repeated name, a value that :func:`text_of` rejects, a
-    report of another webhook, and a missing id or recipient.
+    Raises :class:`Refusal` (400) for an event of another webhook, and as :meth:`Fields.identifier` does for id and
+    recipient. Nothing else rejects a report.
     """
-    if len(pairs) > MAX_FIELDS:
-        _refuse("too_many_fields", f"{len(pairs)} variables, expected at most {MAX_FIELDS}")
-    fields = dict(pairs)
-    if len(fields) != len(pairs):
-        _check_duplicates([name for name, _ in pairs])
-    if fields.get("type") in _OTHER_WEBHOOKS and "state" not in fields:
-        _refuse("other_loop", f"report of type {fields['type']}, expected a report of the webhook for failures")
-    report = Report(
-        **{name: text_of(name, fields[name]) for name in _TEXTS if name in fields},
-        tags=tags_of([value for name, value in pairs if name in {"tags", "tags[]"}]),
-    )
-    if not report.id or not report.recipient:
-        _refuse("missing_field", f"variable {'recipient' if report.id else 'id'} is missing or empty")
-    return report
+    _check_type(fields)
+    recipient = fields.identifier("recipient")
+    report = answer_of(fields)._replace(id=fields.identifier("id"), recipient=recipient, tags=fields.tags())
+    if "type" not in fields and not any(name in fields for name in _OF_FAILURES):
+        raise Refusal(400, "other_loop", f"none of the variables type, {', '.join(_OF_FAILURES)}")
+    return report._replace(repaired=frozenset(fields.repaired))
 
 
-def json_pairs(text: str) -> list[tuple[str, Any]]:
-    """Return names and values of a JSON object, including repeated names. Raises :class:`Refusal` (400)."""
-    try:
-        value = json.loads(text, object_pairs_hook=_Pairs, parse_float=str, parse_constant=_no_constant)
-    except (ValueError, RecursionError) as error:  # RecursionError: deeply nested brackets
-        _refuse("malformed", f"invalid JSON: {error}")
-    if not isinstance(value, _Pairs):
-        _refuse("malformed", f"the JSON is a {type(value).__name__}, expected an object")
-    return value
+def answer_of(fields: Fields) -> Report:
+    """Return the answer of the recipient's server: a report without id, recipient and tags."""
+    code = fields.word("code")
+    if decimal := _DECIMAL_CODE.fullmatch(code):  # 550.0 is how some JSON libraries write a number
+        code = decimal[1]
+    return Report("", "", fields.word("state"), code, fields.word("extended"), fields.text("description"))
 
 
-class _Pairs(list[tuple[str, Any]]):
-    """The members of a JSON object, as a type that differs from that of a JSON array."""
-
-
-def _no_constant(word: str) -> NoReturn:
-    # Python accepts NaN and Infinity, which are not JSON (RFC 8259 section 6).
-    raise ValueError(f"{word} is not a JSON value")
-
-
-def _check_duplicates(names: list[str]) -> None:
-    for name in names:
-        # Tags may be repeated, by name or with PHP's "[]": SMTPeter does not document how it sends several.
-        if names.count(name) > 1 and name != "tags" and not name.endswith("[]"):
-            _refuse("duplicate_field", f"variable {name[:50]!r} appears {names.count(name)} times")
-
-
-def tags_of(values: list[Any]) -> tuple[str, ...]:
-    """Return the tags of a failure, without duplicates, at most :data:`MAX_TAGS`.
-
-    ``values`` are those of ``tags`` and ``tags[]``. SMTPeter does not document their format, so texts separated by
-    ``;`` and lists of them are accepted. Other values are ignored rather than rejected: no failure is lost because of
-    its tags.
-    """
-    tags: dict[str, None] = {}
-    for value in values:
-        for one in value if isinstance(value, list) else [value]:
-            if isinstance(one, str):
-                tags.update(dict.fromkeys(tag.strip() for tag in one.split(";")[:MAX_TAGS]))
-    tags.pop("", None)
-    return tuple(tags)[:MAX_TAGS]
-
-
-def text_of(name: str, value: Any) -> str:  # noqa: ANN401 -- JSON holds anything
-    """Return a variable's value as text without surrounding whitespace: empty for None, digits for a number.
-
-    Raises :class:`Refusal` (400) if it is of another type, too long, or contains NUL or a lone surrogate.
-    """
-    if value is None:
-        return ""
-    if isinstance(value, bool) or not isinstance(value, str | int):  # json_pairs keeps decimals as text
-        _refuse("wrong_type", f"variable {name} is a {type(value).__name__}, expected text or a number")
-    text = value if isinstance(value, str) else str(value)
-    if len(text) > _MAX_LENGTHS[name]:
-        _refuse("value_too_long", f"variable {name} is longer than {_MAX_LENGTHS[name]} characters")
-    if "\0" in text:
-        _refuse("encoding", f"variable {name} contains NUL")
-    if not text.isascii():
-        try:
-            text.encode()
-        except UnicodeEncodeError:
-            _refuse("encoding", f"variable {name} contains a lone surrogate")
-    return text.strip()
-
-
-def _refuse(reason: str, detail: str) -> NoReturn:
-    raise Refusal(400, reason, detail)
+def _check_type(fields: Fields) -> None:
+    """Raise :class:`Refusal` if the variable ``type`` says that the event is not a failure."""
+    word = fields.word("type").lower()
+    if not word or word == _LOOP:
+        return
+    if word in OTHER_LOOPS:
+        raise Refusal(400, "other_loop", f"event of type {word}, expected {_LOOP}", loop=word)
+    if not (fields.word("state") or fields.word("code") or fields.word("action").lower() in _ACTIONS):
+        raise Refusal(400, "other_loop", f"event of an unknown type, expected {_LOOP}")
+    fields.repaired.add("unknown_type")

@@ -12,16 +12,16 @@ from typing import Any, Final, NamedTuple
 
 import click
 
+from exporter.classification.fields import fold_recipient, read_json
 from exporter.classification.labels import Labels, labels_of
 from exporter.classification.providers import Providers
 from exporter.classification.reason import Decision, reason_of
-from exporter.classification.report import Report, json_pairs, text_of
+from exporter.classification.report import answer_of
 from exporter.cli.options import CONFIG_FILE, fail
 from exporter.logs import mask
 from exporter.refusals import Refusal
 from exporter.settings.sources import providers_in_file
 
-_FIELDS: Final = ("recipient", "state", "code", "extended", "description")
 _MAX_EXAMPLE: Final = 100
 """Maximum length of an example in the table."""
 
@@ -53,20 +53,17 @@ def classify(lines: Iterable[bytes], providers: Providers) -> Iterator[Classifie
     """Yield one result for each line, in order."""
     for number, line in enumerate(lines, start=1):
         try:
-            fields = dict(json_pairs(line.decode()))
-            fields.setdefault("extended", fields.get("status"))
-            recipient, *answer = (text_of(name, fields.get(name)) for name in _FIELDS)
-            state, code, extended, description = answer
-            report = Report("", recipient, state, code, extended, description)
-        except UnicodeDecodeError:
-            yield Unreadable(f"line {number}: not UTF-8")
+            fields = read_json(line)
         except Refusal as error:
             yield Unreadable(f"line {number}: {error}")
         else:
+            report = answer_of(fields)
+            if "extended" not in fields:
+                report = report._replace(extended=fields.word("status"))
             yield Classified(
                 labels_of(report.state, report.code, report.extended),
                 reason_of(report),
-                providers.provider_of(report.recipient),
+                providers.provider_of(fold_recipient(fields.text("recipient"))),
                 mask(" ".join((report.description or f"{report.code} {report.extended}").split())),
             )
 

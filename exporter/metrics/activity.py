@@ -32,6 +32,7 @@ class Activity:
         self._clock = clock
         self.since: Final = clock()
         self._last: dict[Event, float] = {}
+        self._loops: dict[str, float] = {}
         self._refusals: list[tuple[int, Counter[str]]] = [(-1, Counter())] * MINUTES
         self._lock = threading.Lock()
 
@@ -43,13 +44,24 @@ class Activity:
         """Return the last time of each kind of event that has happened."""
         return dict(self._last)
 
-    def refused(self, reason: str) -> None:
-        """Record that a request is rejected now, for one of :data:`exporter.refusals.REFUSAL_REASONS`."""
+    def refused(self, reason: str, loop: str = "") -> None:
+        """Record that a request is rejected now, for one of :data:`exporter.refusals.REFUSAL_REASONS`.
+
+        ``loop`` is the type of an event of another webhook, one of :data:`exporter.classification.report.OTHER_LOOPS`.
+        """
         minute = int(self._clock() // 60)
         with self._lock:
+            if loop:
+                self._loops[loop] = self._clock()
             if self._refusals[minute % MINUTES][0] != minute:
                 self._refusals[minute % MINUTES] = (minute, Counter())
             self._refusals[minute % MINUTES][1][reason] += 1
+
+    def loops(self) -> list[str]:
+        """Return the types of events of other webhooks that were rejected in the last hour."""
+        since = self._clock() - MINUTES * 60
+        with self._lock:
+            return sorted(loop for loop, at in self._loops.items() if at > since)
 
     def refusals(self) -> dict[str, int]:
         """Return the number of rejected requests of the last hour by reason, highest first."""

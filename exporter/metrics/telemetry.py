@@ -2,12 +2,13 @@
 
 import platform
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import prometheus_client
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 
 from exporter import __version__
+from exporter.classification.fields import REPAIRS
 from exporter.classification.reason import DECIDERS
 from exporter.metrics.activity import Activity
 from exporter.refusals import REFUSAL_REASONS
@@ -47,6 +48,14 @@ class Telemetry:
             "Number of failures counted under other, other, other because there were too many label sets.",
             registry=registry,
         )
+        self._repaired = Counter(
+            "smtpeter_exporter_repaired",
+            "Number of failures counted although a detail of the report was unreadable, by what was wrong.",
+            ["what"],
+            registry=registry,
+        )
+        for what in REPAIRS:
+            self._repaired.labels(what)
         self._decisions = Counter(
             "smtpeter_exporter_reason_decisions",
             "Number of failures counted, by the step that decided on their reason.",
@@ -110,10 +119,10 @@ class Telemetry:
         """Count a lookup of a key by its result, one of LOOKUP_RESULTS."""
         self._key_lookups.labels(result).inc()
 
-    def refused(self, reason: str) -> None:
-        """Count a rejected request by its reason, one of REFUSAL_REASONS."""
+    def refused(self, reason: str, loop: str = "") -> None:
+        """Count a rejected request by its reason, one of REFUSAL_REASONS; ``loop`` is the other webhook's, if known."""
         self._refused.labels(reason).inc()
-        self.activity.refused(reason)
+        self.activity.refused(reason, loop)
 
     def signed(self) -> None:
         """Record a request with a valid signature."""
@@ -123,6 +132,11 @@ class Telemetry:
         """Count a new failure by the step that decided on its reason, one of DECIDERS."""
         self._decisions.labels(step).inc()
         self.activity.saw("counted")
+
+    def repaired(self, what: Iterable[str]) -> None:
+        """Count a new failure in each of ``what`` was wrong with its report, keys of REPAIRS."""
+        for each in what:
+            self._repaired.labels(each).inc()
 
     def overflowed(self) -> None:
         """Count a failure that was recorded as OVERFLOW."""

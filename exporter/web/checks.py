@@ -63,6 +63,8 @@ class Facts:
     """When this process last saw each kind of event."""
     refusals: Mapping[str, int]
     """The number of requests rejected in the last hour, by reason."""
+    loops: Sequence[str]
+    """The types of events of other webhooks that were rejected in the last hour."""
     engine: str
     """The database that holds the ledger."""
     shared: bool

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from html import escape
 from typing import Final
 
+from exporter.classification.report import OTHER_LOOPS
 from exporter.refusals import REFUSAL_REASONS
 from exporter.web.checks import Facts, Line, State, held, parts, steps, verdict
 
@@ -185,6 +186,9 @@ def _rejected(facts: Facts) -> str:
     for reason, count in facts.refusals.items():
         _, what, todo = REFUSAL_REASONS[reason]
         times = "once" if count == 1 else f"{count:,} times"
+        if reason == "other_loop" and facts.loops:
+            names = [f"{OTHER_LOOPS[loop]} (`{loop}`)" for loop in facts.loops]
+            todo = f"{todo} The rejected events came from the webhook for {' and the one for '.join(names)}."
         rows += [
             f'<li>\n<div class="head"><h3><code>{reason}</code></h3> <span class="state">{times}</span></div>',
             f'<p>{_marked(what[0].upper() + what[1:])}.</p>\n<p class="todo">To do: {_marked(todo)}</p>\n</li>',

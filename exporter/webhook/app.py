@@ -52,7 +52,7 @@ def public_app(
             app.add_route(f"{base}/{{name}}", files)
 
     def refuse(req: falcon.Request, resp: falcon.Response, error: Refusal, _params: object) -> None:
-        telemetry.refused(error.reason)
+        telemetry.refused(error.reason, error.loop)
         log.debug(
             "refused",
             extra={"status": error.status, "reason": error.reason, "from": req.remote_addr, "why": str(error)},

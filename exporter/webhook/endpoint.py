@@ -35,7 +35,7 @@ class Failures:
         if self._verifier:
             self._verifier.verify(Request(req.method, req.env["REQUEST_URI"], req.get_header, body))
             self._telemetry.signed()
-        report = parse(req.content_type or "", body)
+        report = parse(req.content_type or "", body, req.get_header("Content-Encoding") or "")
         failure = self._classifier.failure_of(report)
         try:
             new = self._committer.record(failure.record)
@@ -43,6 +43,7 @@ class Failures:
             raise Refusal(503, "unavailable", str(error)) from error
         if new:
             self._telemetry.decided(failure.decision.decided_by)
+            self._telemetry.repaired(report.repaired)
             if failure.overflowed:
                 self._telemetry.overflowed()
         if log.isEnabledFor(logging.DEBUG):

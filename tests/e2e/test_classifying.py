@@ -75,7 +75,8 @@ TAGS: dict[str, tuple[str, bytes | dict[str, object], set[str]]] = {
     "other spelling": (FORM, b"tags=Newsletter", {"other"}),
     "empty": (FORM, b"tags=", {"other"}),
     "none": (FORM, b"", {"other"}),
-    "an object": ("application/json", {"tags": {"a": "newsletter"}}, {"other"}),
+    "an object": ("application/json", {"tags": {"0": "newsletter"}}, {"newsletter"}),
+    "numbered": (FORM, b"tags[0]=x&tags%5B1%5D=newsletter", {"newsletter"}),
     "null": ("application/json", {"tags": None}, {"other"}),
 }
 

@@ -40,6 +40,7 @@ FAMILIES: Final = {
     "smtpeter_exporter_ledger_writable": "gauge",
     "smtpeter_exporter_reason_decisions_total": "counter",
     "smtpeter_exporter_refused_total": "counter",
+    "smtpeter_exporter_repaired_total": "counter",
     "smtpeter_exporter_request_duration_seconds": "histogram",
     "smtpeter_exporter_signature_required": "gauge",
     "process_cpu_seconds_total": "counter",

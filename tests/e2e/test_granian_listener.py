@@ -1,5 +1,6 @@
 """The public listener on granian: what it has in common with waitress, and its own limits."""
 
+import gzip
 import signal
 import socket
 import subprocess
@@ -108,8 +109,13 @@ REFUSED: Final = {
     "announces 10 GB and begins": (http(body=form(), headers=("Content-Length: 10000000000",)), 413, "too_large"),
     "no body": (http(), 400, "missing_field"),
     "half of the JSON": (http(body=as_json()[:-5], content_type=JSON), 400, "malformed"),
-    "id twice": (http(body=form() + b"&id=2"), 400, "duplicate_field"),
-    "NUL in a form": (http(body=b"id=1%00&recipient=a@b.c"), 400, "encoding"),
+    "two ids": (http(body=form() + b"&id=2"), 400, "duplicate_field"),
+    "a click": (http(body=form(type="click")), 400, "other_loop"),
+    "a compressed body": (
+        http(body=gzip.compress(form()), headers=("Content-Encoding: gzip",)),
+        415,
+        "content_encoding",
+    ),
     "no recipient": (http(body=b"id=1"), 400, "missing_field"),
 }
 

@@ -27,6 +27,7 @@ NEW: Final[dict[str, Any]] = {
     "verification_problem": None,
     "last": {},
     "refusals": {},
+    "loops": (),
     "engine": "SQLite",
     "shared": False,
     "ledger": Snapshot([], 12_288, START),

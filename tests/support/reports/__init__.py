@@ -27,7 +27,7 @@ def _load(path: Path) -> Example:
     head, _, body = path.read_bytes().partition(b"\r\n\r\n")
     expected = json.loads(path.with_suffix(".json").read_text("utf-8"))
     fields = expected.pop("report")
-    report = Report(**fields | {"tags": tuple(fields["tags"])})
+    report = Report(**fields | {"tags": tuple(fields["tags"]), "repaired": frozenset(fields.pop("repaired", ()))})
     return Example(head.decode().removeprefix("Content-Type: "), body, report, expected)
 
 

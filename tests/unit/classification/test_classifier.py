@@ -7,10 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.classification.classifier import Classifier, Failure, identity_of
+from exporter.classification.fields import Fields
 from exporter.classification.labels import OVERFLOW, Labels, LabelSets
 from exporter.classification.providers import Providers
 from exporter.classification.reason import Decision
-from exporter.classification.report import Report
+from exporter.classification.report import Report, report_of
 from exporter.classification.series import Record
 from tests.support.reports import COUNTED_TAGS, REPORTS, Example
 
@@ -24,6 +25,13 @@ IDENTITIES: Final = {
     Report("1", "jane@example.com", "rcptto", "550", "5.1.1"): "464c9f85259b0d5d7534bed344d93c84",
     Report("1", "JANE@Example.com", "RCPT TO", "550", "5.1.1", "words", ("tag",)): "464c9f85259b0d5d7534bed344d93c84",
     Report("qa7d0e1f2b40", "用户@例子.cn", "bounce", "", "5.0.0"): "d95ccbd23cc0aa9435001c032fcb38ac",
+    Report("20190311-0043", "info@example.org", "connect"): "9f70a48279ef1ba0f7a384d88b3f2eb8",
+    Report("m-1", "jürgen@müller.example", "bounce", "", "5.0.0"): "5ad80ffaa66fafbf5ea1d68fad2d2623",
+    Report("m-2", "a+b_c-d@sub.example.nl", "rcpt to", "451", "4.7.650"): "0a0fddfaf857ca8c1ad7cf13d25aad30",
+    Report("m-3", "x@y.nl", "quantum", "five", "5.01.1"): "8bf7d43060f79f84aa6ee7615b513f38",
+    Report("a b", '"jan de vries"@voorbeeld.nl', "message", "250"): "0076390f97bce4b38e7956e385d4e711",
+    Report("1e300", "İ@example.com", "mail from", "-1", "5.1"): "3ddfa6826682f46bf6ccf7883bcc91b0",
+    Report("m-4\\u0000", "c:\\dir@example.com", "ehlo", "421", "4.3.2"): "fec7d48f9305a17aa7c1b35818d9f570",
     Report("x" * 256, "é" * 512, "s" * 64, "c" * 64, "e" * 64): "65e2885dac62f9d0595902e0e55ee5f3",
 }
 
@@ -34,6 +42,41 @@ def classifier(*tags: str, limit: int = 500) -> Classifier:
 
 
 # Identity
+
+R: Final = {"id": "1", "recipient": "jane@example.com", "state": "rcptto", "code": "550", "extended": "5.1.1"}
+CANONICAL: Final = "464c9f85259b0d5d7534bed344d93c84"
+SPELLINGS: Final = [
+    {},
+    {"code": "550.0"},
+    {"code": " 550.00 "},
+    *({"state": state} for state in ("rcpt\tto", "rcpt_to", "rcpt-to", "RCPT TO", "RcptTo\n")),
+    {"recipient": "<jane@example.com>"},
+    {"recipient": "jane@example.com."},
+    {"recipient": " < Jane@example.com.> "},
+    {"recipient": "\ufeffjane@example.com"},
+    {"recipient": "jane@exam\u200bple.com\u2060"},
+    {"id": " 1\r\n"},
+    {"type": "failure", "action": "failed", "time": "1700000000", "description": "words", "tags": "a;b"},
+]
+
+
+@pytest.mark.parametrize("change", SPELLINGS, ids=ascii)
+def test_one_failure_in_all_spellings(change: dict[str, str]) -> None:
+    """However SMTPeter spells a failure, it has the identity of the canonical spelling, and the same series."""
+    report = report_of(Fields((R | change).items()))
+    assert identity_of(report).hex() == CANONICAL
+    assert classifier().failure_of(report).record == classifier().failure_of(report_of(Fields(R.items()))).record
+
+
+@pytest.mark.parametrize("code", ["550 5.1.1", "550-5.1.1 No such user", "5.1.1"])
+def test_a_status_in_the_code(code: str) -> None:
+    """The status gives labels and reason; the identity has the values as they were sent."""
+    sent = REPORT._replace(code=code, extended="")
+    failure = classifier().failure_of(sent)
+    code_class = "5xx" if code.startswith("550") else "none"
+    assert failure.labels == Labels("rcptto", code_class, "5.1.1")
+    assert failure.decision == Decision("recipient_unknown", "extended")
+    assert failure.record.identity == identity_of(sent) != identity_of(REPORT)
 
 
 @pytest.mark.parametrize(("report", "identity"), IDENTITIES.items(), ids=range(len(IDENTITIES)))
@@ -113,7 +156,8 @@ def test_values_are_delimited(texts: list[str], moved: int) -> None:
     one, other = [*texts], [*texts]
     one[moved] = f"{texts[moved]}x"
     other[moved + 1] = f"x{texts[moved + 1]}"
-    assert identity_of(Report._make([*one, "", ()])) != identity_of(Report._make([*other, "", ()]))
+    rest = ("", (), frozenset[str]())
+    assert identity_of(Report._make([*one, *rest])) != identity_of(Report._make([*other, *rest]))
 
 
 # Counters

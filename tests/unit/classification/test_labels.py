@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.classification.labels import OVERFLOW, STATES, Labels, LabelSets, fold_state, labels_of
+from exporter.classification.labels import OVERFLOW, STATES, Labels, LabelSets, fold_state, labels_of, separate
 from exporter.classification.status_codes import REGISTRY, SUBJECTS, VENDOR_MEANINGS
 
 # The states of MailerQ, and SMTPeter's "bounce", in alphabetical order.
@@ -49,15 +49,16 @@ def test_each_state_is_its_own_label() -> None:
         ("none", "other"),
         ("other", "other"),
         (" ", "other"),
-        ("rcpt\tto", "other"),
-        ("rcptto\n", "other"),
-        ("rcpt-to", "other"),
+        ("rcpt\tto", "rcptto"),
+        ("rcpt_to", "rcptto"),
+        ("rcpt-to", "rcptto"),
+        ("Mail - From\n", "mailfrom"),
         ("\u017ftarttls", "other"),  # a long s, whose capital is S
         ("jane.doe@example.com", "other"),
     ],
 )
 def test_state(state: str, label: str) -> None:
-    """Case and spaces make no difference; an unknown state is ``other``, an absent one ``none``."""
+    """Case, spaces, underscores and hyphens make no difference. Unknown is ``other``, absent is ``none``."""
     assert labels_of(state, "", "") == Labels(label, "none", "none")
 
 
@@ -78,8 +79,10 @@ def test_state(state: str, label: str) -> None:
         ("550.0", "other"),
         ("-550", "other"),
         ("5xx", "other"),
-        ("550\n", "other"),
-        ("5.1.1", "other"),
+        ("550 No such user", "5xx"),
+        ("550-No such user", "5xx"),
+        ("5.1", "other"),
+        ("55 5.1.1", "other"),
         ("\u0665\u0665\u0660", "other"),  # Arabic digits
         ("5\u0665\u0660", "other"),
         ("\uff15\uff15\uff10", "other"),  # full-width digits
@@ -88,6 +91,30 @@ def test_state(state: str, label: str) -> None:
 def test_code_class(code: str, label: str) -> None:
     """A code from 200 to 599 has the class of its first digit; another one is ``other``, an absent one ``none``."""
     assert labels_of("", code, "") == Labels("none", label, "none")
+
+
+@pytest.mark.parametrize(
+    ("code", "extended", "separated"),
+    [
+        ("550", "5.1.1", ("550", "5.1.1")),
+        ("550", "", ("550", "")),
+        ("550 5.1.1", "", ("550", "5.1.1")),
+        ("550-5.1.1", "", ("550", "5.1.1")),
+        ("550 5.1.1 No such user", "", ("550", "5.1.1")),
+        ("5.1.1", "", ("", "5.1.1")),
+        ("5.1.1", "5.2.2", ("", "5.2.2")),
+        ("550 5.1.1", "5.2.2", ("550", "5.2.2")),
+        ("550 5.1.1.1", "", ("550", "")),
+        ("550.5.1.1", "", ("550.5.1.1", "")),
+        ("5.1.1.1", "", ("5.1.1.1", "")),
+        ("five", "", ("five", "")),
+        ("", "5.1.1", ("", "5.1.1")),
+    ],
+)
+def test_a_status_in_the_code(code: str, extended: str, separated: tuple[str, str]) -> None:
+    """A code that begins like a reply is the SMTP code; its status counts if the status itself is absent."""
+    assert separate(code, extended) == separated
+    assert labels_of("", code, extended) == labels_of("", *separated)
 
 
 @pytest.mark.parametrize(
@@ -141,13 +168,13 @@ TEXTS: Final = st.text(max_size=12)
     extended=st.from_regex(r"[0-9]\.[0-9]{1,4}\.[0-9]{1,4}") | TEXTS,
 )
 def test_any_text_has_known_labels(state: str, code: str, extended: str) -> None:
-    """Any text has labels of the closed sets, the same each time; only an empty one is ``none``."""
+    """Any text has labels of the closed sets, the same each time; only an absent one is ``none``."""
     labels = labels_of(state, code, extended)
 
     assert labels.state in STATES | {"none", "other"}
     assert labels.code_class in CODE_CLASSES
     assert labels.extended in EXTENDED
-    assert [label == "none" for label in labels] == [not text for text in (state, code, extended)]
+    assert [label == "none" for label in labels] == [not text for text in (state, *separate(code, extended))]
     assert labels_of(state, code, extended) == labels
 
 

@@ -49,7 +49,7 @@ def test_each_line_has_an_answer() -> None:
 
 def test_unreadable_lines_are_errors_of_their_own() -> None:
     """Each unreadable line gives an error with its number; the others are still classified; the exit code is 1."""
-    outcome = invoke("classify", stdin=b'x\n[1]\n{}\n\xff\n{"code": []}\n')
+    outcome = invoke("classify", stdin=b'x\n[1]\n{}\n\xff\n{"code": "550"\n')
     errors = [json.loads(line).get("error") for line in outcome.out.splitlines()]
     assert outcome.code == 1
     assert [error and error.partition(":")[0] for error in errors] == ["line 1", "line 2", None, "line 4", "line 5"]
@@ -61,6 +61,32 @@ def test_the_errors_of_lines_are_kept(texts: Texts) -> None:
     outcome = invoke("classify", stdin=b"[1]\n\xff\n")
     texts.check(outcome.out)
     texts.check(outcome.err)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b'{"state": "rcpt-to", "code": 550.0, "status": "5.1.1", "recipient": "<a@gmail.com.>", "type": "click"}',
+        b'\xef\xbb\xbf{"state": "RCPT TO", "code": "550 5.1.1", "recipient": "\xef\xbb\xbfa@gmail.com", "id": []}',
+        b'{"state": "rcptto", "code": "550", "extended": "5.1.1", "recipient": "a@gmail.com", "description": "\xee"}',
+        b'{"state": "rcptto", "code": 550, "extended": "5.1.1", "recipient": "a@gmail.com", "code": {}, "x": NaN}',
+    ],
+    ids=["spellings", "byte order mark", "Latin-1", "repeated"],
+)
+def test_odd_lines_are_classified(line: bytes) -> None:
+    """A line is read as the webhook reads a report, but nothing in it is required, and its type decides nothing."""
+    outcome = invoke("classify", stdin=line)
+    assert (outcome.code, json.loads(outcome.out)) == (
+        0,
+        {
+            "state": "rcptto",
+            "code_class": "5xx",
+            "extended": "5.1.1",
+            "reason": "recipient_unknown",
+            "decided_by": "extended",
+            "provider": "gmail",
+        },
+    )
 
 
 def test_a_summary_is_a_table_of_reasons(tmp_path: Path, texts: Texts) -> None:

@@ -46,6 +46,22 @@ def test_rejected_requests_are_kept_for_an_hour() -> None:
     assert list(two) == list(seen[1])
 
 
+def test_webhooks_of_rejected_events_are_kept_for_an_hour() -> None:
+    """Each is kept for an hour after its last event."""
+    clock = Clock(0.0)
+    activity = Activity(clock)
+    activity.refused("other_loop", "open")
+    clock.now = 1_800.0
+    activity.refused("other_loop", "click")
+    activity.refused("other_loop")
+    seen = [activity.loops()]
+    clock.now = 3_600.0
+    seen.append(activity.loops())
+    clock.now = 5_400.0
+    seen.append(activity.loops())
+    assert seen == [["click", "open"], ["click"], []]
+
+
 def test_only_the_last_hour_counts_after_a_pause_or_a_change_of_the_clock() -> None:
     """The same minute of an earlier hour is not counted, nor is a minute in the future."""
     clock = Clock(90.0)

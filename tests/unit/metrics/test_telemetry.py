@@ -6,6 +6,7 @@ import pytest
 from prometheus_client import generate_latest
 
 from exporter import __version__
+from exporter.classification.fields import REPAIRS
 from exporter.classification.reason import DECIDERS
 from exporter.metrics.telemetry import Telemetry
 from exporter.refusals import REFUSAL_REASONS
@@ -39,6 +40,7 @@ def test_counters_start_at_zero(telemetry: Telemetry) -> None:
     samples = {name: value for name, value in own(telemetry).items() if "_bucket{" not in name}
     closed = {
         *(f'refused_total{{reason="{reason}"}}' for reason in REFUSAL_REASONS),
+        *(f'repaired_total{{what="{what}"}}' for what in REPAIRS),
         *(f'reason_decisions_total{{decided_by="{step}"}}' for step in DECIDERS),
         *(f'key_lookups_total{{result="{result}"}}' for result in LOOKUP_RESULTS),
         *(f'keys{{state="{state}"}}' for state in ("fresh", "stale")),
@@ -62,6 +64,22 @@ def test_a_rejected_request_is_counted_by_its_reason(telemetry: Telemetry) -> No
     telemetry.refused("unsigned")
     assert changed(telemetry, before) == {'refused_total{reason="unsigned"}': 2}
     assert telemetry.activity.refusals() == {"unsigned": 2}
+
+
+def test_the_webhook_of_a_rejected_event_is_kept(telemetry: Telemetry) -> None:
+    """The status page names it; the metric has only the reason."""
+    before = own(telemetry)
+    telemetry.refused("other_loop", "click")
+    assert changed(telemetry, before) == {'refused_total{reason="other_loop"}': 1}
+    assert telemetry.activity.loops() == ["click"]
+
+
+def test_a_repaired_report_is_counted_once_for_each_mistake(telemetry: Telemetry) -> None:
+    """Each mistake has its own series."""
+    before = own(telemetry)
+    telemetry.repaired({"encoding", "wrong_type"})
+    telemetry.repaired(())
+    assert changed(telemetry, before) == {'repaired_total{what="encoding"}': 1, 'repaired_total{what="wrong_type"}': 1}
 
 
 def test_a_new_failure_is_counted_by_the_step_that_decided(telemetry: Telemetry) -> None:

@@ -15,7 +15,8 @@ import pytest
 from exporter.refusals import REFUSAL_REASONS
 from exporter.web.checks import Facts
 from exporter.web.page import POLICY, ago, page
-from tests.support.status_page import DOCS_URL, MARKUP, SETTING_UP, SITUATIONS, WORST, Reading
+from tests.support.status_page import DOCS_URL, MARKUP, SETTING_UP, SITUATIONS, WORST, Reading, facts
+from tests.support.texts import Texts
 from tests.support.tree import ROOT
 
 GOLDEN: Final = ROOT / "tests/unit/web/page.html"
@@ -98,6 +99,12 @@ def test_each_rejection_is_explained() -> None:
         ]
         for number, (reason, (_, what, todo)) in enumerate(REFUSAL_REASONS.items())
     }
+
+
+def test_a_webhook_that_points_to_the_wrong_url_is_named(texts: Texts) -> None:
+    """The rejected events of other webhooks say which webhooks these are."""
+    for loops in (["click"], ["delivery", "open"]):
+        texts.check(Reading(page(facts(refusals={"other_loop": 3}, loops=loops))).items["other_loop"])
 
 
 @pytest.mark.parametrize("given", [SETTING_UP, WORST])

@@ -109,6 +109,19 @@ def test_a_duplicate_is_answered_but_not_counted() -> None:
     assert raised(served, body_of(1)) == ((200, ""), {ANSWERED: 1.0})
 
 
+def test_a_repaired_report_is_counted_once_for_each_mistake() -> None:
+    """Each kind of mistake counts once in a report, and only if the failure is new."""
+    served = Served()
+    body = body_of(1, code="550", extended="\0", description="\0") + b"&code=551&state=%FF&tags=%FF"
+    before = served.samples()
+    assert [served.post(body) for _ in range(2)] == [(200, ""), (200, "")]
+    repaired = {name: value for name, value in changes(before, served.samples()).items() if "repaired" in name}
+    assert repaired == {
+        'smtpeter_exporter_repaired_total{what="encoding"}': 1.0,
+        'smtpeter_exporter_repaired_total{what="duplicate_field"}': 1.0,
+    }
+
+
 def test_a_signature_is_verified_before_the_body_is_parsed() -> None:
     """The verifier sees method, target with query, headers and raw body; its refusal comes before any other."""
     served = Served(signed=True)

@@ -1,0 +1,221 @@
+"""Read the variables of a report as text, so that only a useless id or recipient can reject it.
+
+Shared by the webhook and ``classify``, because requests and SMTPeter's log files have the same variables. Texts come
+with the bytes that are not UTF-8 as surrogate escapes (PEP 383): only the reader of a variable knows what they become.
+Pure.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from hashlib import blake2b
+from typing import Any, Final, NoReturn
+
+from exporter.refusals import Refusal
+
+MAX_TAGS: Final = 100
+"""Maximum number of tags that are read from a report; the rest are ignored."""
+
+REPAIRS: Final[Mapping[str, str]] = {
+    "duplicate_field": "A variable came more than once. The first value counted.",
+    "encoding": "A variable held bytes that are not UTF-8, NUL, or half of a surrogate pair.",
+    "malformed": "The body began with a byte order mark, or its JSON held a control character that was not escaped.",
+    "unknown_type": "The variable `type` held an unknown word, but the other variables were those of a failure.",
+    "value_too_long": "A state, a code or an enhanced status code was longer than any real one.",
+    "wrong_type": "A JSON value was not text or a number. It counted as absent; a list of lines was joined.",
+}
+"""The values of the label ``what`` of ``smtpeter_exporter_repaired_total``, with their meanings.
+
+They use the words of :data:`exporter.refusals.REFUSAL_REASONS`: the same mistake in an id or a recipient can reject the
+report.
+"""
+
+# In characters. RFC 5321 section 4.5.3.1 allows 64 + 1 + 255 octets in an address; SMTPeter's message ids have about 20
+# characters.
+_MAX_LENGTHS: Final = {"id": 256, "recipient": 512}
+_MAX_WORD: Final = 64
+_TAGS: Final = re.compile(r"tags\[[^\]]{0,64}\]")  # how PHP writes lists and maps: tags[], tags[0]
+# Marks without a width that come along when text is copied: a byte order mark, and those that join or separate letters.
+_INVISIBLE: Final = re.compile("[\ufeff\u200b-\u200d\u2060]")
+_UNREADABLE: Final = re.compile("[\0\ud800-\udfff]")
+
+
+class Fields:
+    """The variables of a report, given as (name, value) in their order; unknown names are never looked at.
+
+    ``repaired`` has the keys of :data:`REPAIRS` that apply to the variables read so far.
+    """
+
+    def __init__(self, pairs: Iterable[tuple[str, Any]], repaired: Iterable[str] = ()) -> None:
+        self.repaired: Final = set(repaired)
+        self._values: dict[str, list[Any]] = {}
+        for name, value in pairs:
+            self._values.setdefault(_canonical(name), []).append(value)
+
+    def __contains__(self, name: str) -> bool:
+        """Return whether the variable is present, even if it has no value."""
+        return name in self._values
+
+    def identifier(self, name: str) -> str:
+        """Return the id or the recipient, without loss: different values stay different.
+
+        Raises :class:`Refusal` (400) if it is missing, too long, neither text nor a number, or has two different
+        values.
+        """
+        found: dict[str, str] = {}
+        for value in self._values.get(name, ()):
+            if value is not None and not isinstance(value, str):
+                _refuse("wrong_type", f"variable {name} is of type {_type(value)}, expected text or a number")
+            text = self._exactly(value or "")
+            if name == "recipient":
+                text = fold_recipient(text)
+            if text:
+                found[text.lower() if name == "recipient" else text] = text
+        if not found:
+            _refuse("missing_field", f"variable {name} is missing or empty")
+        if len(found) > 1:
+            _refuse("duplicate_field", f"variable {name} has {len(found)} different values")
+        (text,) = found.values()
+        if len(text) > _MAX_LENGTHS[name]:
+            _refuse("value_too_long", f"variable {name} is longer than {_MAX_LENGTHS[name]} characters")
+        if len(self._values[name]) > 1:
+            self.repaired.add("duplicate_field")
+        return text
+
+    def word(self, name: str) -> str:
+        """Return a short variable as text; empty if it is absent or of another type.
+
+        A value that is too long becomes its beginning and a hash, so that it takes no space and stays different from
+        others.
+        """
+        value = self._first(name)
+        if value is None or isinstance(value, str):
+            text = self._readable(value or "")
+        else:
+            self.repaired.add("wrong_type")
+            return ""
+        if len(text) <= _MAX_WORD:
+            return text
+        self.repaired.add("value_too_long")
+        return f"{text[: _MAX_WORD // 2]}…{blake2b(text.encode(), digest_size=8).hexdigest()}"
+
+    def text(self, name: str) -> str:
+        """Return a variable of any length as text: the lines of a list are joined, another type is empty."""
+        value = self._first(name)
+        if value is None or isinstance(value, str):
+            return self._readable(value or "")
+        self.repaired.add("wrong_type")
+        lines = value if isinstance(value, list) and not isinstance(value, Pairs) else []
+        return self._readable("\n".join(line for line in lines if isinstance(line, str)))
+
+    def tags(self) -> tuple[str, ...]:
+        """Return the tags, without duplicates, at most :data:`MAX_TAGS`.
+
+        SMTPeter does not document their format, so texts separated by ``;``, repeated variables, and JSON lists and
+        objects of texts are read.
+        """
+        tags: dict[str, None] = {}
+        for value in self._values.get("tags", ()):
+            inner = [one for _, one in value] if isinstance(value, Pairs) else value
+            for one in inner if isinstance(inner, list) else [inner]:
+                if isinstance(one, str):
+                    tags.update(dict.fromkeys(self._readable(tag) for tag in one.split(";")[:MAX_TAGS]))
+                elif one is not None:
+                    self.repaired.add("wrong_type")
+        tags.pop("", None)
+        return tuple(tags)[:MAX_TAGS]
+
+    def _first(self, name: str) -> Any:  # noqa: ANN401 -- JSON holds anything
+        values = self._values.get(name)
+        if values is None:
+            return None
+        if len(values) > 1:
+            self.repaired.add("duplicate_field")
+        return values[0]
+
+    def _readable(self, text: str) -> str:
+        """Return a text without surrounding whitespace, with U+FFFD for what cannot be read."""
+        if text.isascii() and "\0" not in text:
+            return text.strip()
+        text, count = _UNREADABLE.subn("\ufffd", text)
+        if count:
+            self.repaired.add("encoding")
+        return text.strip()
+
+    def _exactly(self, text: str) -> str:
+        """Return a text without surrounding whitespace, in which everything that cannot be read is spelled out."""
+        text = text.strip()
+        if (text.isascii() and "\0" not in text) or not _UNREADABLE.search(text):
+            return text
+        self.repaired.add("encoding")
+        try:
+            raw = text.encode(errors="surrogateescape")
+        except UnicodeEncodeError:  # half of a surrogate pair, which JSON can escape
+            pass
+        else:
+            try:
+                text = raw.decode()
+            except UnicodeDecodeError:
+                text = raw.decode("latin-1")
+        if _UNREADABLE.search(text):
+            # No other text begins with a space, so an escape differs from the same characters sent as they are.
+            return f" {text.encode('unicode_escape').decode()}"
+        return text
+
+
+def fold_recipient(text: str) -> str:
+    """Return an address without ``<>``, a final dot of its domain, and invisible characters."""
+    if not text.isascii():
+        text = _INVISIBLE.sub("", text).strip()
+    if text[:1] == "<" and text[-1:] == ">":
+        text = text[1:-1].strip() or text
+    return text.rstrip(" .") if "@" in text else text
+
+
+def read_json(body: bytes) -> Fields:
+    """Return the variables in a JSON object. Raises :class:`Refusal` (400) if the body is not one.
+
+    Control characters in texts and a byte order mark are accepted, and so are numbers that Python cannot hold.
+    """
+    text = body.decode(errors="surrogateescape")
+    repaired = set()
+    if text.startswith("\ufeff"):
+        text = text[1:]
+        repaired.add("malformed")
+    try:
+        try:
+            value = _loads(text, strict=True)
+        except ValueError:
+            value = _loads(text, strict=False)
+            repaired.add("malformed")
+    except (ValueError, RecursionError) as error:  # RecursionError: deeply nested brackets
+        _refuse("malformed", f"invalid JSON: {error}")
+    if not isinstance(value, Pairs):
+        _refuse("malformed", f"the JSON is of type {_type(value)}, expected an object")
+    return Fields(value, repaired)
+
+
+class Pairs(list[tuple[str, Any]]):
+    """The members of a JSON object with repeated names, as a type that differs from that of a JSON array."""
+
+
+def _loads(text: str, *, strict: bool) -> Any:  # noqa: ANN401 -- JSON holds anything
+    # Numbers stay text: an int of more than 4,300 digits would be an error, and a float would lose digits.
+    return json.loads(text, object_pairs_hook=Pairs, parse_int=str, parse_float=str, strict=strict)
+
+
+def _type(value: object) -> str:
+    """Return the name of a value's type in JSON."""
+    names = {"Pairs": "object", "list": "array", "str": "string or number", "bool": "boolean", "NoneType": "null"}
+    return names.get(type(value).__name__, "NaN")  # Python accepts NaN and Infinity, which are not JSON
+
+
+def _canonical(name: str) -> str:
+    if name.isidentifier():
+        return name
+    name = name.strip(" \t\r\n\ufeff")
+    return "tags" if _TAGS.fullmatch(name) else name
+
+
+def _refuse(reason: str, detail: str) -> NoReturn:
+    raise Refusal(400, reason, detail)
