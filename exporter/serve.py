@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 from exporter import __version__
 from exporter.classification.classifier import Classifier
 from exporter.classification.labels import Labels, LabelSets
+from exporter.classification.own_reasons import OwnReasons
 from exporter.classification.providers import Providers
 from exporter.ledger.committer import BATCH_DELAY, Committer
 from exporter.ledger.contract import Total
@@ -77,7 +78,8 @@ class Exporter:
             )
             self._collector = self._collector_of(label_sets, providers)
             self._telemetry.registry.register(self._collector)
-            self.public = self._public_listener(Classifier(label_sets, providers, settings.tags_count))
+            own_reasons = OwnReasons(settings.reasons)
+            self.public = self._public_listener(Classifier(label_sets, providers, settings.tags_count, own_reasons))
             self.private = self._private_listener(web_config)
         except BaseException:
             self._ledger.close()

@@ -9,6 +9,7 @@ from hashlib import blake2b
 from typing import Final, NamedTuple
 
 from exporter.classification.labels import OTHER, OVERFLOW, Labels, LabelSets, fold_state, labels_of
+from exporter.classification.own_reasons import OwnReasons
 from exporter.classification.providers import Providers
 from exporter.classification.reason import Decision, reason_of
 from exporter.classification.report import Report
@@ -33,16 +34,19 @@ class Failure(NamedTuple):
 class Classifier:
     """Classifies reports. ``tags`` are those that are counted; all others become ``other``."""
 
-    def __init__(self, label_sets: LabelSets, providers: Providers, tags: Iterable[str]) -> None:
+    def __init__(
+        self, label_sets: LabelSets, providers: Providers, tags: Iterable[str], own_reasons: OwnReasons | None = None
+    ) -> None:
         self._label_sets = label_sets
         self._providers = providers
         self._tags = frozenset(tags)
+        self._own_reasons = own_reasons or OwnReasons()
 
     def failure_of(self, report: Report) -> Failure:
         """Classify a report. Never raises."""
         labels = labels_of(report.state, report.code, report.extended)
         admitted = self._label_sets.admit(labels)
-        decision = reason_of(report)
+        decision = self._own_reasons.decision_of(report.description) or reason_of(report)
         provider = self._providers.provider_of(report.recipient)
         tags = tuple(sorted(self._tags.intersection(report.tags))) if report.tags else ()
         series = _series_of(admitted, decision.reason, provider, labels.code_class, tags)

@@ -50,6 +50,7 @@ REASONS: Final[Mapping[str, str]] = {
 """Each reason and its meaning in one sentence."""
 
 DECIDERS: Final[Mapping[str, str]] = {
+    "configured": "A pattern of your own, in `[reasons]`.",
     "state": "The state alone decides, whatever the codes are.",
     "vendor": "A vendor's own meaning of an enhanced code, or of codes and state together.",
     "extended": "The registered meaning of the enhanced status code.",

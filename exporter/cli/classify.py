@@ -14,13 +14,14 @@ import click
 
 from exporter.classification.fields import fold_recipient, read_json
 from exporter.classification.labels import Labels, labels_of
+from exporter.classification.own_reasons import OwnReasons
 from exporter.classification.providers import Providers
 from exporter.classification.reason import Decision, reason_of
 from exporter.classification.report import answer_of
 from exporter.cli.options import CONFIG_FILE, fail
 from exporter.logs import mask
 from exporter.refusals import Refusal
-from exporter.settings.sources import providers_in_file
+from exporter.settings.sources import providers_in_file, reasons_in_file
 
 _MAX_EXAMPLE: Final = 100
 """Maximum length of an example in the table."""
@@ -49,7 +50,9 @@ class Unreadable(NamedTuple):
         return json.dumps(self._asdict(), ensure_ascii=False)
 
 
-def classify(lines: Iterable[bytes], providers: Providers) -> Iterator[Classified | Unreadable]:
+def classify(
+    lines: Iterable[bytes], providers: Providers, own_reasons: OwnReasons
+) -> Iterator[Classified | Unreadable]:
     """Yield one result for each line, in order."""
     for number, line in enumerate(lines, start=1):
         try:
@@ -62,7 +65,7 @@ def classify(lines: Iterable[bytes], providers: Providers) -> Iterator[Classifie
                 report = report._replace(extended=fields.word("status"))
             yield Classified(
                 labels_of(report.state, report.code, report.extended),
-                reason_of(report),
+                own_reasons.decision_of(report.description) or reason_of(report),
                 providers.provider_of(fold_recipient(fields.text("recipient"))),
                 mask(" ".join((report.description or f"{report.code} {report.extended}").split())),
             )
@@ -91,14 +94,14 @@ def classify_command(file: Any, config_file: Path | None, *, summary: bool) -> N
     """Classify failures without counting them.
 
     Reads one JSON object per line, such as SMTPeter's log files have, from FILE or standard input. Prints one JSON
-    object per line with the labels, the reason and the provider. The only setting used is providers. Exits with 1 if
-    a line could not be read.
+    object per line with the labels, the reason and the provider. The only settings used are providers and reasons.
+    Exits with 1 if a line could not be read.
     """
-    providers = Providers(dict(providers_in_file(config_file)))
+    providers, own_reasons = Providers(dict(providers_in_file(config_file))), reasons_in_file(config_file)
     unreadable: list[Unreadable] = []
 
     def readable() -> Iterator[Classified]:
-        for result in classify(file, providers):
+        for result in classify(file, providers, own_reasons):
             if not summary:
                 click.echo(result.as_json())
             if isinstance(result, Unreadable):

@@ -44,7 +44,9 @@ def with_settings(command: Callable[..., Any]) -> Callable[..., Any]:
 def values_of(config_file: Path | None, flags: dict[str, Any]) -> dict[str, Value]:
     """Return the values of all settings from the arguments of a :func:`with_settings` command. Raises SettingError."""
     by_name = {
-        setting.name: ",".join(flags[setting.field]) or None if setting.repeatable else flags[setting.field]
+        setting.name: setting.separator.join(flags[setting.field]) or None
+        if setting.repeatable
+        else flags[setting.field]
         for setting in SETTINGS
     }
     return gather_values(by_name, os.environ, config_file)

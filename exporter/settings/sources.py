@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from exporter.classification.own_reasons import OwnReasons
 from exporter.errors import SettingError
 from exporter.ledger.factory import check_engine
 from exporter.settings.table import BY_NAME, ENVIRONMENT_PREFIX, SETTINGS, Setting, Settings
@@ -73,14 +74,36 @@ def parse_settings(values: Mapping[str, Value]) -> Settings:
     if directory and not directory.is_dir():
         raise _error(BY_NAME["webhook.verification-dir"], values["webhook.verification-dir"])
     check_engine(settings.storage_url)
+    _own_reasons(settings.reasons, values["reasons"].origin)
     return settings
 
 
 def providers_in_file(file: Path | None) -> tuple[tuple[str, str], ...]:
     """Return the domains and names of the providers that the file adds. Raises SettingError."""
-    text = _from_file(file).get("providers", "") if file else ""
-    providers: tuple[tuple[str, str], ...] = _parse(BY_NAME["providers"], Value(text, str(file)))
+    providers: tuple[tuple[str, str], ...] = _parsed_from(file, "providers")
     return providers
+
+
+def reasons_in_file(file: Path | None) -> OwnReasons:
+    """Return the rules for reasons that the file has. Raises SettingError."""
+    return _own_reasons(_parsed_from(file, "reasons"), str(file))
+
+
+def _own_reasons(rules: tuple[tuple[str, str], ...], origin: str) -> OwnReasons:
+    try:
+        return OwnReasons(rules)
+    except ImportError as error:
+        raise SettingError(
+            f"reasons: set (from {origin}), but the extra reasons is not installed ({error}): "
+            "pip install 'smtpeter-exporter[reasons]'"
+        ) from error
+    except ValueError as error:
+        raise SettingError(f"reasons: {error} (from {origin})") from None
+
+
+def _parsed_from(file: Path | None, name: str) -> Any:  # noqa: ANN401 -- of the type of the setting
+    text = _from_file(file).get(name, "") if file else ""
+    return _parse(BY_NAME[name], Value(text, str(file)))
 
 
 def _parse(setting: Setting, value: Value) -> Any:  # noqa: ANN401 -- of the type of the setting
@@ -121,6 +144,8 @@ def _from_file(file: Path) -> dict[str, str]:
     found = {}
     if isinstance(table := content.get("providers"), dict):
         content["providers"] = [f"{name}={domain}" for name, domains in table.items() for domain in _as_list(domains)]
+    if isinstance(table := content.get("reasons"), dict):
+        content["reasons"] = [_rule(file, pattern, reason) for pattern, reason in table.items()]
     for name, value in _flattened(content):
         if name not in BY_NAME:
             raise SettingError(f"config.file: '{file}': {name}: no such setting{_nearest(name, BY_NAME)}")
@@ -128,13 +153,20 @@ def _from_file(file: Path) -> dict[str, str]:
             raise SettingError(f"config.file: '{file}': {name}: set twice")
         setting = BY_NAME[name]
         if setting.repeatable and isinstance(value, list) and all(isinstance(item, str) for item in value):
-            found[name] = ",".join(value)
+            found[name] = setting.separator.join(value)
         elif isinstance(value, str):
             found[name] = value
         else:
             expected = "a list of quoted strings" if setting.repeatable else "a quoted string"
             raise SettingError(f"config.file: '{file}': {name}: {setting.redact(repr(value))}: expected {expected}")
     return found
+
+
+def _rule(file: Path, pattern: str, reason: object) -> str:
+    if isinstance(reason, str) and "=" not in reason and "\n" not in pattern + reason:
+        return f"{pattern}={reason}"
+    expected = "a pattern in quotes, without line break, and a reason in quotes"  # a.b without quotes is a table
+    raise SettingError(f"config.file: '{file}': reasons: {pattern!r} = {reason!r}: expected {expected}")
 
 
 def _as_list(value: object) -> list[object]:

@@ -24,6 +24,7 @@ from exporter.settings.values import (
     parse_path,
     parse_provider,
     parse_public_url,
+    parse_rules,
     parse_tag,
 )
 
@@ -44,7 +45,8 @@ class Setting:
     help: str
     parse: Callable[[str], Any]
     repeatable: bool = False
-    """Whether the flag may be repeated; the text then contains the values separated by commas."""
+    """Whether the flag may be repeated; the text then contains the values, with the separator between them."""
+    separator: str = ","
     redact: Callable[[str], str] = str
     """Removes secrets from the text, for messages."""
 
@@ -73,13 +75,16 @@ def _setting(  # noqa: PLR0913, PLR0917 -- the columns of the table
     parse: Callable[[str], T],
     *,
     repeatable: bool = False,
+    separator: str = ",",
     redact: Callable[[str], str] = str,
 ) -> T:
     """Return a required dataclass field that carries its row.
 
     The return type is that of ``parse``, so that mypy compares it with the type of the field.
     """
-    row = Setting(name, metavar, default, expected, help, parse, repeatable=repeatable, redact=redact)
+    row = Setting(
+        name, metavar, default, expected, help, parse, repeatable=repeatable, separator=separator, redact=redact
+    )
     made: T = field(metadata={"row": row})
     return made
 
@@ -216,6 +221,17 @@ class Settings:
         "name.",
         list_of(parse_provider),
         repeatable=True,
+    )
+    reasons: tuple[tuple[str, str], ...] = _setting(
+        "reasons",
+        "PATTERN=REASON",
+        "",
+        "PATTERN=REASON, such as queue quota exceeded=rate_limited, with a regular expression and a reason",
+        "Your own rules for reasons, tried in this order before the built-in ones. In the file: a table with a reason "
+        "for each pattern. In the variable: one rule per line. Needs an extra package; see docs/reasons/README.md.",
+        parse_rules,
+        repeatable=True,
+        separator="\n",
     )
     tags_count: tuple[str, ...] = _setting(
         "tags.count",

@@ -114,6 +114,14 @@ def parse_provider(text: str) -> tuple[str, str]:
     return domain, name
 
 
+def parse_rules(text: str) -> tuple[tuple[str, str], ...]:
+    """Convert lines of ``PATTERN=REASON`` to pairs, which OwnReasons checks. A pattern may contain ``=``."""
+    rows = [line.rpartition("=") for line in text.split("\n") if line.strip()]
+    if not all(separator for _, separator, _ in rows):
+        raise ValueError
+    return tuple((pattern, reason.strip()) for pattern, _, reason in rows)
+
+
 class OneOf:
     """A parser that accepts only these words."""
 

@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from fnmatch import fnmatch
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 from zipfile import ZipFile
@@ -212,12 +213,10 @@ def locked(name: str) -> dict[str, str]:
 
 
 def test_image_has_the_locked_versions() -> None:
-    """The image's lock file has the dependencies of the package and of its extras granian and postgres."""
+    """The image's lock file has the dependencies of the package and of all its extras."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    extras = project["optional-dependencies"]
-    wanted = {
-        re.split("[<>=~ ]", text)[0] for text in [*project["dependencies"], *extras["granian"], *extras["postgres"]]
-    }
+    needed = [*project["dependencies"], *chain.from_iterable(project["optional-dependencies"].values())]
+    wanted = {re.split("[<>=~ ]", text)[0] for text in needed}
     assert wanted <= set(locked("image.txt"))
 
 

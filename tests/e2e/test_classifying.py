@@ -16,6 +16,10 @@ from tests.support.running import FORM, Exporter, changes, exporter, failure
 CONFIGURATION = """
 [providers]
 school = ["school.example", "*.school.example"]
+[reasons]
+"queue quota exceeded for tenant" = "rate_limited"
+'mailbox .* closed by (court|bailiff)' = "mailbox_unavailable"
+'(x+x+)+y' = "policy"
 [tags]
 count = ["newsletter", "May sale", "naïve"]
 """
@@ -113,10 +117,14 @@ def test_providers_count(running: Exporter, recipient: str, provider: str) -> No
         ({"description": "550 5.7.1 Service unavailable; client [192.0.2.1] blocked", "extended": "5.7.1"}, "blocked"),
         ({"state": "bounce", "code": "", "extended": "5.0.0", "description": "mailbox is full"}, "mailbox_full"),
         ({"state": "suppression", "code": "", "extended": "", "description": ""}, "suppressed"),
+        ({"extended": "4.7.3", "description": "450 4.7.3 Queue quota exceeded for tenant"}, "rate_limited"),
+        ({"state": "suppression", "description": "Mailbox 7,\r\nclosed by bailiff"}, "mailbox_unavailable"),
+        ({"extended": "5.2.2", "description": "x" * 1_001 + "y"}, "mailbox_full"),
+        ({"extended": "5.2.2", "description": "x" * 999 + "y"}, "policy"),
     ],
 )
 def test_reasons_count(running: Exporter, fields: dict[str, str], reason: str) -> None:
-    """Codes, state and description become a reason."""
+    """Codes, state and description become a reason, unless a rule of the configuration decides first."""
     body = urlencode(failure(next(_numbers), **fields)).encode()
     assert incremented(running, "reason", FORM, body) == {f'{{reason="{reason}"}}': 1.0}
 

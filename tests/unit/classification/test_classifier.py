@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from exporter.classification.classifier import Classifier, Failure, identity_of
 from exporter.classification.fields import Fields
 from exporter.classification.labels import OVERFLOW, Labels, LabelSets
+from exporter.classification.own_reasons import OwnReasons
 from exporter.classification.providers import Providers
 from exporter.classification.reason import Decision
 from exporter.classification.report import Report, report_of
@@ -218,6 +219,27 @@ def test_the_users_providers_count() -> None:
     """A domain of the user counts under the user's name, with the class of the code."""
     failure = classifier().failure_of(REPORT._replace(recipient="a@school.example", code="451"))
     assert (failure.provider, failure.record.series[2]) == ("school", ("failures_by_provider", "school", "4xx"))
+
+
+SETTLED: Final = {
+    "state": REPORT._replace(state="suppression"),
+    "a precise code": REPORT._replace(extended="5.2.2"),
+    "the text": REPORT._replace(extended="5.7.1"),
+    "nothing": REPORT._replace(code="", extended="", state="", description="Such user!"),
+}
+
+
+@pytest.mark.parametrize("report", SETTLED.values(), ids=SETTLED)
+def test_the_users_reasons_come_first(report: Report) -> None:
+    """A rule of the user decides, whatever would decide without it. The other labels and the identity stay the same."""
+    own_reasons = OwnReasons([("another phrase", "policy"), ("such user", "rate_limited")])
+    failure = Classifier(LabelSets(), Providers(), (), own_reasons).failure_of(report)
+    built_in = classifier().failure_of(report)
+    assert built_in.decision.reason != "rate_limited"
+    series = list(built_in.record.series)
+    series[1] = ("failures_by_reason", "rate_limited")
+    record = built_in.record._replace(series=tuple(series))
+    assert failure == built_in._replace(record=record, decision=Decision("rate_limited", "configured"))
 
 
 def test_past_the_limit_on_label_sets() -> None:

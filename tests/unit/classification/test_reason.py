@@ -31,7 +31,7 @@ def test_each_reason_is_used() -> None:
         *(reason for reason, *_ in HINTS),
     }
     assert used == set(REASONS)
-    assert (len(REASONS), len(DECIDERS)) == (20, 7)
+    assert (len(REASONS), len(DECIDERS)) == (20, 8)
 
 
 def test_the_vocabulary_is_described(texts: Texts) -> None:

@@ -133,6 +133,25 @@ def test_the_users_own_providers_are_known(tmp_path: Path) -> None:
     assert (outcome.code, providers) == (0, ["gmail", "gmail", "school"])
 
 
+def test_the_users_own_reasons_are_known(tmp_path: Path) -> None:
+    """The rules of the configuration file come before the built-in ones, which decide on the other lines."""
+    file = tmp_path / "config.toml"
+    file.write_text('[reasons]\n"did not .* exist" = "policy"\n"no such" = "content"\n"such user" = "security"\n')
+    outcome = invoke("classify", "--config.file", str(file), stdin=LOG)
+    decisions = [(one["reason"], one["decided_by"]) for one in map(json.loads, outcome.out.splitlines())]
+    assert outcome.code == 0
+    assert decisions == [("recipient_unknown", "extended"), ("content", "configured"), ("expired", "extended")]
+
+
+def test_a_bad_rule_is_exit_code_2(tmp_path: Path) -> None:
+    """No line is classified."""
+    file = tmp_path / "config.toml"
+    file.write_text('[reasons]\n"(" = "policy"\n')
+    outcome = invoke("classify", "--config.file", str(file), stdin=LOG)
+    assert isinstance(outcome.error, SettingError)
+    assert (outcome.code, outcome.out) == (2, "")
+
+
 @pytest.mark.parametrize("flag", ["--config.file", None])
 def test_a_missing_configuration_file_is_an_error(tmp_path: Path, flag: str | None) -> None:
     """The file may be named by a flag or a variable."""

@@ -50,10 +50,14 @@ def test_each_setting_has_an_option() -> None:
 
 
 def test_flags_become_values() -> None:
-    """A flag is the origin of its value; a repeated flag has its values separated by commas; others have defaults."""
-    flags = arguments_of("--log.level", "debug", "--tags.count", "a", "--tags.count", "b")
+    """A flag is the origin of its value; a repeated flag has its values separated; others have defaults."""
+    flags = arguments_of(
+        *("--log.level", "debug", "--tags.count", "a", "--tags.count", "b"),
+        *("--reasons", "a, b=policy", "--reasons", "c=blocked"),
+    )
     values = values_of(flags.pop("config_file"), flags)
     assert (values["log.level"], values["tags.count"]) == (Value("debug", "--log.level"), Value("a,b", "--tags.count"))
+    assert values["reasons"] == Value("a, b=policy\nc=blocked", "--reasons")
     assert values["log.format"] == Value("logfmt", "default")
     assert values["providers"] == Value("", "default")
 

@@ -56,6 +56,8 @@ def test_check_config_shows_no_password() -> None:
         ("log.level", ("--log.level", "loud")),
         ("signature.account", ()),
         ("webhook.verification-dir", (*OFF, "--webhook.verification-dir", "/nowhere")),
+        ("reasons", (*OFF, "--reasons", "queue quota=rate")),
+        ("reasons", (*OFF, "--reasons", "a(=policy")),
         ("config.file", (*OFF, "--config.file", "/nowhere/config.toml")),
     ],
 )

@@ -1,14 +1,18 @@
 """The sources of settings: which one wins, and the errors for invalid, contradicting and unknown settings."""
 
+import json
 import re
+import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Final
 
 import pytest
 
+from exporter.classification.reason import Decision
 from exporter.errors import SettingError
 from exporter.net import Address
-from exporter.settings.sources import Value, gather_values, parse_settings, providers_in_file
+from exporter.settings.sources import Value, gather_values, parse_settings, providers_in_file, reasons_in_file
 from exporter.settings.table import SETTINGS, Setting, Settings
 from tests.support.texts import Texts
 
@@ -90,6 +94,67 @@ def test_classify_reads_only_the_providers(file: Path) -> None:
         providers_in_file(file)
 
 
+RULES: Final = {
+    "zeta": "policy",
+    "alpha, beta; gamma": "blocked",
+    "a=b==": "content",
+    r" \d{1,3} = '\\' ": "rate_limited",
+    "boîte #1": "mailbox_full",
+}
+"""Patterns with commas, equals signs, backslashes and spaces at both ends, not in alphabetical order."""
+
+
+def test_reasons_are_a_table_in_the_file(file: Path) -> None:
+    """Patterns and their order are kept exactly. A variable, with a rule in each line, replaces the whole table."""
+    file.write_text("[reasons]\n" + "".join(f'{json.dumps(pattern)} = "{RULES[pattern]}"\n' for pattern in RULES))
+    assert settings_of(file=file).reasons == tuple(RULES.items())
+    own_reasons = reasons_in_file(file)
+    assert [own_reasons.decision_of(text) for text in ("A=B==", "none")] == [Decision("content", "configured"), None]
+    lines = "".join(f"{pattern}={reason}\n" for pattern, reason in RULES.items())
+    file.write_text('[reasons]\nother = "policy"\n')
+    assert settings_of(environment={"SMTPETER_EXPORTER_REASONS": lines}, file=file).reasons == tuple(RULES.items())
+
+
+@pytest.mark.parametrize("content", ["", "[reasons]\n", "reasons = []\n", 'reasons = ""\n', '[log]\nlevel = "loud"\n'])
+def test_without_reasons_in_the_file_none_is_decided(content: str, file: Path) -> None:
+    """Invalid values of other settings do not matter to ``reasons_in_file``."""
+    file.write_text(content)
+    assert reasons_in_file(file).decision_of("a") is None
+    assert reasons_in_file(None).decision_of("a") is None
+
+
+BAD_RULES: Final = {
+    "unknown reason": '"queue quota" = "ratelimited"',
+    "bad pattern": '"queue quota" = "policy"\n"(" = "policy"',
+    "everything": '".*" = "policy"',
+    "too many": "".join(f'"phrase {number}" = "policy"\n' for number in range(51)),
+}
+
+
+@pytest.mark.parametrize("mistake", BAD_RULES)
+def test_a_mistake_in_a_rule_is_an_error(mistake: str, file: Path, texts: Texts) -> None:
+    """The error names the setting and the file, for ``serve`` and for ``classify``."""
+    file.write_text(f"[reasons]\n{BAD_RULES[mistake]}\n")
+    error = error_of(file=file)
+    assert (error.startswith("reasons: "), error.endswith(f" (from {file})"), error.count("\n")) == (True, True, 0)
+    with pytest.raises(SettingError) as caught:
+        reasons_in_file(file)
+    assert str(caught.value) == error
+    texts.check(error)
+
+
+def test_reasons_need_an_extra(file: Path, monkeypatch: pytest.MonkeyPatch, texts: Texts) -> None:
+    """Without google-re2, rules are an error that says how to install it; so is another package with its name."""
+    file.write_text('[reasons]\n"queue quota" = "rate_limited"\n')
+    for module in (ModuleType("re2"), None):
+        monkeypatch.setitem(sys.modules, "re2", module)
+        error = error_of(file=file)
+        assert error.startswith(f"reasons: set (from {file}), ")
+        assert error.endswith("pip install 'smtpeter-exporter[reasons]'")
+    assert settings_of().reasons == ()
+    texts.check(error)
+
+
 def test_some_settings_have_several_values(file: Path) -> None:
     """They are a list in the file, and separated by commas in a variable."""
     file.write_text('[signature]\nmode = "required"\naccount = ["environment-1", "environment_2"]\n')
@@ -115,6 +180,7 @@ INVALID: Final = {
     "signature.max-age": "25h",
     "metrics.birth-hold": "60",
     "providers": "example.edu",
+    "reasons": "rate_limited",
     "tags.count": "other",
     "log.level": "loud",
     "log.format": "text",
@@ -170,6 +236,12 @@ MISTAKES: Final = {
     "number": ("log.level = 3", "log.level"),
     "list for one value": ('log.level = ["info"]', "log.level"),
     "list of numbers": ("signature.account = [1234]", "signature.account"),
+    "pattern with a dot, not in quotes": ('[reasons]\nclosed.by = "policy"', "reasons: 'closed'"),
+    "number for a reason": ('[reasons]\n"closed" = 3', "reasons: 'closed'"),
+    "list of reasons": ('[reasons]\n"closed" = ["policy"]', "reasons: 'closed'"),
+    "pattern of two lines": ('[reasons]\n"closed\\nby" = "policy"', r"reasons: 'closed\nby'"),
+    "reason with an equals sign": ('[reasons]\n"closed" = "by=policy"', "reasons: 'closed'"),
+    "number for the reasons": ("reasons = 3", "reasons"),
     "set twice": ('log.level = "info"\n"log.level" = "debug"', "log.level"),
 }
 
@@ -180,7 +252,7 @@ def test_a_mistake_in_the_file_is_an_error(mistake: str, file: Path, texts: Text
     content, key = MISTAKES[mistake]
     file.write_text(content)
     error = error_of(file=file)
-    assert error.startswith(f"config.file: '{file}': {key}: ")
+    assert error.startswith((f"config.file: '{file}': {key}: ", f"config.file: '{file}': {key} = "))
     texts.check(error)
 
 

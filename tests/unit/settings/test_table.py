@@ -38,6 +38,7 @@ def test_defaults() -> None:
         "signature_max_age": 300.0,
         "metrics_birth_hold": 60.0,
         "providers": (),
+        "reasons": (),
         "tags_count": (),
         "log_level": "info",
         "log_format": "logfmt",
