@@ -32,9 +32,9 @@ def settings() -> Iterator[str]:
     yield (
         "You can set each of these with a flag, with an environment variable, or as a key in the TOML file that "
         "`--config.file` (or `SMTPETER_EXPORTER_CONFIG_FILE`) names. A flag overrides a variable, and a variable "
-        "overrides the file. In the file, all values are quoted strings. If a flag may be repeated, the file takes a list, "
-        "and the variable takes values separated by commas, unless its description says otherwise. An unknown key or "
-        "variable is an error. "
+        "overrides the file. In the file, all values are quoted strings. If a flag may be repeated, the file takes a "
+        "list, and the variable takes values separated by commas, unless its description says otherwise. An unknown "
+        "key or variable is an error. "
         "`smtpeter-exporter check-config` shows each value and where it comes from."
     )
     rows = ["| flag, variable | default | description |", "|---|---|---|"]
