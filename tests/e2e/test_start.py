@@ -143,6 +143,8 @@ def test_an_address_in_use_is_exit_code_4(tmp_path: Path, listener: str) -> None
     ("culprit", "flags", "variables"),
     [
         ("storage.url: 'mysql://x'", ["--storage.url", "mysql://x"], {}),
+        ("reasons: reason 'slow' of pattern 'queue, quota'", ["--reasons", "queue, quota=slow"], {}),
+        ("reasons: pattern '(a'", [], {"SMTPETER_EXPORTER_REASONS": "(a=policy"}),
         ("log.level: 'loud'", [], {"SMTPETER_EXPORTER_LOG_LEVEL": "loud"}),
         ("environment variable SMTPETER_EXPORTER_LOGLEVEL", [], {"SMTPETER_EXPORTER_LOGLEVEL": "info"}),
         ("web.config.file: '/nowhere/web.yml'", ["--web.config.file", "/nowhere/web.yml"], {}),
