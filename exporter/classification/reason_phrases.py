@@ -1,8 +1,10 @@
 """Phrases in the text of answers, and the reasons that they hint at. Data only.
 
-``phrase_matcher`` finds them. Syntax: ``|`` separates phrases, ``…`` matches a few words ("mailbox … full"), ``*``
-matches any ending of a word, and a word in capitals matches each entry of its slot. The text is case-folded, without
-addresses, punctuation and apostrophes ("doesnt", "recipient address rejected access denied").
+``phrase_matcher`` finds them. Other languages than English are in ``reason_phrases_translated``. Syntax: ``|``
+separates phrases, ``…`` matches a few words ("mailbox … full"), ``*`` matches any ending of a word, and a word in
+capitals matches each entry of its slot. The text is case-folded, without addresses, punctuation, apostrophes and the
+possessive "'s" ("doesnt", "recipient address rejected access denied"). A phrase and its gap lie within one clause;
+``;`` matches the end of one ("not found ; try again").
 
 The first row with a phrase in the text decides, so specific rows come before general ones. For example, an answer that
 says "blocked" and names DMARC is about DMARC. Comments name the source of unusual phrases.
@@ -11,13 +13,16 @@ says "blocked" and names DMARC is about DMARC. Comments name the source of unusu
 from collections.abc import Mapping
 from typing import Final
 
+from exporter.classification.reason_phrases_translated import TRANSLATED
+
 SLOTS: Final[Mapping[str, tuple[str, ...]]] = {
     "WHO": ("user", "recipient", "mailbox", "address", "account"),
     "BOX": ("user", "recipient", "mailbox", "account", "inbox"),
     "UNKNOWN": ("unknown", "not known", "not found", "not exist", "doesnt exist", "no longer", "invalid"),
     "OFF": ("disabled", "suspended", "inactive", "locked", "blocked", "deactivated", "closed", "frozen", "not active"),
     "EXCEEDS": ("exceed", "exceeds", "exceeded", "exceeding"),
-    "MANY": ("too many", "maximum number of", "limit on the number of"),
+    "BANNED": ("banned", "blocked", "prohibited", "forbidden", "restricted"),
+    "MANY": ("too many", "maximum number of", "max number of", "limit on the number of", "limit for the number of"),
     "SENT": ("connection*", "concurrent", "simultaneous", "session*", "message*", "mail*", "email*", "recipients"),
     "MESSAGE": ("message", "mail", "email", "content"),
     "IP": (
@@ -31,119 +36,163 @@ SLOTS: Final[Mapping[str, tuple[str, ...]]] = {
 }
 
 HINTS: Final[tuple[tuple[str, ...], ...]] = (
-    ("suppressed", "suppression list | suppressed sending | address is suppressed"),
+    ("suppressed", "suppression list | suppressed sending | previously bounced | address is suppressed"),
+    # About the format of a header, although the words are those of a rejected sender.
+    ("content", "valid address in from | having no from | addresses in from | valid messageid | 5322 compliant"),
     (
         "sender_rejected",
         "not a member of | permission to post | allowed to post | allowed to send mail to this",
         "not accept mail from you",
-        "only members | sender address rejected",
-        "domain of sender | sender domain … exist | sender domain … not found | sender verify failed",
-        "sender verification | sender … blacklisted | from … blacklisted | from domain is invalid | a valid from",
+        "only members | sender address rejected | sender address … invalid | fake sender | null sender",
+        "domain of sender | callback setup failed | badmailfrom | mx for sender | required for sender",
+        "sender address has null | sender domain … exist | sender domain … not found | sender verify",
+        "sender verification | verify sender | sender domain … verified | sender domain … resolve* | sender … no mx",
+        "sender … has no a | sender … blacklisted | from … blacklisted | from domain is invalid | a valid from",
         "valid sender address | invalid sender",
+        # The recipient's own choice
+        "rejected by recipients | blocked by recipients | rejected by this user | blocked by this user | blocked you",
+        "rejected by the user | blocked by the user | refused to receive | verify mailfrom | blocked sender*",
         # Google Groups rejects posts in some sixty languages, all with this address.
         "groups google com support",
         # Microsoft's Sender ID (RFC 4407): no header field names a sender.
         "purported responsible address",
-        "absenderadresse | absender … abgelehnt | adresse dexpediteur | adresse dexpéditeur | afzender … geweigerd",
-        "mittente … rifiutato",
+        *TRANSLATED["sender_rejected"],
     ),
     # Certainly about the message; vaguer phrases follow below.
     (
         "content",
         "duplicate header | content REFUSED | contents are not | content … not accept* | multiple from | virus",
-        "malware | infected | phishing … detected | content filter*",
-        "attachment … REFUSED | attachments … REFUSED | executable | illegal attachment",
-        "MESSAGE … as spam | spam MESSAGE | spam detected | spam score | likely unsolicited",
+        "malware | infected | phishing … detected | content filter* | content policy | message filtered",
+        "BANNED content | BANNED attachment* | BANNED file*",
+        "attachment … REFUSED | attachments … REFUSED | executable | illegal attachment | MESSAGE … as spam",
+        "spam MESSAGE | spam detected | spam score | spam pattern* | likely unsolicited",
         # Lists of links in messages, not of senders
-        "uribl | surbl | blacklisted url",
-        # Mimecast
-        "mcspamsignature",
+        "uribl | surbl | blacklisted url | url in this MESSAGE | url … listed | suspicious link* | malicious link*",
+        # Mimecast and NetEase
+        "mcspamsignature | dt spm | mail data refused | rejected as uce",
     ),
+    ("protocol", "helo command rejected | invalid helo | bad helo"),
     (
         "authentication",
-        "dmarc | dkim | spf | sender policy framework | fail* … authentication check* | unauthenticated",
+        "dmarc | dkim | spf | sender policy framework | sender id | fail* … authentication check* | unauthenticated",
         "authentication checks | authentication information | authentication results | ptr | reverse dns | rdns",
-        "fcrdns | reverse hostname | reverse lookup | no reverse | inverse dns",
+        "fcrdns | reverse hostname | reverse lookup | no reverse | inverse dns | spoofed | spoofing",
+        "mail from … mismatch*",
         # Postfix: the client's address has no name in DNS.
-        "cannot find your | name lookup failed | match your ip | unverifiable … ip* | unverifyable … ip* | 逆引き",
+        "cannot find your | name lookup failed | match your ip | unverifiable … ip* | unverifyable … ip*",
+        *TRANSLATED["authentication"],
     ),
-    # Not listed in a directory; "listed in" below is about block lists.
-    ("recipient_unknown", "not listed in"),
+    # Not listed in a directory, and cPanel's guess; "listed in" and "blacklisted" below are about block lists.
+    ("recipient_unknown", "not listed in | not in recipient list | account or domain may not exist"),
+    # Above "open relay", of which the sender is accused.
+    (
+        "policy",
+        "relaying | relay access | relay not | not relay | to relay | as relay | as a relay | open relay not",
+        "open relay is not | greylist | greylisted | greylisting | graylist | graylisted | graylisting | grey list*",
+        "gray list* | blocked by administrator | blocked by the administrator | blocked by admin | blocked by policy",
+        # NetEase does not forward mail.
+        "rp frl",
+    ),
     (
         "blocked",
-        "reputation | spamhaus | spamcop | sorbs | barracudacentral | dnsbl | rbl | cbl | blocked using | blocked by",
-        "blocked see | block list | blocklist | black list | blacklist | blacklisted | denylist | deny list",
-        "been banned | IP … REFUSED | rejected … IP | blocked … IP | denied … IP | open relay | poor sender",
+        "reputation | spamhaus | spamcop | sorbs | barracudacentral | dnsbl | dnsbls | rbl | rbls | cbl | cloudmark",
+        "invaluement | ivmsip | hostkarma | blocked using | blocked see | blocked ; see | block list | blocklist",
+        "black list | blacklist | denylist | deny list | blacklisted | block listed | blocklisted | blocklisting",
+        "black listed",
+        "been banned | IP … REFUSED | rejected … IP | denied … IP | open relay | poor sender | blocked … IP",
         "invalid ip | your network",
         "your server … REFUSED | your host … REFUSED | not welcome | banned sending | banned sender | block for",
         "too many spam* | dynamic ip | dynamic host* | dynamic address* | bad ip | ip score | sbl | xbl | pbl",
         "listed at | listed in | listed by | listed on | your mail server … REFUSED | no access from",
-        "access forbidden",
-        "connection rejected",
+        "access forbidden | access to this mail system | access to submit messages | not allowed to connect",
+        "connection rejected | connection denied | connection from … REFUSED | connections will not be accepted",
+        "connections not accepted | geoip | geographic location | geographical location | your country | your region",
+        "your location | spam ip | identified as spammer | from spammers | ip not in whitelist | send email directly",
+        "list of spam* | spam complaints | spam source | sending spam",
         # Postfix rejects the client, whatever the recipient.
         "client host | client … blocked",
         # Barracuda, Yahoo, Cox, Apple and T-Online, in this order
         "one or more recipients blocked | user complaints | permanently deferred | cdrbl | esmtp not accepting",
         "ask your postmaster",
-        "schwarze liste | sperrliste | liste noire | zwarte lijst | lista nera | ブラックリスト",
+        # NetEase: the address behaves badly, or is on its list.
+        "hl rep | hl ihu | hl ipb | hl mep | wm bli",
+        *TRANSLATED["blocked"],
+    ),
+    # A filter or a person; the lists are above.
+    ("content", "by spam filter* | by … spam filter* | antispam filter* | by … content filter*"),
+    ("blocked", "blocked by"),
+    # "too many hops" is above "too many … messages".
+    (
+        "routing",
+        "too many hops | hop count | mail loop | mailloop | forwarding loop | routing loop | loops back",
+        "loop detected | too many received",
     ),
     (
         "rate_limited",
         "rate limit* | ratelimited | rate control*",
-        "frequency limit* | throttled | throttling | MANY … SENT | too much mail | too fast | too quickly",
+        "frequency limit* | throttle | throttled | throttling | MANY … SENT | too much mail | too fast | too quickly",
         "too frequent* | connection limit* | sending limit* | daily limit* | hourly limit* | unusual rate",
-        "sending rate | rate exceeded | per hour | per minute | per day | concurrency limit* | sending quota",
-        "sender quota | daily quota | hourly quota | unusual … volume | excessive | slow down",
+        "unusual amount | unusual sending",
+        "sending rate | rate exceeded | EXCEEDS … rate | per hour | per minute | per day | concurrency limit*",
+        "this hour | per connection | per session | recipient limit* | recipients limit* | message limit*",
+        "messages limit* | queue quota | sending quota",
+        "sender quota | daily quota | hourly quota | unusual … volume | unexpected volume | excessive | slow down",
         # Gmail in 4.2.1 and 5.2.1: one recipient receives too much.
-        "receiving mail at a rate | receiving mail too quickly",
-        "trop de connexion* | trop de message* | zu viele | te veel verbinding* | te veel bericht*",
-        "troppe connession* | troppi messaggi",
+        "receiving mail at a rate | receiving mail too quickly | receivingrate | receivingrateperm",
+        # NetEase: too many connections, messages or recipients
+        "hl icc | hl ifc | mi dmc | mi sfq | mi stc | rp drc | rp qrc | rp rcl | rp trc",
+        *TRANSLATED["rate_limited"],
     ),
     (
         "mailbox_full",
         "BOX … full | BOX … out of space | over … quota | overquota | quota … EXCEEDS | EXCEEDS … quota",
         "quota … full | disk quota | out of storage | storage allocation | storage limit | not enough storage",
-        "not enough disk | BOX … EXCEEDS | EXCEEDS … mailbox | mailbox … size limit | mailbox size",
-        "pleine | piena | überfüllt | quota … dépass* | quota … depass* | quota … überschritten",
-        "quota … overschreden | quota … superata | espace … insuffisant | postfach … voll | mailbox … voll",
-        "speicherplatz | mailbox vol | is vol | postvak … vol | spazio … esaurito | 容量 | いっぱい | 一杯",
+        "not enough disk | BOX … EXCEEDS | EXCEEDS … mailbox | mailbox … limit* | mailbox size",
+        "storage full | quotaexceededexception | quota violation | allowed storage | folder is full | overquotatemp",
+        "overquotaperm",
+        *TRANSLATED["mailbox_full"],
     ),
     (
         "message_too_large",
         "MESSAGE … too large | MESSAGE … too big | message size | message length EXCEEDS | size limit",
-        "maximum … size | EXCEEDS … size | message … larger",
-        "trop volumineux | trop gros | zu gross | te groot | troppo grande",
+        "maximum … size | EXCEEDS … size | message … larger | message too long | message is too long",
+        *TRANSLATED["message_too_large"],
     ),
+    # mail.ru adds this to "invalid mailbox".
+    ("mailbox_unavailable", "unavailable account is disabled"),
     # More specific than the same words about a recipient
-    ("domain_invalid", "null mx | nullmx | recipient domain … not exist | recipient domain … not found"),
+    (
+        "domain_invalid",
+        "null mx | nullmx | recipient domain … not exist | recipient domain … not found | rejected domain not found",
+    ),
     (
         "recipient_unknown",
         "WHO UNKNOWN | WHO is unknown | WHO is not known | WHO … unknown in | unknown BOX | unknown or | unknown to",
         "addressee unknown | not been recogni* | login not found | not a valid email | unknown local | no such WHO",
         "no such email | no such person | no such local | no user | no mailbox | no account | no valid recipient*",
         "WHO … not found | WHO … not exist | WHO … doesnt exist | WHO … no longer | could not be found",
+        "inbox … no longer | no longer in use | no longer valid | no longer exists | no longer on server",
         "couldnt be found | have an account | doesnt have a … account | invalid WHO | recipient … invalid",
-        "user … invalid | not a valid WHO | not a known | bad destination mailbox | not our customer",
+        "user … invalid | address invalid | address is invalid | recipients are invalid | not a valid WHO",
+        "not a known | bad destination mailbox | not our customer | recipient … unrecogni* | unrecognized recipient",
+        "address not recogni* | recipient not recogni* | mailbox name not | illegal user | illegal alias",
         "unrouteable address | unroutable address | undeliverable address | recipient table | mailbox table",
-        "alias table | has moved | has left the",
+        "alias table | has moved | has left the | unverified address | validate recipient | recipient verification",
+        "verify recipient | recipient cannot be verified | not on file | no one with that | by that name",
         # Gmail's help page; Exchange's resolver; Exchange Online and Postfix if the recipient is not in their directory
         "nosuchuser | recipnotfound | recipientnotfound | recipient address rejected access denied",
-        "utilisateur inconnu | destinataire inconnu | adresse inconnue | adresse invalide | nexiste pas",
-        "empfänger … unbekannt | benutzer … unbekannt | unbekannter | existiert nicht | nicht gefunden",
-        "gebruiker … onbekend | ontvanger … onbekend | onbekende gebruiker | onbekende ontvanger | bestaat niet",
-        "utente … sconosciuto | utente … inesistente | destinatario … sconosciuto | casella … inesistente",
-        "non esiste | 存在しま | 存在しない | 見つかりません | 宛先不明",
+        *TRANSLATED["recipient_unknown"],
     ),
     (
         "mailbox_unavailable",
-        "BOX … OFF | disabled BOX | inactive BOX | suspended BOX",
-        "mailbox temporarily | mailbox … busy | inactivity | recipient … not accepting | not accepting mail",
-        "not accepting messages | account … expired | on hold",
+        "BOX … OFF | disabled BOX | deactivated BOX | inactive BOX | suspended BOX | not activated | disableduser",
+        "accountdisabledexception | BOX temporarily | BOX is temporarily | BOX currently | BOX is currently",
+        "recipient unavailable | account unavailable | account is unavailable | user unavailable",
+        "mailbox … busy | BOX … inactivity | recipient … not accepting | not accepting mail | not accepting messages",
+        "account … expired | on hold",
         # RFC 5321's text for 450. Its text for 550 is without "mail" and follows below.
         "requested mail action not taken",
-        "compte … bloqu* | compte … désactiv* | compte … desactiv* | compte … suspendu | postfach … gesperrt",
-        "konto … gesperrt | konto … deaktiviert | account … geblokkeerd | account … opgeheven",
-        "casella … disabilitata | casella … sospesa | 利用停止 | 休止",
+        *TRANSLATED["mailbox_unavailable"],
     ),
     # RFC 5321's text for 550. Most servers that use it mean an unknown user.
     ("recipient_unknown", "mailbox unavailable | mailbox is unavailable | mailbox not available"),
@@ -154,11 +203,10 @@ HINTS: Final[tuple[tuple[str, ...], ...]] = (
     ),
     (
         "routing",
-        "too many hops | hop count | mail loop | forwarding loop | routing loop | loops back | loop detected",
-        "too many received",
         # DNS did not answer: Postfix adds "try again", Google quotes its resolver.
-        "host not found try again | dns error … lookup of | dns timeout | dns server fail* | temporary dns",
-        "name resolution | host name lookup failure | host lookup | nameserver query",
+        "host not found ; try again | host not found try again | dns error … lookup of | dns timeout",
+        "dns server fail* | temporary dns | name resolution | host name lookup failure | host lookup",
+        "nameserver query",
     ),
     (
         "domain_invalid",
@@ -169,26 +217,30 @@ HINTS: Final[tuple[tuple[str, ...], ...]] = (
         "lookups failed permanently | non existent host* | host domain does not accept mail",
         "domain … not accept mail | domain … expired | valid mail exchanger* | unknown mail domain",
         "domain … cant be found",
-        "domaine inconnu | domaine … inexistant | domain unbekannt | domein onbekend | dominio inesistente",
+        *TRANSLATED["domain_invalid"],
     ),
     (
         "policy",
-        "relay access | relaying | relay not | not relay | to relay | mail relay | greylisted | greylisting",
-        "graylisted | policy violation | administrator policy | policy reason* | policy restriction*",
-        "allowed rcpthosts | security polic* | local policy | by policy | against policy",
+        "mail relay | policy violation | administrator policy | policy reason* | policy restriction*",
+        "allowed rcpthosts | security polic* | local policy | by policy | against policy | bounced by administrator",
+        "not a gateway | local user only | domain is not allowed | envelope blocked",
+        "action not taken mail … is rejected | administrative prohibition",
+        "administratively prohibited | administratively denied | prohibited by",
     ),
     (
         "content",
         # Orange's number for content; its other numbers are about the sending address.
         "ofr 506",
         # Below "spf": Gmail adds "to protect our users from spam" to answers about SPF.
-        "unsolicited | spam | junk mail | bulk mail | message content | message header* | rfc 5322 | rfc5322",
-        "rfc 2822 | 迷惑メール",
+        "unsolicited | spam | junk mail | junkmail | bulk mail | message content | message header* | rfc 5322",
+        "rfc5322 | line length | malformed mime | rfc 2822 | phishing",
+        *TRANSLATED["content"],
     ),
     (
         "security",
         "starttls | tls | certificate | encryption | authentication required | authentication is required",
-        "authentication fail* | must authenticate | not authenticated | zertifikat",
+        "authentication fail* | must authenticate | not authenticated | zertifikat | requires authentication",
+        "smtp authentication",
     ),
     (
         "expired",
@@ -206,28 +258,40 @@ HINTS: Final[tuple[tuple[str, ...], ...]] = (
         "couldnt connect | cannot connect | failed to connect | requests to connect | no answer | not responding",
         "did not respond | socket error",
     ),
+    # Limits of anything else: those of mailboxes, sizes and retries are above.
+    (
+        "rate_limited",
+        "temporarily deferred | limit EXCEEDS | EXCEEDS … limit* | limit … reached | reached … limit*",
+    ),
     # Postfix: rejected instead of greeted, and without a text that matched above
     ("blocked", "refused to talk to me"),
     (
         "protocol",
         "syntax error | malformed address | sequence of commands | bad sequence | out of sequence | command not",
         "command unrecognized | unrecognized command | unknown command | bare line feed* | bare lf | need rcpt",
-        "invalid helo | bad helo | need mail | helo command rejected",
+        "need mail | too many errors | synchronization error",
     ),
     (
         "remote_system",
         "temporary fail* | temporary lookup | temporary local | temporary problem | temporary error",
-        "temporarily unavailable | temporarily deferred | local error | local problem | internal error",
-        "internal server error | system error | server error | configuration | misconfigured | server busy",
-        "system busy | too busy | too much load | database error | cant create | overloaded | system load",
-        "insufficient system | insufficient disk | insufficient resources | insufficient permission* | disk full",
-        "no space left | ldap | service unavailable | service not available | service refused | transaction failed",
-        "mailer error | exit status | command died | command failed | pipe to | out of memory | permission denied",
-        "procmail | duplicated message id",
+        "temporary … failure | temporarily unavailable | local error | local problem",
+        "internal error | internal server error | system error | server error | configuration | misconfigured",
+        "server busy | system busy | too busy | too much load | database error | cant create | overloaded",
+        "system load | insufficient system | insufficient disk | insufficient resources | insufficient permission*",
+        "disk full | no space left | ldap | service unavailable | service not available | service refused",
+        "transaction failed | mailer error | exit status | command died | command failed | pipe to | out of memory",
+        "permission denied | procmail | duplicated message id | write error | error writing | cannot append",
+        "currently unavailable",
+        *TRANSLATED["remote_system"],
     ),
     # Quotas of mailboxes; those of senders are above.
     ("mailbox_full", "quota"),
     ("blocked", "your ip"),
-    # The last resort: something does not exist, and no phrase above says what.
-    ("recipient_unknown", "not exist | doesnt exist | inexistant | inconnu | unbekannt | onbekend | sconosciuto"),
+    # The last resorts: something does not exist or is forbidden, and no phrase above says what.
+    (
+        "recipient_unknown",
+        "not exist | doesnt exist | inexistant | inconnu | unbekannt | onbekend | sconosciuto | 不存在",
+    ),
+    ("recipient_unknown", "не существует | не найден"),
+    ("policy", "policy | access denied | prohibited | forbidden | not authorized | unauthorized | restricted"),
 )
