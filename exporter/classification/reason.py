@@ -19,6 +19,7 @@ from exporter.classification.reason_codes import (
     OVERRIDES,
     SETTLED,
     STATES,
+    UNLIKELY,
     VENDOR_REASONS,
 )
 from exporter.classification.report import Report
@@ -61,8 +62,9 @@ DECIDERS: Final[Mapping[str, str]] = {
 }
 """Each step that can decide, in the order in which they are tried."""
 
-# Reasons so unspecific that the words of the answer may always replace them.
-_VAGUE: Final = frozenset({"policy", "remote_system", UNCLASSIFIED})
+# Reasons so unspecific that the words of the answer may always replace them. Many servers answer 5.5.1, 5.5.2 and
+# 5.5.4 to anything they dislike.
+_VAGUE: Final = frozenset({"policy", "remote_system", "protocol", UNCLASSIFIED})
 _ANY: Final = frozenset(REASONS)
 _OF_RECIPIENTS: Final = frozenset({"recipient_unknown", "mailbox_unavailable", "mailbox_full", "domain_invalid"})
 _NONE: Final[frozenset[str]] = frozenset()
@@ -103,7 +105,7 @@ def _by_codes(state: str, code: str, extended: str) -> tuple[Decision, frozenset
         return Decision(SETTLED[state], "state"), _NONE
     reason = OVERRIDES.get((code, extended, state)) or OVERRIDES.get(("", extended, state))
     if reason:  # a guess from unspecific codes, so the text may be better
-        return Decision(reason, "vendor"), _possible_in(state)
+        return Decision(reason, "vendor"), _possible_in(state) - UNLIKELY.get(extended[2:], _NONE)
     if extended in VENDOR_REASONS:
         return Decision(VENDOR_REASONS[extended], "vendor"), _NONE
     reason, alternatives = _by_extended(extended)
@@ -140,7 +142,7 @@ def _by_extended(extended: str) -> tuple[str, frozenset[str]]:
     reason = EXTENDED.get(rest)
     if reason is None:
         return EXTENDED.get(f"{subject}.0", UNCLASSIFIED), _ANY
-    if detail == "0" or rest == "5.1" or reason in _VAGUE:  # many servers answer 5.5.1 to anything they dislike
+    if detail == "0" or reason in _VAGUE:
         return reason, _ANY
     return reason, MISUSED.get(rest, _NONE)
 

@@ -66,14 +66,19 @@ VENDOR_REASONS: Final[Mapping[str, str]] = {
     "4.7.651": "blocked",
 }
 
+# States of answers from a server that was reached, and that has accepted the sender.
+REACHED: Final = ("rcptto", "data", "message")
+
 # SMTP code, enhanced code and state together, for codes whose meaning depends on the command. "" is any SMTP code.
 OVERRIDES: Final[Mapping[tuple[str, str, str], str]] = {
-    # Exchange Online answers 5.4.1 if the recipient is not in its directory. 4.4.1 keeps its registered meaning.
+    # Exchange Online answers 5.4.1 if the recipient is not in its directory.
     **{("550", "5.4.1", state): "recipient_unknown" for state in ("rcptto", "data", "message", "bounce")},
     # Temporary and about the sender: Yahoo, Gmail and Apple use it to ask for a lower rate.
     **{(code, "4.7.0", state): "rate_limited" for code in ("421", "450") for state in ("mailfrom", "rcptto")},
     # Yahoo and AOL use 5.7.9 for messages. In its registered meaning (a weak login) the SMTP code is 534.
     **{("554", "5.7.9", state): "policy" for state in ("rcptto", "data", "message", "bounce")},
+    # An answer to RCPT TO or to the message comes from a server that was reached: the problem lies behind it.
+    **{("", f"{class_}.4.{detail}", state): "remote_system" for class_ in "45" for detail in "12" for state in REACHED},
     # In the answer to MAIL FROM, the address is the sender's.
     **{("", f"5.1.{detail}", "mailfrom"): "sender_rejected" for detail in range(4)},
     **{("", f"4.1.{detail}", "mailfrom"): "sender_rejected" for detail in range(4)},
@@ -114,15 +119,29 @@ EXTENDED: Final[Mapping[str, str]] = {
     "7.28": "rate_limited",
 }
 
+# Reasons that are about the sender or its server, with words that hardly occur in any other answer.
+_OF_SENDERS: Final = frozenset({"rate_limited", "blocked"})
+
 # Specific enhanced codes that servers often misuse, and the reasons with which the text may replace theirs.
 MISUSED: Final[Mapping[str, frozenset[str]]] = {
-    "1.1": frozenset({"mailbox_full", "mailbox_unavailable"}),  # some servers use it for any problem of a mailbox
-    "1.3": frozenset({"blocked"}),
+    "1.1": _OF_SENDERS | {"mailbox_full", "mailbox_unavailable"},  # some servers use it for anything at RCPT TO
+    **dict.fromkeys("1.2 1.3 1.4 1.6".split(), _OF_SENDERS),
     "1.10": frozenset({"recipient_unknown"}),  # Exchange Online
-    "2.1": frozenset({"recipient_unknown", "rate_limited", "mailbox_full"}),  # Sendmail in Japan; Gmail; qmail
+    # Sendmail in Japan; Gmail; qmail; servers that answer 5.2.1 to a sender that they dislike
+    "2.1": _OF_SENDERS | {"recipient_unknown", "mailbox_full", "policy", "content", "remote_system"},
     "4.1": frozenset({"recipient_unknown", "policy", "routing", "domain_invalid"}),
+    "4.2": _OF_SENDERS | {"policy"},
     "4.3": frozenset({"domain_invalid"}),  # the text "no such host" means that DNS did answer
     "4.4": frozenset({"domain_invalid"}),  # Postfix uses it for a domain that does not exist
+    "4.6": _OF_SENDERS,  # Zoho uses it for a limit
+    # 4.7.3 for a limit of the recipient's organization, 5.7.5 for DKIM
+    **{f"7.{detail}": _OF_SENDERS | {"authentication", "content", "remote_system"} for detail in range(3, 13)},
+}
+
+# Reasons that the text can't mean, by the detail of a code in OVERRIDES.
+UNLIKELY: Final[Mapping[str, frozenset[str]]] = {
+    "4.1": frozenset({"connection"}),
+    "7.1": frozenset({"policy"}),  # "Access denied" to MAIL FROM is about the sender
 }
 
 # SMTP code and state, for reports without an enhanced code. Source of the meanings: RFC 5321 section 4.2.3.

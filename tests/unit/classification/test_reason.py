@@ -14,8 +14,16 @@ from exporter.classification.reason_phrases import HINTS
 from tests.support.decisions import decide
 from tests.support.texts import Texts
 
-# Answers of large providers and common servers, written for this test, each with its reason.
-ANSWERS = [json.loads(line) for line in (Path(__file__).parent / "answers.jsonl").read_text("utf-8").splitlines()]
+
+def answers(name: str) -> list[dict[str, str]]:
+    """Return the answers in a file of this directory, each with its reason."""
+    return [json.loads(line) for line in (Path(__file__).parent / name).read_text("utf-8").splitlines()]
+
+
+# Answers of large providers and common servers, written for this test.
+ANSWERS = answers("answers.jsonl")
+# Answers whose codes or first words suggest another reason: a misused code, two clauses, another language.
+HARD_ANSWERS = answers("hard_answers.jsonl")
 
 
 def test_each_reason_is_used() -> None:
@@ -44,13 +52,22 @@ def test_the_vocabulary_is_described(texts: Texts) -> None:
 
 
 def test_exchange_online_answers_541_for_an_unknown_recipient() -> None:
-    """550 5.4.1 is an unknown recipient where an answer is about recipients; 4.4.1 is a connection in any state."""
+    """550 5.4.1 is an unknown recipient where an answer is about recipients; in a bounce, 5.4.1 is a connection."""
     answer = "Recipient address rejected: Access denied. [AM0EUR02FT004.eop-EUR02.prod.protection.example.com]"
 
     assert decide("rcptto", "550", "5.4.1", answer) == ("recipient_unknown", "vendor")
     assert decide("bounce", "550", "5.4.1", answer) == ("recipient_unknown", "vendor")
-    assert decide("rcptto", "450", "4.4.1", "No answer") == ("connection", "extended")
     assert decide("bounce", "", "5.4.1", "No answer from host") == ("connection", "extended")
+
+
+@pytest.mark.parametrize("state", ["rcptto", "data", "message"])
+@pytest.mark.parametrize("extended", ["4.4.1", "5.4.1", "4.4.2", "5.4.2"])
+def test_a_server_that_answers_was_reached(state: str, extended: str) -> None:
+    """In the answer to RCPT TO and later, a failed connection is behind the server, unless it says what it lost."""
+    assert decide(state, "451", extended, "No reply") == ("remote_system", "vendor")
+    assert decide(state, "421", "4.4.1", "Cannot connect to the mailbox server").reason == "remote_system"
+    assert decide(state, "421", "4.4.2", "Timeout exceeded") == ("connection", "description")
+    assert decide("ehlo", "421", extended, "No reply") == ("connection", "extended")
 
 
 def test_5110_is_a_null_mx_unless_the_text_names_the_recipient() -> None:
@@ -106,7 +123,7 @@ def test_codes_of_different_classes_do_not_change_the_reason() -> None:
     """550 with 4.x.x has the reason of the enhanced code, as has 450 with 5.x.x."""
     assert decide("rcptto", "550", "4.2.2") == ("mailbox_full", "extended")
     assert decide("rcptto", "450", "5.2.2") == ("mailbox_full", "extended")
-    assert decide("rcptto", "550", "4.4.1") == ("connection", "extended")
+    assert decide("rcptto", "550", "4.4.7") == ("expired", "extended")
 
 
 @pytest.mark.parametrize(
@@ -167,13 +184,14 @@ def test_the_first_step_that_knows_decides(report: tuple[str, str, str, str], de
 
 
 def test_the_text_does_not_override_specific_codes() -> None:
-    """5.2.2 and 5.1.8 keep their reasons whatever the text says; 5.1.1 can only become another mailbox problem."""
+    """5.2.2 and 5.1.8 keep their reasons; 5.1.1 only becomes one of a mailbox, or of a sender that is not welcome."""
     assert decide("rcptto", "552", "5.2.2", "User unknown") == ("mailbox_full", "extended")
     assert decide("bounce", "501", "5.1.8", "Address not found. Sender address rejected") == (
         "sender_rejected",
         "extended",
     )
-    assert decide("rcptto", "550", "5.1.1", "blocked using bl.example.com") == ("recipient_unknown", "extended")
+    assert decide("rcptto", "550", "5.1.1", "virus found") == ("recipient_unknown", "extended")
+    assert decide("rcptto", "550", "5.1.1", "blocked using bl.example.com") == ("blocked", "description")
     assert decide("rcptto", "550", "5.1.1", "sorry, over quota") == ("mailbox_full", "description")
 
 
@@ -181,6 +199,18 @@ def test_before_rcpt_to_no_text_is_about_a_recipient() -> None:
     """In the answer to MAIL FROM, "does not exist" is not about the recipient."""
     assert decide("mailfrom", "550", "", "user does not exist") == ("sender_rejected", "code_and_state")
     assert decide("rcptto", "554", "", "user does not exist") == ("recipient_unknown", "description")
+
+
+def named(answer: dict[str, str]) -> str:
+    """Return the name of a test: the codes and the beginning of the text."""
+    return " ".join((answer["state"], answer["code"], answer["extended"], answer["description"][:40]))
+
+
+@pytest.mark.parametrize("answer", HARD_ANSWERS, ids=named)
+def test_hard_answers(answer: dict[str, str]) -> None:
+    """An answer in hard_answers.jsonl has the reason that is written there."""
+    decision = decide(*(answer[name] for name in ("state", "code", "extended", "description")))
+    assert decision.reason == answer["reason"]
 
 
 # Any input
