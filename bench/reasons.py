@@ -26,8 +26,11 @@ HOSTILE = {
     "blanks": " " * MAX_BODY,
     "a repeated word": "mailbox " * (MAX_BODY // 8),
     "beginnings of phrases": "your ip address sender mailbox user account " * (MAX_BODY // 44),
+    "ends of clauses": "mailbox, user; full. account, " * (MAX_BODY // 30),
+    "possessives": "user's mailbox's " * (MAX_BODY // 17),
     "digits and dots": "5.7." * (MAX_BODY // 4),
     "Japanese": "メールボックス" * (MAX_BODY // 7),
+    "Chinese clauses": "邮箱\uff0c用户\u3002" * (MAX_BODY // 6),
     "at signs": "a@b." * (MAX_BODY // 4),
 }
 

@@ -1,6 +1,6 @@
 """Find the phrases of ``reason_phrases`` in the text of an answer. Pure, in linear time, on text of bounded length.
 
-An index from words to the phrases that contain them reduces the candidates from about a thousand to about ten.
+An index from words to the phrases that contain them reduces the candidates from about 1,500 to about ten.
 """
 
 import re
