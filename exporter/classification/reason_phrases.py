@@ -181,6 +181,7 @@ HINTS: Final[tuple[tuple[str, ...], ...]] = (
         "verify recipient | recipient cannot be verified | not on file | no one with that | by that name",
         # Gmail's help page; Exchange's resolver; Exchange Online and Postfix if the recipient is not in their directory
         "nosuchuser | recipnotfound | recipientnotfound | recipient address rejected access denied",
+        "recipient addresses rejected access denied",
         *TRANSLATED["recipient_unknown"],
     ),
     (
