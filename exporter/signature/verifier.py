@@ -33,7 +33,7 @@ COVERED_HEADERS: Final = (
 )
 """Headers that the signature in the vendor's example covers, in its order."""
 
-_MAX_LENGTH: Final = {"date": 64, "digest": 128, "host": 260, "signature": 4_096, "x-copernica-id": 64}
+_MAX_LENGTH: Final = {"date": 64, "digest": 512, "host": 260, "signature": 4_096, "x-copernica-id": 64}
 _MAX_COVERED: Final = 32
 # The vendor's example is folded and lacks the comma before signature=; draft-cavage-11 has created=1402170695.
 _PARAMETER: Final = re.compile(r'\s*([A-Za-z]{1,32})="([^"]*)"\s*,?\s*|\s*([A-Za-z]{1,32})=(\d{1,16})\s*,?\s*')
@@ -197,6 +197,8 @@ def _parameters(header: str, key_domain: str) -> _Parameters:
     """Parse the header Signature. Without the signature itself it rarely changes, so the results are cached."""
     parameters: dict[str, str] = {}
     end = 0
+    if header.rstrip().endswith(","):  # as if the header was repeated, without a value
+        _reject("signature_malformed", "header signature ends with a comma")
     while end < len(header):
         found = _PARAMETER.match(header, end)
         if not found:
@@ -233,11 +235,16 @@ def _value(name: str, values: dict[str, str], request: Request) -> str:
 
 
 def _digest(header: str) -> bytes:
-    algorithm, _, text = header.partition("=")
-    if algorithm.strip().lower() != "sha-256":
-        _reject("digest", f"the algorithm of the digest is {algorithm[:20]!r}, expected SHA-256")
+    """Return the SHA-256 in the header Digest, which may list other algorithms, too (RFC 3230 section 4.3.2).
+
+    Two are rejected, even if they are equal: a list can't be told from a repeated header.
+    """
+    digests = [instance.partition("=") for instance in header.split(",")]
+    found = [text.strip() for algorithm, _, text in digests if algorithm.strip().lower() == "sha-256"]
+    if len(found) != 1:
+        _reject("digest", f"header digest has {len(found)} values for SHA-256, expected one")
     try:
-        return base64.b64decode(text.strip(), validate=True)
+        return base64.b64decode(found[0], validate=True)
     except (binascii.Error, ValueError):
         _reject("digest", "the digest is not base64")
 

@@ -1,6 +1,7 @@
 """The WSGI application of the public listener: routes and error handlers."""
 
 import logging
+import re
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -17,6 +18,8 @@ log = logging.getLogger(__name__)
 
 RETRY_AFTER: Final = 5
 """Seconds after which a client may retry a request that was answered 503."""
+
+_QUOTED: Final = re.compile(r'"(?:[^"\\]|\\.)*"')
 
 
 class _RequestRecorder:
@@ -37,6 +40,19 @@ class _RequestRecorder:
             self._activity.saw("public_url")
 
 
+class _HeaderCheck:
+    """Middleware that rejects a header which contradicts itself."""
+
+    def process_resource(self, req: falcon.Request, _resp: falcon.Response, _resource: object, _params: object) -> None:
+        """Reject a list of content types. Raises Refusal.
+
+        It is what a proxy makes of a repeated header (RFC 9110 section 5.3), and its values may contradict each other.
+        """
+        content_type = req.content_type or ""
+        if "," in content_type and "," in _QUOTED.sub("", content_type):
+            raise Refusal(HTTPStatus.BAD_REQUEST, "malformed", "header Content-Type is repeated")
+
+
 def public_app(
     failures: Failures, telemetry: Telemetry, *, host: str = "", prefix: str, files: VerificationFiles | None
 ) -> falcon.App[Any, Any]:
@@ -46,6 +62,7 @@ def public_app(
     is none.
     """
     app = falcon.App(media_type=falcon.MEDIA_TEXT, middleware=[_RequestRecorder(telemetry.activity, host, prefix)])
+    app.add_middleware(_HeaderCheck())
     for base in {"", prefix}:
         app.add_route(f"{base}/failures", failures)
         if files:

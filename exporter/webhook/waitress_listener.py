@@ -205,19 +205,45 @@ class _Requests(list[HTTPRequestParser]):
         super().append(request)
 
 
+_ONCE: Final = {
+    name.upper().replace("-", "_"): name
+    for name in "Content-Length Content-Type Date Digest Host Signature Transfer-Encoding X-Copernica-ID".split()
+}
+"""Headers that a request may have only once, by waitress's names: those that are signed, or that say how to read it."""
+
+
+class _Headers(dict[str, str]):
+    """The headers of a request, by waitress's names. Waitress would join repeated ones, and accept odd codings."""
+
+    def __setitem__(self, name: str, value: str) -> None:
+        if name in _ONCE:
+            if name in self:
+                raise ParsingError(f"header {_ONCE[name]} is repeated")
+            if name == "TRANSFER_ENCODING" and value.lower() != "chunked":
+                raise ParsingError("header Transfer-Encoding is not chunked")
+        super().__setitem__(name, value)
+
+
 class _Parser(HTTPRequestParser):
     """Waitress's parser, with 400 for input on which it fails: a length of 5,000 digits, the target ``http://[``.
 
-    An unsupported transfer coding is answered 400 as well, not 501, because it is the client's mistake.
+    It also rejects what another parser may read differently, so that a proxy in front cannot be made to see other
+    requests than the exporter does. RFC 9112 section 6.1: a transfer coding other than chunked (answered 400, not 501,
+    because it is the client's mistake), one in HTTP/1.0, or one together with a length.
     """
 
     path = ""  # waitress fails without it if there was no request line and the client disconnects during the answer
 
     def parse_header(self, header_plus: bytes) -> None:
+        self.headers = headers = _Headers()
         try:
             super().parse_header(header_plus)
         except (ValueError, TransferEncodingNotImplemented) as error:
             raise ParsingError("Header is invalid") from error
+        if self.chunked and "CONTENT_LENGTH" in headers:
+            raise ParsingError("headers Transfer-Encoding and Content-Length exclude each other")
+        if "TRANSFER_ENCODING" in headers:  # waitress removes it unless it ignores it
+            raise ParsingError(f"header Transfer-Encoding in HTTP/{self.version}")
 
 
 def _channel_class(refused: Callable[[int], None]) -> type[HTTPChannel]:

@@ -1,6 +1,7 @@
 """The signature of a request, without server and DNS: what is accepted, and the reason for each rejection."""
 
 import base64
+import hashlib
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -147,6 +148,48 @@ def test_harmless_differences_are_accepted(
     assert outcome(change(signed(**changes))) == "accepted"
 
 
+SHA_512: Final = f"SHA-512={base64.b64encode(hashlib.sha512(BODY).digest()).decode()}"
+
+
+def with_digest(form: str) -> dict[str, str]:
+    """Return the headers of a request that is signed with this header Digest, in which ``{}`` is the right value."""
+    headers = signed()
+    digest = form.replace("{}", headers["Digest"].partition("=")[2])
+    values = {name.lower(): value for name, value in (headers | {"Digest": digest}).items()}
+    values["(request-target)"] = f"post {PATH}"
+    names = headers["Signature"].split('headers="')[1].partition('"')[0].lower().split()
+    return resigned(
+        headers | {"Digest": digest}, "\n".join(f"{name}: {values[name].strip()}" for name in names).encode()
+    )
+
+
+DIGESTS: Final = {
+    "alone": ("SHA-256={}", "accepted"),
+    "first in a list": (f"SHA-256={{}},{SHA_512}", "accepted"),
+    "last in a list": (f"{SHA_512},SHA-256={{}}", "accepted"),
+    "spaces": (f"{SHA_512} ,\tsha-256={{}} , unixsum=30637", "accepted"),
+    "unknown algorithms": ("x=y,SHA-256={},md5=,a-b=c==", "accepted"),
+    "empty elements": (",SHA-256={}, ,", "accepted"),
+    "wrong value for another algorithm": ("SHA-512=AAAA,SHA-256={}", "accepted"),
+    "wrong SHA-256 in a list": (f"SHA-256=AAAA,{SHA_512}", "403 digest"),
+    "no SHA-256": (SHA_512, "403 digest"),
+    "no SHA-256 in a list": (f"{SHA_512},MD5=1B2M2Y8AsgTpgAmY7PhCfg==", "403 digest"),
+    "SHA-256 twice": ("SHA-256={},SHA-256={}", "403 digest"),
+    "another SHA-256 first": ("SHA-256=AAAA,SHA-256={}", "403 digest"),
+    "another SHA-256 last": ("SHA-256={},sha-256=AAAA", "403 digest"),
+    "no value": ("SHA-256", "403 digest"),
+    "similar name": ("xSHA-256={}", "403 digest"),
+    "512 characters": ("SHA-256={},x=" + "y" * (512 - 55), "accepted"),
+    "513 characters": ("SHA-256={},x=" + "y" * (513 - 55), "403 signature_malformed"),
+}
+
+
+@pytest.mark.parametrize(("form", "expected"), DIGESTS.values(), ids=DIGESTS)
+def test_a_list_of_digests(form: str, expected: str) -> None:
+    """RFC 3230 section 4.3.2: Digest may list several algorithms. Exactly one must be SHA-256, and that must match."""
+    assert outcome(with_digest(form)) == expected
+
+
 REJECTED: Final[dict[str, tuple[dict[str, Any], Callable[[dict[str, str]], dict[str, str]], str]]] = {
     **{
         f"no {name}": ({}, without(name), "unsigned")
@@ -176,6 +219,8 @@ REJECTED: Final[dict[str, tuple[dict[str, Any], Callable[[dict[str, str]], dict[
     ),
     "parameter twice": ({}, lambda h: {**h, "Signature": h["Signature"] + ',keyId="x"'}, "signature_malformed"),
     "two signatures": ({}, lambda h: {**h, "Signature": f"{h['Signature']}, {h['Signature']}"}, "signature_malformed"),
+    "a second, empty signature": ({}, lambda h: {**h, "Signature": f"{h['Signature']}, "}, "signature_malformed"),
+    "a first, empty signature": ({}, lambda h: {**h, "Signature": f", {h['Signature']}"}, "signature_malformed"),
     "signature that is not base64": ({}, parameter("signature", "*" * 344), "signature_malformed"),
     "no algorithm": (
         {},

@@ -1,0 +1,201 @@
+"""Requests with ambiguous framing, or with a repeated header, on both servers: nothing that follows them is read."""
+
+import re
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Final, NamedTuple
+
+import pytest
+
+from tests.support.guarded import Guarded, guarded_exporter
+from tests.support.raw_http import CHUNKED, JSON, change, chunked, form, http, refused
+from tests.support.running import COUNTED, FORM, Exporter, Samples, changes, connect, exporter, read_to_end
+from tests.support.signing import ACCOUNT, headers_for
+
+NEXT: Final = http("GET", "/next", content_type=None, headers=("Connection: close", "Content-Length: 0"))
+"""A request that is sent right behind another. If it is read, ``not_found`` is counted."""
+GRANIAN: Final = ("--webhook.server", "granian")
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Exporter]:
+    """Yield an exporter on waitress; it may log no error."""
+    with exporter(tmp_path_factory.mktemp("waitress"), "--log.level", "debug") as shared:
+        yield shared
+        assert [line["msg"] for line in shared.log() if line["level"] == "error"] == []
+
+
+@pytest.fixture(scope="module")
+def on_granian(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Exporter]:
+    """Yield an exporter on granian."""
+    with exporter(tmp_path_factory.mktemp("granian"), *GRANIAN) as shared:
+        yield shared
+
+
+class Sent(NamedTuple):
+    """The statuses of all answers, until the server closed the connection, and the counters that were incremented."""
+
+    statuses: list[int]
+    counted: Samples
+
+
+def sent(running: Exporter, raw: bytes) -> Sent:
+    """Send the bytes and a further request on one connection."""
+    before = running.samples()
+    with connect(running.public) as sock:
+        sock.sendall(raw + NEXT)
+        answers = read_to_end(sock)
+    statuses = [int(status) for status in re.findall(rb"HTTP/1\.[01] (\d+)", answers)]
+    return Sent(statuses, changes(before, running.samples()))
+
+
+def whole(body: bytes, *headers: str) -> bytes:
+    """Return a request with these framing headers, in which ``{}`` is the length of the body as sent."""
+    return http(body=body, headers=tuple(header.replace("{}", str(len(body))) for header in headers))
+
+
+def with_two(name: str, first: str, second: str) -> bytes:
+    """Return a request with a header twice, the second time in another case."""
+    both = (f"{name}: {first}", f"{name.swapcase()}: {second}")
+    return http(body=form(), content_type=None if name == "Content-Type" else FORM, headers=both)
+
+
+AMBIGUOUS: Final[dict[str, Callable[[], bytes]]] = {
+    "chunked twice": lambda: whole(chunked(form()), *CHUNKED, *CHUNKED),
+    "chunked twice in a list": lambda: whole(chunked(form()), "Transfer-Encoding: chunked, chunked"),
+    "chunked, then a length": lambda: whole(chunked(form()), *CHUNKED, "Content-Length: {}"),
+    "a length, then chunked": lambda: whole(chunked(form()), "Content-Length: {}", *CHUNKED),
+    "chunked and a length of 0": lambda: whole(chunked(form()), "Content-Length: 0", *CHUNKED),
+    "chunked and an empty length": lambda: whole(chunked(form()), "Content-Length:", *CHUNKED),
+    "chunked and no number": lambda: whole(chunked(form()), "Content-Length: x", *CHUNKED),
+    "other case": lambda: whole(chunked(form()), "content-LENGTH: {}", "Transfer-Encoding: CHUNKED"),
+    "tabs and spaces": lambda: whole(chunked(form()), "Content-Length: \t{}\t", "Transfer-Encoding:\t chunked \t"),
+    "folded": lambda: whole(chunked(form()), "Content-Length: {}", "Transfer-Encoding:\r\n\tchunked"),
+    "folded within the word": lambda: whole(chunked(form()), "Transfer-Encoding: chun\r\n ked"),
+    "space before the colon": lambda: whole(chunked(form()), "Content-Length: {}", "Transfer-Encoding : chunked"),
+    "chunked with a parameter": lambda: whole(chunked(form()), "Transfer-Encoding: chunked;x"),
+    "chunked with a parameter and a length": lambda: whole(
+        form(), "Content-Length: {}", "Transfer-Encoding: chunked;x"
+    ),
+    "identity, chunked": lambda: whole(chunked(form()), "Transfer-Encoding: identity, chunked"),
+    "identity": lambda: whole(form(), "Content-Length: {}", "Transfer-Encoding: identity"),
+    "xchunked": lambda: whole(form(), "Content-Length: {}", "Transfer-Encoding: xchunked"),
+    "gzip, chunked": lambda: whole(chunked(form()), "Transfer-Encoding: gzip", *CHUNKED),
+    "empty coding": lambda: whole(form(), "Content-Length: {}", "Transfer-Encoding:"),
+    "chunked and an empty coding": lambda: whole(chunked(form()), *CHUNKED, "Transfer-Encoding:"),
+    "comma for a coding": lambda: whole(form(), "Content-Length: {}", "Transfer-Encoding: ,"),
+    "comma before": lambda: whole(chunked(form()), "Transfer-Encoding: , chunked"),
+    "comma after": lambda: whole(chunked(form()), "Transfer-Encoding: chunked,"),
+    "chunked in HTTP/1.0": lambda: whole(chunked(form()), *CHUNKED).replace(b"HTTP/1.1", b"HTTP/1.0"),
+    "chunked and a length in HTTP/1.0": lambda: whole(
+        form(), "Content-Length: {}", "Connection: keep-alive", *CHUNKED
+    ).replace(b"HTTP/1.1", b"HTTP/1.0"),
+    "two lengths": lambda: whole(form(), "Content-Length: {}", "Content-Length: 5"),
+    "a length and an empty one": lambda: whole(form(), "Content-Length: {}", "Content-Length:"),
+    "a list of lengths": lambda: whole(form(), "Content-Length: {}, {}"),
+    "a list of different lengths": lambda: whole(form(), "Content-Length: {}, 5"),
+}
+"""Requests whose end two parsers could see in different places (RFC 9112 sections 6.1 and 6.3)."""
+
+REPEATED: Final[dict[str, Callable[[], bytes]]] = {
+    "the same length twice": lambda: whole(form(), "Content-Length: {}", "Content-Length: {}"),
+    **{
+        f"{name}: {first!r} and {second!r}": partial(with_two, name, first, second)
+        for name, first, second in (
+            ("Content-Type", FORM, FORM),
+            ("Content-Type", FORM, ""),
+            ("Content-Type", "", FORM),
+            ("Content-Type", f"{JSON}; a=b", FORM),
+            ("Date", "x", ""),
+            ("Digest", "", "x"),
+            ("Signature", "x", ""),
+            ("X-Copernica-ID", ACCOUNT, ACCOUNT),
+        )
+    },
+    "Host": lambda: http(body=form(), headers=("Host: evil.example",)),
+}
+"""Requests with a header twice that may occur once."""
+
+
+@pytest.mark.parametrize("name", AMBIGUOUS | REPEATED)
+def test_waitress_rejects(running: Exporter, name: str) -> None:
+    """The request is answered 400 and counted as malformed, and the connection is closed at once."""
+    made = (AMBIGUOUS | REPEATED)[name]
+    assert sent(running, made()) == ([400], refused("malformed"))
+
+
+def test_the_log_names_the_header(running: Exporter) -> None:
+    """The debug line of such a request says which header is repeated."""
+    assert sent(running, REPEATED["Host"]()).statuses == [400]
+    assert [line["why"] for line in running.log() if line["msg"] == "refused"][-1] == "header Host is repeated"
+
+
+@pytest.mark.parametrize("name", AMBIGUOUS)
+def test_granian_rejects(on_granian: Exporter, name: str) -> None:
+    """The request is answered 400 or, if it is chunked, 411; nothing is counted as a failure or read after it."""
+    statuses, counted = sent(on_granian, AMBIGUOUS[name]())
+    assert (statuses, counted) in [([400], {}), ([411], refused("malformed"))]
+
+
+@pytest.mark.parametrize("name", ["the same length twice", f"Content-Type: {FORM!r} and ''"])
+def test_granian_hides_repeated_headers(on_granian: Exporter, name: str) -> None:
+    """Of two lengths or types, the application sees one, so the request is counted; docs/security.md says so."""
+    statuses, counted = sent(on_granian, REPEATED[name]())
+    assert (statuses, counted) == ([200, 404], COUNTED | refused("not_found"))
+
+
+CHUNKS: Final = {
+    "chunked": CHUNKED,
+    "capitals": ("Transfer-Encoding: CHUNKED",),
+    "folded": ("Transfer-Encoding:\r\n chunked",),
+    "ignored name": (*CHUNKED, "Content_Length: 5"),
+}
+
+
+@pytest.mark.parametrize("name", CHUNKS)
+def test_one_coding_is_accepted(running: Exporter, name: str) -> None:
+    """A chunked request without a length is counted, and the next request on its connection is read."""
+    statuses, counted = sent(running, http(body=chunked(form()), headers=CHUNKS[name]))
+    assert (statuses, counted) == ([200, 404], COUNTED | refused("not_found"))
+
+
+@pytest.mark.parametrize("server", ["running", "on_granian"])
+@pytest.mark.parametrize(
+    ("content_type", "status"),
+    [
+        (f"{FORM}, {FORM}", 400),
+        (f"{FORM}; a=b, {JSON}", 400),
+        (f"{FORM},", 400),
+        (f'{FORM}; a="b", {JSON}; c="d"', 400),
+        (f'{FORM}; a="b, c"', 200),
+        (f'{FORM}; a="b\\", c"', 200),
+    ],
+)
+def test_a_list_of_content_types_is_rejected(
+    request: pytest.FixtureRequest, server: str, content_type: str, status: int
+) -> None:
+    """A proxy may have joined two headers. A comma in a quoted parameter is no list."""
+    answered, counted = change(request.getfixturevalue(server), http(body=form(), content_type=content_type))
+    assert answered == status
+    assert status == 200 or counted == refused("malformed")
+
+
+@pytest.fixture(scope="module", params=["waitress", "granian"])
+def guarded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
+    """Yield an exporter on either server that requires signatures."""
+    flags = ("--webhook.server", request.param)
+    with guarded_exporter(tmp_path_factory.mktemp(f"guarded {request.param}"), *flags) as guarded:
+        yield guarded
+
+
+@pytest.mark.parametrize("name", ["Host", "Date", "Digest", "X-Copernica-ID", "Signature", "X-Nonce"])
+@pytest.mark.parametrize("where", ["the same", "empty first", "empty last"])
+def test_a_signed_header_is_not_repeated(guarded: Guarded, name: str, where: str) -> None:
+    """On both servers, a second header with the same or no value makes a signed request invalid."""
+    body = guarded.new()
+    lines = [f"{one}: {value}" for one, value in headers_for("mail.example.com", "/failures", body, FORM).items()]
+    at = next(number for number, line in enumerate(lines) if line.startswith(f"{name}:"))
+    lines.insert(at + (where != "empty first"), lines[at] if where == "the same" else f"{name}:")
+    statuses, counted = sent(guarded.running, "\r\n".join(["POST /failures HTTP/1.1", *lines, "", ""]).encode() + body)
+    assert statuses[0] in {400, 403}
+    assert [name for name in counted if "refused" not in name and "lookups" not in name] == []
