@@ -45,7 +45,10 @@ def private_app(
         log.error("internal error; please report it", exc_info=error)
         answer(resp, 500, "internal")
 
-    def http_error(_req: falcon.Request, resp: falcon.Response, error: falcon.HTTPError, _params: object) -> None:
+    def http_error(req: falcon.Request, resp: falcon.Response, error: falcon.HTTPError, _params: object) -> None:
+        if isinstance(error, falcon.HTTPBadRequest) and req.method not in falcon.HTTP_METHODS:
+            # Falcon answers 400 to unregistered methods.
+            error = falcon.HTTPMethodNotAllowed(["GET", "HEAD", "OPTIONS"])
         word = "unauthorized" if error.status_code == HTTPStatus.UNAUTHORIZED else reason_for(error.status_code)
         answer(resp, error.status_code, word)
         resp.set_headers(error.headers or {})

@@ -5,15 +5,23 @@ The first line of each class is also shown in docs/reference.md.
 
 import gzip
 from collections.abc import Callable
+from typing import Final
 
 import falcon
-from prometheus_client import CollectorRegistry
-from prometheus_client.exposition import choose_encoder, gzip_accepted
+from falcon import mediatypes
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.openmetrics import exposition as openmetrics
 
 from exporter.ledger.committer import Committer
 from exporter.metrics.activity import Activity
 from exporter.web.checks import Facts
 from exporter.web.page import POLICY, page
+
+_TEXT: Final = "text/plain; version=0.0.4; charset=utf-8"
+_OPENMETRICS: Final = "application/openmetrics-text"
+# What may be accepted, best first. Version 2.0.0 adds nothing that the metrics use; neither does a version of the text.
+_ACCEPTABLE: Final = (f"{_OPENMETRICS}; version=1.0.0", f"{_OPENMETRICS}; version=2.0.0", "text/plain")
+_LONGEST_ACCEPT: Final = 1_024  # Prometheus sends about 400 characters; the time to parse is not linear
 
 
 class Metrics:
@@ -25,17 +33,46 @@ class Metrics:
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Answer with all families of the registry."""
-        try:
-            encode, resp.content_type = choose_encoder(req.get_header("Accept") or "")
-        except (TypeError, ValueError):  # the client library fails on a malformed version in Accept
-            encode, resp.content_type = choose_encoder("")
-        resp.data = encode(self._registry)
-        resp.append_header("Vary", "Accept, Accept-Encoding")
-        if gzip_accepted(req.get_header("Accept-Encoding") or ""):
-            resp.data = gzip.compress(resp.data, compresslevel=1)
-            resp.set_header("Content-Encoding", "gzip")
+        self.on_head(req, resp)
         # Prometheus and compatible scrapers (Alloy, vmagent, OpenTelemetry's receiver) send their timeout.
         self._activity.saw("scrape" if req.get_header("X-Prometheus-Scrape-Timeout-Seconds") else "read")
+
+    def on_head(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """Answer as for GET; falcon omits the body. It is not a scrape, because nobody receives the metrics."""
+        # The parameter escaping is ignored: no name needs it.
+        if _prefers_openmetrics(req.get_header("Accept", default="")):
+            resp.data = openmetrics.generate_latest(self._registry)  # type: ignore[no-untyped-call]  # of the library
+            resp.content_type = openmetrics.CONTENT_TYPE_LATEST
+        else:
+            resp.data = generate_latest(self._registry)
+            resp.content_type = _TEXT
+        resp.append_header("Vary", "Accept, Accept-Encoding")
+        if _prefers_gzip(req.get_header("Accept-Encoding", default="")):
+            resp.data = gzip.compress(resp.data, compresslevel=1)
+            resp.set_header("Content-Encoding", "gzip")
+
+
+def _prefers_openmetrics(accept: str) -> bool:
+    """Return whether the header Accept names OpenMetrics and prefers it (RFC 9110 section 12.5.1)."""
+    accept = accept.lower()
+    if _OPENMETRICS not in accept or len(accept) > _LONGEST_ACCEPT:
+        return False
+    try:
+        return mediatypes.best_match(_ACCEPTABLE, accept).startswith(_OPENMETRICS)
+    except ValueError:
+        return False
+
+
+def _prefers_gzip(accept_encoding: str) -> bool:
+    """Return whether the header Accept-Encoding prefers gzip to the plain text (RFC 9110 section 12.5.3)."""
+    if len(accept_encoding) > _LONGEST_ACCEPT:
+        return False
+    # A coding and its weight are written like a media range without a type.
+    ranges = ",".join(f"coding/{coding.strip()}" for coding in accept_encoding.lower().split(","))
+    try:
+        return mediatypes.best_match(("coding/gzip", "coding/identity"), ranges) == "coding/gzip"
+    except ValueError:
+        return False
 
 
 class Healthy:
@@ -45,6 +82,8 @@ class Healthy:
         """Answer 200."""
         resp.content_type = falcon.MEDIA_TEXT
         resp.text = "healthy\n"
+
+    on_head = on_get
 
 
 class Ready:
@@ -62,6 +101,8 @@ class Ready:
         else:
             resp.status = falcon.HTTP_503
             resp.data = _bytes(f"not ready: {problem}\n")
+
+    on_head = on_get
 
 
 class Page:
@@ -82,6 +123,8 @@ class Page:
                 "X-Content-Type-Options": "nosniff",
             }
         )
+
+    on_head = on_get
 
 
 def _bytes(text: str) -> bytes:

@@ -16,7 +16,18 @@ from prometheus_client.openmetrics import parser as openmetrics
 
 from exporter import __version__
 from exporter.refusals import REFUSAL_REASONS
-from tests.support.running import TIMEOUT, Exporter, Samples, connect, exporter, failure, failures_of, samples_of, until
+from tests.support.running import (
+    TIMEOUT,
+    Exporter,
+    Samples,
+    connect,
+    exporter,
+    failure,
+    failures_of,
+    read_to_end,
+    samples_of,
+    until,
+)
 
 SERIES: Final = "rcptto/5xx/5.1.1"
 HOLD: Final = ("--metrics.birth-hold", "2s")
@@ -121,8 +132,8 @@ def steady(samples: Samples) -> Samples:
         ("*/*", "text/plain; version=0.0.4; charset=utf-8"),
         ("text/plain;version=0.0.4", "text/plain; version=0.0.4; charset=utf-8"),
         ("application/json", "text/plain; version=0.0.4; charset=utf-8"),
-        (OPENMETRICS, "application/openmetrics-text; version=1.0.0; charset=utf-8; escaping=underscores"),
-        (PROMETHEUS, "application/openmetrics-text; version=1.0.0; charset=utf-8; escaping=underscores"),
+        (OPENMETRICS, "application/openmetrics-text; version=1.0.0; charset=utf-8"),
+        (PROMETHEUS, "application/openmetrics-text; version=1.0.0; charset=utf-8"),
     ],
     ids=["nothing", "anything", "text", "JSON", "OpenMetrics", "Prometheus"],
 )
@@ -222,6 +233,22 @@ def test_health_and_readiness(running: Exporter, path: str, body: str) -> None:
     """They are one word of plain text."""
     answer = running.get(path)
     assert (answer.status, answer.headers["Content-Type"].partition(";")[0], answer.text) == (200, "text/plain", body)
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/-/healthy", "/-/ready", "/"])
+@pytest.mark.parametrize("connection", ["close", "keep-alive"])
+def test_head(running: Exporter, path: str, connection: str) -> None:
+    """HEAD has the status and headers of GET, with the length of its body, but no body; then the connection closes."""
+    got = running.get(path)
+    with connect(running.private) as sock:
+        sock.sendall(f"HEAD {path} HTTP/1.1\r\nHost: x\r\nConnection: {connection}\r\n\r\n".encode() * 2)
+        head, end, rest = read_to_end(sock).partition(b"\r\n\r\n")
+    assert (head.split()[1], end, rest) == (b"200", b"\r\n\r\n", b"")
+    headers = dict(re.findall(r"^(\S+): (.+)$", head.decode().replace("\r", ""), re.MULTILINE))
+    lower = {name.lower(): text for name, text in headers.items()}
+    assert lower.keys() == {name.lower() for name in got.headers}
+    assert lower["content-type"] == got.headers["Content-Type"]
+    assert int(lower["content-length"]) == pytest.approx(len(got.body), rel=0.05)  # values change meanwhile
 
 
 @pytest.mark.parametrize("path", ["/failures", "/smtpeter-x.txt", "/metrics/", "/-/quit"])

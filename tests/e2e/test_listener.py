@@ -380,7 +380,7 @@ REFUSED: Final = {
     "the callback": (b"POST /failures HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n", 404, "not_found\n"),
     "wrong method": (b"POST /metrics HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n", 405, "method\n"),
     "deletion": (b"DELETE / HTTP/1.1\r\nHost: x\r\n\r\n", 405, "method\n"),
-    "unknown method": (b"SECRET /metrics HTTP/1.1\r\nHost: x\r\n\r\n", 400, "malformed\n"),
+    "unknown method": (b"SECRET /metrics HTTP/1.1\r\nHost: x\r\n\r\n", 405, "method\n"),
     "long path": (b"GET /" + b"secret" * 3_000 + b" HTTP/1.1\r\n\r\n", 414, "malformed\n"),
     "one word": (b"SECRET\r\n\r\n", 400, "malformed\n"),
     "many words": (b"GET /metrics SECRET HTTP/1.1\r\n\r\n", 400, "malformed\n"),

@@ -28,17 +28,21 @@ def client_of(
 
 @pytest.mark.parametrize("path", ["/", "/metrics", "/-/healthy", "/-/ready"])
 def test_serves(path: str) -> None:
-    """Without authentication, each route is answered."""
-    assert client_of().simulate_get(path).status_code == 200
+    """Without authentication, each route is answered; HEAD has the length of the body, but no body."""
+    got, head = (client_of().simulate_request(method, path) for method in ("GET", "HEAD"))
+    assert (got.status_code, head.status_code, head.content) == (200, 200, b"")
+    assert int(head.headers["Content-Length"]) == pytest.approx(len(got.content), abs=200)  # values change meanwhile
+    assert head.headers["Content-Type"] == got.headers["Content-Type"]
 
 
+@pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS", "POST"])
 @pytest.mark.parametrize("path", ["/", "/metrics", "/nowhere", "/-"])
 @pytest.mark.parametrize("header", [None, "Basic eA=="], ids=["none", "wrong"])
-def test_requires_authentication(path: str, header: str | None) -> None:
-    """Whatever the path, a request without the right credentials is answered 401 and a challenge."""
+def test_requires_authentication(method: str, path: str, header: str | None) -> None:
+    """Whatever the method and path, a request without the right credentials is answered 401 and a challenge."""
     headers = {"Authorization": header} if header else {}
-    answer = client_of(lambda given: given == SECRET).simulate_get(path, headers=headers)
-    assert (answer.status_code, answer.text) == (401, "unauthorized\n")
+    answer = client_of(lambda given: given == SECRET).simulate_request(method, path, headers=headers)
+    assert (answer.status_code, answer.text) == (401, "" if method == "HEAD" else "unauthorized\n")
     assert answer.headers["WWW-Authenticate"] == 'Basic realm="smtpeter-exporter"'
 
 
@@ -56,19 +60,22 @@ def test_health_needs_no_authentication(path: str, text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("method", "path", "status", "word"),
-    [
-        ("GET", "/secret", 404, "not_found"),
-        ("POST", "/failures", 404, "not_found"),
-        ("POST", "/metrics", 405, "method"),
-        ("DELETE", "/", 405, "method"),
-        ("GET", "/-/", 404, "not_found"),
-    ],
+    ("method", "path"), [("GET", "/secret"), ("HEAD", "/x"), ("POST", "/failures"), ("GET", "/-/")]
 )
-def test_rejects(method: str, path: str, status: int, word: str) -> None:
-    """A request that is not served is answered with one word of plain text."""
+def test_other_paths_do_not_exist(method: str, path: str) -> None:
+    """A path that is not served is answered with one word of plain text."""
     answer = client_of().simulate_request(method, path)
-    assert (answer.status_code, answer.text) == (status, f"{word}\n")
+    assert (answer.status_code, answer.text) == (404, "" if method == "HEAD" else "not_found\n")
+    assert answer.headers["Content-Type"] == falcon.MEDIA_TEXT
+
+
+@pytest.mark.parametrize("path", ["/", "/metrics", "/-/healthy", "/-/ready"])
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "TRACE", "BREW"])
+@pytest.mark.filterwarnings("ignore:Unknown REQUEST_METHOD")
+def test_other_methods_are_not_supported(method: str, path: str) -> None:
+    """A method that is not supported is answered 405 with the methods that are, and one word of plain text."""
+    answer = client_of().simulate_request(method, path)
+    assert (answer.status_code, answer.text, answer.headers["Allow"]) == (405, "method\n", "GET, HEAD, OPTIONS")
     assert answer.headers["Content-Type"] == falcon.MEDIA_TEXT
 
 

@@ -26,34 +26,122 @@ def telemetry() -> Telemetry:
     return telemetry
 
 
-def scrape(telemetry: Telemetry, **headers: str) -> Result:
+def scrape(telemetry: Telemetry, method: str = "GET", **headers: str) -> Result:
     """Return the answer to a request for the metrics."""
     app = falcon.App()
     app.add_route("/metrics", Metrics(telemetry.registry, telemetry.activity))
     named = {name.replace("_", "-"): text for name, text in headers.items()}
-    return TestClient(app).simulate_get("/metrics", headers=named)
+    return TestClient(app).simulate_request(method, "/metrics", headers=named)
 
 
-OPEN: Final = {"Accept": "application/openmetrics-text; version=1.0.0"}
-
-
-@pytest.mark.parametrize(
-    ("headers", "media_type"),
-    [
-        ({}, "text/plain"),
-        ({"Accept": "text/html"}, "text/plain"),
-        ({"Accept": "application/openmetrics-text; version=one"}, "text/plain"),
-        (OPEN, "application/openmetrics-text"),
-    ],
-    ids=["none", "browser", "malformed version", "OpenMetrics"],
+TEXT: Final = "text/plain; version=0.0.4; charset=utf-8"
+OPENMETRICS: Final = "application/openmetrics-text; version=1.0.0; charset=utf-8"
+PROMETHEUS_3: Final = (
+    "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.5,"
+    "application/openmetrics-text;version=0.0.1;q=0.4,text/plain;version=1.0.0;escaping=allow-utf-8;q=0.3,"
+    "text/plain;version=0.0.4;q=0.2,*/*;q=0.1"
 )
-def test_format_follows_the_accept_header(telemetry: Telemetry, headers: dict[str, str], media_type: str) -> None:
-    """The metrics are OpenMetrics if the scraper asks for it, and otherwise the text format."""
-    answer = scrape(telemetry, **headers)
-    assert answer.headers["Content-Type"].partition(";")[0] == media_type
-    parse = open_metrics if headers is OPEN else text_format
+PROTOBUF: Final = "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited;q=0.6,"
+FORMATS: Final = {
+    "none": ("", TEXT),
+    "anything": ("*/*", TEXT),
+    "browser": ("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", TEXT),
+    "any application": ("application/*", TEXT),
+    "JSON": ("application/json", TEXT),
+    "text": ("text/plain;version=0.0.4", TEXT),
+    "text 1.0.0": ("text/plain;version=1.0.0", TEXT),
+    "text that escapes values": ("text/plain;version=1.0.0;escaping=values", TEXT),
+    "vmagent": ("text/plain;version=0.0.4;q=1,*/*;q=0.1", TEXT),
+    "OpenMetrics": ("application/openmetrics-text; version=1.0.0", OPENMETRICS),
+    "no version": ("application/openmetrics-text", OPENMETRICS),
+    "quoted version": ('application/openmetrics-text; version="1.0.0"', OPENMETRICS),
+    "capitals": ("Application/OpenMetrics-Text; Version=1.0.0", OPENMETRICS),
+    "version 0.0.1": ("application/openmetrics-text; version=0.0.1", TEXT),
+    "version 2.0.0": ("application/openmetrics-text; version=2.0.0", OPENMETRICS),
+    "version 2.0.0 first": (
+        "application/openmetrics-text;version=2.0.0,application/openmetrics-text;version=1.0.0;q=0.9",
+        OPENMETRICS,
+    ),
+    "version that is none": ("application/openmetrics-text; version=one", TEXT),
+    **{
+        f"escaping={scheme}": (f"application/openmetrics-text; version=1.0.0; escaping={scheme}", OPENMETRICS)
+        for scheme in ("values", "dots", "underscores", "allow-utf-8", "x")
+    },
+    "Prometheus 2.42": (
+        (
+            "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,"
+            "text/plain;version=0.0.4;q=0.5,*/*;q=0.1"
+        ),
+        OPENMETRICS,
+    ),
+    "Prometheus 2.54": (
+        (
+            "application/openmetrics-text;version=1.0.0;q=0.5,application/openmetrics-text;version=0.0.1;q=0.4,"
+            "text/plain;version=0.0.4;q=0.3,*/*;q=0.2"
+        ),
+        OPENMETRICS,
+    ),
+    "Prometheus 3": (PROMETHEUS_3, OPENMETRICS),
+    "Prometheus 3 with protobuf": (PROTOBUF + PROMETHEUS_3, OPENMETRICS),
+    "text preferred": ("text/plain;q=0.9,application/openmetrics-text;version=1.0.0;q=0.3", TEXT),
+    "text preferred and last": ("application/openmetrics-text;version=1.0.0;q=0.3,text/plain;q=0.9", TEXT),
+    "equal weights": ("text/plain,application/openmetrics-text;version=1.0.0", OPENMETRICS),
+    "OpenMetrics not acceptable": ("application/openmetrics-text;q=0,*/*", TEXT),
+    "OpenMetrics 1.0.0 not acceptable": ("application/openmetrics-text;version=1.0.0;q=0.000", TEXT),
+    "malformed": (";;,q", TEXT),
+    "malformed weight": ("application/openmetrics-text;version=1.0.0;q=much", TEXT),
+    "weight over 1": ("application/openmetrics-text;version=1.0.0;q=7", TEXT),
+    "infinite weight": ("application/openmetrics-text;version=1.0.0;q=nan", TEXT),
+    "no subtype": ("application/openmetrics-text,x", TEXT),
+    "open quote": ('application/openmetrics-text;version="1.0.0', TEXT),
+    "too long": ("application/openmetrics-text;version=1.0.0," + "x/y," * 15_000 + "*/*", TEXT),
+}
+
+
+@pytest.mark.parametrize(("accept", "content_type"), FORMATS.values(), ids=FORMATS)
+def test_format_follows_the_accept_header(telemetry: Telemetry, accept: str, content_type: str) -> None:
+    """The metrics are OpenMetrics 1.0.0 if the scraper names and prefers it, otherwise text; names are unchanged."""
+    answer = scrape(telemetry, Accept=accept)
+    assert (answer.status_code, answer.headers["Content-Type"]) == (200, content_type)
+    parse = open_metrics if content_type == OPENMETRICS else text_format
     samples = [sample for family in parse(answer.text) for sample in family.samples]
     assert [sample.value for sample in samples if sample.name == DUPLICATES] == [2.0]
+
+
+ENCODINGS: Final = {
+    "": None,
+    "gzip": "gzip",
+    "gzip, deflate, br": "gzip",
+    "br;q=1, GZIP;q=0.5": "gzip",
+    "gzip ; q=0.001": "gzip",
+    "*": "gzip",
+    "br, *;q=0.1": "gzip",
+    "identity;q=0": None,
+    "identity;q=0, *": "gzip",
+    "gzip;q=0": None,
+    "gzip;q=0.000, *;q=1": None,
+    "*;q=1, gzip;q=0": None,
+    "*;q=0": None,
+    "*;q=0, gzip": "gzip",
+    "identity": None,
+    "identity, gzip;q=0.5": None,
+    "identity;q=0.5, gzip": "gzip",
+    "deflate": None,
+    "xgzip": None,
+    "gzip;q=much": None,
+    "gzip;q=-1": None,
+    ";": None,
+    "gzip," + "x," * 30_000 + "x": None,
+}
+
+
+@pytest.mark.parametrize(("accepted", "encoding"), ENCODINGS.items(), ids=[name[:30] or "none" for name in ENCODINGS])
+def test_compression_follows_the_weights(telemetry: Telemetry, accepted: str, encoding: str | None) -> None:
+    """RFC 9110 section 12.5.3: gzip is used if its weight is not 0 and not below that of the plain text."""
+    answer = scrape(telemetry, Accept_Encoding=accepted)
+    assert (answer.status_code, answer.headers.get("Content-Encoding")) == (200, encoding)
+    body = gzip.decompress(answer.content) if encoding else answer.content
+    assert f"\n{DUPLICATES} 2.0\n" in body.decode()
 
 
 def test_gzip_is_used_if_accepted(telemetry: Telemetry) -> None:
@@ -71,6 +159,18 @@ def test_scrapes_are_told_from_other_readers(telemetry: Telemetry) -> None:
     assert telemetry.activity.last().keys() == {"read"}
     scrape(telemetry, X_Prometheus_Scrape_Timeout_Seconds="10")
     assert telemetry.activity.last().keys() == {"read", "scrape"}
+
+
+@pytest.mark.parametrize("timeout", [{}, {"X_Prometheus_Scrape_Timeout_Seconds": "10"}], ids=["reader", "scraper"])
+def test_head_is_no_scrape(telemetry: Telemetry, timeout: dict[str, str]) -> None:
+    """HEAD has the headers of GET and no body. It is not recorded, because nobody received the metrics."""
+    head = scrape(telemetry, "HEAD", Accept_Encoding="gzip", **timeout)
+    assert telemetry.activity.last() == {}
+    got = scrape(telemetry, Accept_Encoding="gzip", **timeout)
+    assert (head.status_code, head.content) == (200, b"")
+    assert int(head.headers["Content-Length"]) == pytest.approx(len(got.content), abs=50)  # values change meanwhile
+    names = ("Content-Type", "Content-Encoding", "Vary")
+    assert [head.headers[name] for name in names] == [got.headers[name] for name in names]
 
 
 def test_healthy() -> None:
