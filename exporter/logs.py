@@ -9,8 +9,19 @@ from datetime import UTC, datetime
 from typing import Any, Final, TextIO
 
 _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
-# URL-encoded as in forms; full-width or small as in Chinese and Japanese answers.
-_AT: Final = re.compile("%40|[\uff20\ufe6b]")
+# An at sign in any spelling, and space around it. Only the last repetition is unbounded: the time must be linear.
+_AT: Final = re.compile(
+    r"[ \t]{0,8}(?:@"
+    r"|%(?:25){0,4}40"  # URL-encoded as in forms, perhaps several times
+    r"|=40(?=[a-z0-9-]{1,63}\.[a-z])"  # quoted-printable; status=404 is none
+    r"|&(?:#0{0,4}64|#x0{0,4}40|commat);"  # HTML
+    r"|\\{1,4}(?:u00|x)40"  # escapes of JSON and of many languages
+    r"|\( ?at ?\)|\[ ?at ?\]|\{ ?at ?\}|< ?at ?>"
+    "|[\uff20\ufe6b]"  # full-width or small as in Chinese and Japanese answers
+    r")[ \t]*",
+    re.IGNORECASE,
+)
+_BRACKETED_LOCAL_PART: Final = re.compile(r'[(\[{<][^()\[\]{}<>\s@"]{1,64}[)\]}>](?=@)')
 # RFC 5321 section 4.1.2: "john doe"@example.com, "john \"jr\" doe"@example.com. Matched on the reversed text, because
 # only backwards from the at sign is it certain which quote opens the local part: "jane@example.com" "@jane"@example.com
 _QUOTED_LOCAL_PART: Final = re.compile(r'(?<=@)"(?:[^"\n]|"(?=\\)){1,512}"')
@@ -19,10 +30,14 @@ _PLAIN: Final = re.compile(r"[^\s\"=\\]+")
 
 
 def mask(text: str) -> str:
-    """Replace the local part of each e-mail address by ``***``. The time is linear in the length of the text."""
+    """Replace the local part of each e-mail address by ``***``. The time is linear in the length of the text.
+
+    This is a second line of defense: texts that may contain addresses in any spelling are not logged at all.
+    """
     text = _AT.sub("@", text)
     if "@" not in text:
         return text
+    text = _BRACKETED_LOCAL_PART.sub("***", text)
     words = _WORD.split(_QUOTED_LOCAL_PART.sub("***", text[::-1])[::-1])
     return "".join(f"***@{word.rpartition('@')[2]}" if "@" in word else word for word in words)
 
@@ -49,10 +64,21 @@ class LineFormatter(logging.Formatter):
                 f"{frame.name} ({frame.filename.rpartition('/')[2]}:{frame.lineno})"
                 for frame in reversed(traceback.extract_tb(error.__traceback__, limit=-5))
             )
-        masked = {key: mask(str(value)) for key, value in fields.items() if value not in (None, "")}
+        masked = {key: mask(text) for key, value in fields.items() if (text := _text(value))}
         if self._as_json:
             return json.dumps(masked)
         return " ".join(f"{key}={_logfmt(value)}" for key, value in masked.items())
+
+
+def _text(value: object) -> str:
+    """Return a value as text that is not specific to Python."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list | tuple):
+        return ";".join(map(_text, value))
+    return str(value)
 
 
 def _logfmt(value: str) -> str:

@@ -247,7 +247,7 @@ class Settings:
         "LEVEL",
         "info",
         "debug, info, warning or error",
-        "Lowest level to log. At debug, each failure (addresses masked) and each rejected request is logged, too.",
+        "Lowest level to log. At debug, also each failure (no address, no description) and each rejected request.",
         OneOf("debug", "info", "warning", "error"),
     )
     log_format: str = _setting(

@@ -170,7 +170,7 @@ def _seconds(date: str) -> float:
             tzinfo=when.tzinfo or UTC
         ).timestamp()  # -0000 has no tzinfo and means UTC (RFC 5322 section 3.3)
     except (ValueError, OverflowError):  # for example February 31
-        _reject("date", f"date {date!r} is not valid")
+        _reject("date", f"date '{date}' is not valid")
 
 
 class _Parameters(NamedTuple):
@@ -202,7 +202,7 @@ def _parameters(header: str, key_domain: str) -> _Parameters:
     while end < len(header):
         found = _PARAMETER.match(header, end)
         if not found:
-            _reject("signature_malformed", f"header signature is not valid at {header[end : end + 20]!r}")
+            _reject("signature_malformed", f"header signature is not valid at '{header[end : end + 20]}'")
         name, value = (found[1], found[2]) if found[1] else (found[3], found[4])
         if name.lower() in parameters:
             _reject("signature_malformed", f"header signature has {name} twice")
@@ -230,7 +230,7 @@ def _covered(headers: str) -> tuple[str, ...]:
 def _value(name: str, values: dict[str, str], request: Request) -> str:
     value = values[name] if name in values else request.header(name)
     if value is None:
-        _reject("signature_malformed", f"the signature covers header {name[:50]!r}, which is missing")
+        _reject("signature_malformed", f"the signature covers header '{name[:50]}', which is missing")
     return value.strip()
 
 

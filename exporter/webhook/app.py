@@ -89,7 +89,7 @@ def public_app(
 
     def refuse_internal_error(req: falcon.Request, resp: falcon.Response, error: Exception, params: object) -> None:
         log.error("internal error; please report it", exc_info=error)
-        refuse(req, resp, Refusal(503, "internal", repr(error)), params)
+        refuse(req, resp, Refusal(503, "internal", f"{type(error).__name__}: {error}"), params)
 
     # Falcon chooses the handler of the most specific class.
     app.add_error_handler(Exception, refuse_internal_error)

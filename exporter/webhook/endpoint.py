@@ -2,10 +2,12 @@
 
 import logging
 from time import perf_counter
+from typing import Any
 
 import falcon
 
-from exporter.classification.classifier import Classifier
+from exporter.classification.classifier import Classifier, Failure
+from exporter.classification.report import Report
 from exporter.errors import LedgerError
 from exporter.ledger.committer import Committer
 from exporter.metrics.telemetry import Telemetry
@@ -47,13 +49,27 @@ class Failures:
             if failure.overflowed:
                 self._telemetry.overflowed()
         if log.isEnabledFor(logging.DEBUG):
-            about = failure.decision._asdict() | {"provider": failure.provider, "labels": "/".join(failure.labels)}
-            log.debug("counted" if new else "duplicate", extra=report._asdict() | about)
+            log.debug("counted" if new else "duplicate", extra=_about(report, failure))
         self._telemetry.answered(perf_counter() - began)
 
     def on_options(self, _req: falcon.Request, _resp: falcon.Response) -> None:
         """Reject OPTIONS, which falcon would answer: only POST is supported. Raises HTTPMethodNotAllowed."""
         raise falcon.HTTPMethodNotAllowed(["POST"])
+
+
+def _about(report: Report, failure: Failure) -> dict[str, Any]:
+    """Return the fields of a log line. It has neither recipient nor description, whose spellings no mask can know."""
+    return {
+        "id": report.id,
+        "state": report.state,
+        "code": report.code,
+        "extended": report.extended,
+        "tags": report.tags,
+        "description_length": len(report.description),
+        "labels": "/".join(failure.labels),
+        "provider": failure.provider,
+        **failure.decision._asdict(),
+    }
 
 
 def read_body(req: falcon.Request) -> bytes:

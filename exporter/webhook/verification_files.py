@@ -69,7 +69,7 @@ class VerificationFiles:
 
     def _read(self, name: str) -> bytes:
         if not _NAME.fullmatch(name):
-            raise Refusal(404, "not_found", f"{name[:100]!r} is not the name of a verification file")
+            raise Refusal(404, "not_found", f"'{name[:100]}' is not the name of a verification file")
         try:
             # Follow links that stay inside the directory: Kubernetes mounts files as links.
             path = (self._directory / name).resolve(strict=True)

@@ -6,6 +6,8 @@ import logging
 import re
 import sys
 from collections.abc import Iterator
+from http import HTTPStatus
+from pathlib import Path
 from typing import Any, Final
 
 import pytest
@@ -68,6 +70,29 @@ def fields_of(form: str, message: str, *args: object, **fields: Any) -> dict[str
         ("用户@例子.cn", "***@例子.cn"),
         ("jane\uff20example.com", "***@example.com"),  # a full-width at sign, as CJK servers write it
         ("jane\ufe6bexample.com", "***@example.com"),  # a small one
+        # Spellings of mail servers, of web pages, and of text that was encoded once too often.
+        ("jane @ example.com", "***@example.com"),
+        ("to jane \t@\t example.com now", "to ***@example.com now"),
+        ('"jane doe" @ example.com', "***@example.com"),
+        ("(jane)@example.com", "***@example.com"),
+        ("to <jane>@example.com", "to ***@example.com"),
+        ("x[jane]@example.com", "***@example.com"),
+        ("jane=40example.com", "***@example.com"),
+        ("jane&#64;example.com", "***@example.com"),
+        ("jane&#x40;example.com", "***@example.com"),
+        ("jane&#0064;example.com", "***@example.com"),
+        ("jane&commat;example.com", "***@example.com"),
+        ("jane%2540example.com", "***@example.com"),
+        ("jane%252540example.com", "***@example.com"),
+        (r"jane\u0040example.com", "***@example.com"),
+        (r"jane\\u0040example.com", "***@example.com"),
+        (r"jane\x40example.com", "***@example.com"),
+        ("jane(at)example.com", "***@example.com"),
+        ("jane (AT) example.com", "***@example.com"),
+        ("jane [at] example.com", "***@example.com"),
+        ("jane{at}example.com, joe<at>example.org", "***@example.com, ***@example.org"),
+        ("rejected at example.com", "rejected at example.com"),  # no address
+        ("status=404 size=40", "status=404 size=40"),
         ("@example.com", "***@example.com"),
         ("jane@", "***@"),
         ("jane@[192.0.2.1]", "***@[192.0.2.1]"),
@@ -116,15 +141,46 @@ def test_masks_any_address(text: str) -> None:
     assert masked.count("@example.com") == len(re.findall("(?:@|%40|\uff20)example\\.com", text))
 
 
-@given(text=st.text(st.characters() | st.sampled_from('@" \\<>'), max_size=60))
+PIECES: Final = st.sampled_from(
+    ["%40", "%25", "=40", "&#64;", r"\u0040", "(at)", "[at]", "at", " @ ", "(a)@", "a.b", "***"]
+)
+
+
+@given(text=st.lists(st.characters() | st.sampled_from('@" \\<>()[]') | PIECES, max_size=60).map("".join))
 def test_masks_any_text(text: str) -> None:
     """Any text can be masked; a text without an at sign is unchanged, and masking twice is the same as once."""
     masked = mask(text)
     assert mask(masked) == masked
-    assert masked == text or re.search("[@\uff20\ufe6b]|%40", text)
+    assert masked == text or re.search("[@\uff20\ufe6b]|40|64;|commat;|at", text, re.IGNORECASE)
 
 
-@pytest.mark.parametrize("piece", ['"', '"\\', "@", "a@", '"a"', "%40", " ", '"a\\"', "a", '@"', '@"\\', '@"a\\"b'])
+@pytest.mark.parametrize(
+    "piece",
+    [
+        "%25",
+        " ",
+        " @",
+        "(",
+        "(a",
+        "(a)",
+        "( at",
+        "&#0",
+        "\\",
+        "=40",
+        "***@",
+        '"',
+        '"\\',
+        "@",
+        "a@",
+        '"a"',
+        "%40",
+        '"a\\"',
+        "a",
+        '@"',
+        '@"\\',
+        '@"a\\"b',
+    ],
+)
 def test_masks_long_texts(piece: str) -> None:
     """A description as large as a request body is masked, too, whatever it repeats."""
     text = (piece * 65_536)[:65_536]
@@ -154,14 +210,38 @@ def test_a_line_in_json() -> None:
 @each_format
 def test_descriptions_are_masked(form: str) -> None:
     """Addresses are masked in every field, in the message and its arguments, and in values that are not strings."""
-    fields = {"recipient": "jane@e.com", "description": "no <jane@e.com>\r\nhere", "tags": ("jane@e.com",), "id": "1"}
+    fields = {"recipient": "jane@e.com", "description": "no <jane@e.com>\r\nhere", "tags": ("jane@e.com", 1), "id": "1"}
     assert fields_of(form, "lost %s", "jane@e.com", **fields) == {
         "msg": "lost ***@e.com",
         "recipient": "***@e.com",
         "description": "no <***@e.com>\r\nhere",
-        "tags": "(***@e.com',)",
+        "tags": "***@e.com;1",
         "id": "1",
     }
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (("x",), "x"),
+        (["a b", "c"], "a b;c"),
+        ((), None),
+        (("", ""), ";"),
+        (True, "true"),
+        (False, "false"),
+        (0, "0"),
+        (2.5, "2.5"),
+        (HTTPStatus.NOT_FOUND, "404"),
+        (OSError("no file"), "no file"),
+        (Path("/x"), "/x"),
+        (None, None),
+        ("", None),
+    ],
+)
+@each_format
+def test_no_value_is_a_python_literal(form: str, value: object, text: str | None) -> None:
+    """The elements of a sequence are separated by semicolons, and booleans are in lower case, as in JSON and TOML."""
+    assert fields_of(form, "x", value=value).get("value") == text
 
 
 @each_format

@@ -13,6 +13,7 @@ from exporter.classification.labels import LabelSets
 from exporter.classification.providers import Providers
 from exporter.classification.series import Record
 from exporter.errors import LedgerError
+from exporter.logs import LineFormatter
 from exporter.metrics.telemetry import Telemetry
 from exporter.refusals import Refusal
 from exporter.signature.verifier import Request
@@ -152,14 +153,43 @@ def test_a_ledger_that_fails_is_unavailable() -> None:
 
 
 def test_debug_log_shows_the_failure(caplog: pytest.LogCaptureFixture) -> None:
-    """At debug level each failure is a line with its reason and provider, and whether it is a duplicate."""
+    """At debug level each failure is a line with what was decided about it, and whether it is a duplicate."""
     caplog.set_level(logging.DEBUG)
     served = Served()
     for _ in range(2):
-        served.post(body_of(1))
+        served.post(body_of(1, description="5.1.1 jane at example.com", tags="a;b"))
     assert [record.getMessage() for record in caplog.records] == ["counted", "duplicate"]
-    fields = [vars(record) for record in caplog.records]
-    assert [(one["reason"], one["provider"]) for one in fields] == [("recipient_unknown", "other")] * 2
+    standard = vars(logging.makeLogRecord({})).keys() | {"message"}
+    fields = [{key: value for key, value in vars(record).items() if key not in standard} for record in caplog.records]
+    expected = {
+        "id": "m1",
+        "state": "rcptto",
+        "code": "550",
+        "extended": "5.1.1",
+        "tags": ("a", "b"),
+        "description_length": 25,
+        "labels": "rcptto/5xx/5.1.1",
+        "reason": "recipient_unknown",
+        "decided_by": "extended",
+        "provider": "other",
+    }
+    assert fields == [expected] * 2
+
+
+@pytest.mark.parametrize(
+    "spelling",
+    [
+        *("jane@e.com", "jane @ e.com", "(jane)@e.com", "jane=40e.com", "jane&#64;e.com", "jane%2540e.com"),
+        *(r"jane\u0040e.com", "jane(at)e.com", "jane [at] e.com", "jane at e.com", "jane, at e.com", "Jane Doe"),
+    ],
+)
+def test_debug_log_has_no_personal_data(caplog: pytest.LogCaptureFixture, spelling: str) -> None:
+    """Neither recipient nor description is in the line, because no mask can know every spelling of an address."""
+    caplog.set_level(logging.DEBUG)
+    served = Served()
+    served.post(body_of(1, recipient="jane@e.com", description=f"5.1.1 {spelling}: unknown"))
+    (record,) = caplog.records
+    assert "jane" not in LineFormatter(as_json=False).format(record).lower()
 
 
 @pytest.mark.parametrize("size", [0, MAX_BODY])
