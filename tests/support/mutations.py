@@ -4,7 +4,6 @@ A case is the bytes that are sent on one connection. The server's own parser say
 whether the connection stays open, so there is no need to wait for further answers.
 """
 
-import json
 import re
 import socket
 from base64 import b64encode
@@ -18,81 +17,24 @@ from itertools import count
 from random import Random
 from time import time
 from typing import Any, Final, NamedTuple
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from waitress.adjustments import Adjustments
 
 from exporter.refusals import REFUSAL_REASONS
 from exporter.webhook.waitress_listener import MAX_HEADER, _Parser
+from tests.support.body_mutations import BODIES
+from tests.support.mutable_request import HUGE, JSON, MULTIPART, ODD, UNICODE, Request, body_of, private_key, scramble
 from tests.support.running import FORM, TIMEOUT, connect, failure
-from tests.support.signing import ACCOUNT, KEY_ID, NameServer, headers_for, key, record
+from tests.support.signing import ACCOUNT, KEY_ID, NameServer, key, record
 
 STATUSES: Final = frozenset({200, 400, 403, 404, 405, 413, 415, 431, 503})
 """The statuses that the public listener may answer with."""
 UNWANTED: Final = frozenset({"internal", "unavailable"})
 """Reasons for a 503 that no client can cause."""
-HOST: Final = "mail.example.com"
-MULTIPART: Final = "multipart/form-data; boundary=b"
 REVOKED: Final = "revoked.copernica.com"
 
 _RECEIVED: Final = 8_192  # bytes that waitress reads at once
-_HUGE: Final = ("0", "-1", "+5", "0x10", "1e9", "9" * 19, "9" * 5_000, " 7 ", "7, 7", "٣", "", "4294967296", "00000012")
-_ODD: Final = (
-    "\0",
-    "\xff",
-    "\x85",
-    "\xa0",
-    "\t",
-    "%00",
-    "%",
-    "%zz",
-    "=",
-    '"',
-    "\\",
-    ",",
-    ";",
-    "\x7f",
-    "\r",
-    "\n",
-    "\ud83d",
-)
-_UNICODE: Final = (
-    *("用户", "ﷺ", "\u202e", "\ufeff", "e\u0301", "🙈", "\u2028", "\0", "İ"),
-    *("\x1b[31m", "\r\nlevel=error", "ß"),
-)
-
-
-@dataclass
-class Request:
-    """The parts of a request. Its text is Latin-1, as in HTTP."""
-
-    fields: dict[str, Any]
-    content_type: str = FORM
-    body: bytes = b""
-    method: str = "POST"
-    target: str = "/failures"
-    version: str = " HTTP/1.1"
-    end: str = "\r\n"
-    headers: list[tuple[str, str]] = field(default_factory=list)
-
-    def sign(self, **how: Any) -> None:
-        """Make the headers, with a signature."""
-        how.setdefault("private", _private())
-        self.headers = list(headers_for(HOST, self.target, self.body, self.content_type, **how).items())
-
-    def raw(self) -> bytes:
-        """Return the request as bytes."""
-        lines = [f"{self.method} {self.target}{self.version}", *(f"{name}: {text}" for name, text in self.headers)]
-        return self.end.join([*lines, "", ""]).encode("latin-1", "replace") + self.body
-
-    def get(self, name: str) -> str:
-        """Return the value of a header, or an empty string."""
-        return next((text for each, text in self.headers if each == name), "")
-
-    def set(self, name: str, text: str) -> None:
-        """Replace the value of a header."""
-        self.headers = [(each, text if each == name else old) for each, old in self.headers]
 
 
 class Case(NamedTuple):
@@ -101,165 +43,6 @@ class Case(NamedTuple):
     raw: bytes
     name: str
     failures: int
-
-
-def _private() -> RSAPrivateKey:
-    return key(0, 1_024)  # as in SMTPeter's documentation; signing takes a fifth of the time of 2,048 bits
-
-
-def body_of(content_type: str, fields: dict[str, Any]) -> bytes:
-    """Return the variables in one of the three content types."""
-    if content_type == FORM:
-        return urlencode(fields, errors="replace").encode()
-    if content_type == "application/json":
-        return json.dumps(fields).encode()
-    part = '--b\r\nContent-Disposition: form-data; name="{}"\r\n\r\n{}\r\n'
-    return "".join(part.format(*pair) for pair in fields.items()).encode("utf-8", "replace") + b"--b--\r\n"
-
-
-def scramble(rng: Random, raw: bytes) -> bytes:
-    """Flip, remove, repeat or insert some bytes."""
-    data = bytearray(raw)
-    for _ in range(rng.choice((1, 1, 2, 5, 20))):
-        at = rng.randrange(len(data) + 1)
-        piece = slice(at, at + rng.choice((1, 1, 2, 10, 200)))
-        match rng.randrange(5):
-            case 0 if at < len(data):
-                data[at] ^= 1 << rng.randrange(8)
-            case 1 if at < len(data):
-                data[at] = rng.choice(b"\0\r\n\t :=&%\"',;{}[]\x7f\x80\xff")
-            case 2:
-                del data[piece]
-            case 3:
-                data[at:at] = data[piece]
-            case _:
-                data[at:at] = rng.randbytes(rng.choice((1, 2, 30)))
-    return bytes(data)
-
-
-# Mutations of bodies. The request is signed afterwards, so that it reaches the parser of bodies.
-
-
-def _scrambled_body(rng: Random, made: Request) -> None:
-    made.body = scramble(rng, made.body)
-
-
-def _cut_body(rng: Random, made: Request) -> None:
-    made.body = made.body[: rng.randrange(len(made.body) + 1)]
-
-
-def _odd_values(rng: Random, made: Request) -> None:
-    for name in (rng.choice(("id", "recipient")), rng.choice(("state", "code", "extended", "description"))):
-        made.fields[name] = rng.choice((*_HUGE, *_UNICODE, *_ODD)) * rng.choice((1, 1, 3, 100))
-    made.body = body_of(made.content_type, made.fields)
-
-
-def _typed_values(rng: Random, made: Request) -> None:
-    made.content_type = "application/json"
-    deep: Any = []
-    for _ in range(rng.choice((1, 5, 200))):
-        deep = rng.choice(([deep], {"a": deep}))
-    values: tuple[Any, ...] = (
-        None,
-        True,
-        False,
-        0,
-        -1,
-        10**30,
-        1e308,
-        -0.5,
-        [],
-        {},
-        ["a"],
-        deep,
-        float("nan"),
-        float("inf"),
-    )
-    made.fields[rng.choice([*made.fields, "tags", "time", "type"])] = rng.choice(values)
-    made.body = json.dumps(made.fields).encode(rng.choice(("utf-8", "utf-8", "utf-8", "utf-16", "utf-8-sig")))
-
-
-def _raw_json(rng: Random, made: Request) -> None:
-    made.content_type = "application/json"
-    depth = rng.choice((10, 2_000, 60_000))
-    made.body = rng.choice(
-        (
-            b"[" * depth,
-            b'{"id":' * (depth // 6),
-            b'{"id":%b,"recipient":"%b"}'
-            % (b"9" * rng.choice((20, 4_300, 4_301, 10_000)), made.fields["recipient"].encode()),
-            b'{"id":"\\ud800","recipient":"\\udfff@b.c"}',
-            b'{"id":1e999999999,"recipient":%d}' % rng.getrandbits(64),
-            b'{"id":"1","id":"2"}',
-            b'"' + b"\\u0000" * 100 + b'"',
-            b"{}[]",
-            b"{" + b",".join([b'"x":0'] * rng.choice((90, 101, 9_000))) + b"}",
-        )
-    )
-
-
-def _raw_form(rng: Random, made: Request) -> None:
-    made.content_type = FORM
-    text = urlencode(made.fields)
-    made.body = rng.choice(
-        (
-            "".join(f"%{ord(letter):02{rng.choice('xX')}}" for letter in text),
-            "&".join("=".join(quote(part, safe="") for part in pair) for pair in made.fields.items()),
-            re.sub(
-                "[aeiou]", lambda _: rng.choice(("%", "%f", "%ff", "%ED%A0%80", "%00", "%u1234", "+")), text, count=2
-            ),
-            f"{text}&{text}",
-            f"{text}&" + "&".join(["x="] * rng.choice((50, 94, 95, 9_000))),
-            f"&&&={text}=&;{text}&",
-            text.replace("=", "[]="),
-            text.upper(),
-            text + "&x=" + "y" * rng.choice((60_000, 65_200, 65_400, 70_000)),
-        )
-    ).encode()
-
-
-def _raw_multipart(rng: Random, made: Request) -> None:
-    made.content_type = rng.choice(
-        (
-            MULTIPART,
-            'multipart/form-data; boundary="b"',
-            "multipart/form-data",
-            "multipart/form-data; boundary=",
-            "multipart/form-data; boundary=c; boundary=b",
-            f"multipart/form-data; boundary={'b' * rng.choice((70, 71, 300))}",
-            f"multipart/form-data; {';' * 200}boundary=b",
-            "multipart/mixed; boundary=b",
-        )
-    )
-    part = rng.choice(
-        (
-            b'Content-Disposition: form-data; name="id"\r\nContent-Transfer-Encoding: base64\r\n\r\nMQ==',
-            b"Content-Disposition: form-data; name*=utf-8''%69%ff\r\n\r\n1",
-            b'Content-Disposition: form-data; name="id"; filename="x"\r\n\r\n1',
-            b'Content-Disposition: form-data; name="' + b"x" * 2_000 + b'"\r\n\r\n1',
-            b"Content-Disposition: " + b"(" * 900 + b"\r\n\r\n1",
-            b"Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\n--b--",
-            b"\r\n\r\n" * 50,
-            b"\0: \0\r\n\r\n\0",
-        )
-    )
-    made.body = b"--b\r\n" + part + b"\r\n" + rng.choice((b"", b"\n", b"--")) + body_of(MULTIPART, made.fields)
-
-
-def _other_content_type(rng: Random, made: Request) -> None:
-    made.content_type = rng.choice(
-        (
-            "application/json; charset=utf-16",
-            "APPLICATION/X-WWW-FORM-URLENCODED;;;",
-            "application/json",
-            MULTIPART,
-            "text/plain",
-            "",
-            "application/json, application/json",
-            "application/x-www-form-urlencoded" * 20,
-            "é/\xff",
-        )
-    )
 
 
 # Mutations of headers. They follow the signature, so that they reach its verification.
@@ -297,7 +80,7 @@ def _header_folded(rng: Random, made: Request) -> None:
 def _header_odd(rng: Random, made: Request) -> None:
     at, name, text = _some_header(rng, made)
     cut = rng.randrange(len(text) + 1)
-    odd = rng.choice((*_ODD, *_UNICODE))
+    odd = rng.choice((*ODD, *UNICODE))
     odd = odd.encode("utf-8", "replace").decode("latin-1")
     made.headers[at] = rng.choice(
         (
@@ -336,6 +119,37 @@ def _digest(rng: Random, made: Request) -> None:
     made.set("Digest", rng.choice((*odd, "SHA-256=*{}", "SHA-256={}=")).format(text, text))
 
 
+def _digest_list(rng: Random, made: Request) -> None:
+    others = (f"SHA-512={'A' * 86}==", "sha-512=x", "MD5=1B2M2Y8AsgTpgAmY7PhCfg==", "unixsum=30637", "x", "", " ", "=")
+    listed = rng.sample(others, rng.randrange(4)) + rng.choice(
+        (
+            *(["SHA-256={}"], ["SHA-256={}"], ["sha-256 = {}"], ["SHA-256={}"] * 2),
+            *(["SHA-256={}", "SHA-256=AAAA"], ["SHA-256"], []),
+        )
+    )
+    rng.shuffle(listed)
+    made.sign_digest(rng.choice((",", ", ", " ,\t", ";", ",,")).join(listed)[: rng.choice((2_000, 2_000, 100))])
+
+
+def _header_again(rng: Random, made: Request) -> None:
+    """Repeat a header that is read, with the same or no value, or join it to a list as a proxy would."""
+    names = ("Signature", "Signature", "Content-Type", "Content-Type", "Digest", "Date", "Host", "X-Copernica-ID")
+    name = rng.choice(names)
+    text = made.get(name)
+    second = rng.choice((text, "", " ", "x", "text/plain", f"{JSON}; a=b", FORM))
+    if rng.random() < 0.3:
+        made.set(name, rng.choice((f"{text}, {second}", f"{second}, {text}", f"{text},", f",{text}")))
+    else:
+        made.headers.insert(rng.randrange(len(made.headers) + 1), (rng.choice((name, name.swapcase())), second))
+
+
+def _negotiation(rng: Random, made: Request) -> None:
+    names = ("Accept", "Accept-Encoding", "Accept-Charset", "Range", "If-Match", "If-None-Match", "TE")
+    odd = ("*/*", "", "q=0", ";;,q", "text/plain;q=much", "application/json;q=0", "x," * 2_000, "\xff", "gzip;q=0")
+    for name in rng.sample(names, 3):
+        made.headers.append((name, rng.choice(odd)))
+
+
 def _parameter(rng: Random, made: Request) -> None:
     parameters = re.findall(r'(\w+)="([^"]*)"', made.get("Signature"))
     if not parameters:  # an earlier mutation broke the header
@@ -354,7 +168,7 @@ def _parameter(rng: Random, made: Request) -> None:
         case 4:
             parameters[at] = (name.swapcase(), text)
         case 5:
-            parameters.insert(at, (rng.choice(("created", "expires", "nonce", "x" * 40)), rng.choice(_HUGE)))
+            parameters.insert(at, (rng.choice(("created", "expires", "nonce", "x" * 40)), rng.choice(HUGE)))
         case 6:
             parameters[at] = (name, text * rng.choice((2, 30)))
         case _:
@@ -445,13 +259,13 @@ def _line_ends(rng: Random, made: Request) -> None:
 
 def _length(rng: Random, made: Request) -> None:
     real = len(made.body)
-    made.set("Content-Length", rng.choice((*_HUGE, *(str(real + by) for by in (-real, -5, -1, 1, 5, 1_000)))))
+    made.set("Content-Length", rng.choice((*HUGE, *(str(real + by) for by in (-real, -5, -1, 1, 5, 1_000)))))
 
 
 def _expects(rng: Random, made: Request) -> None:
     made.headers.append(("Expect", rng.choice(("100-continue", "200-ok", "100-CONTINUE, x"))))
     if rng.random() < 0.3:
-        made.set("Content-Length", rng.choice(_HUGE))
+        made.set("Content-Length", rng.choice(HUGE))
 
 
 def _connection(rng: Random, made: Request) -> None:
@@ -478,6 +292,31 @@ def _chunks(rng: Random, made: Request) -> None:
         made.headers = [one for one in made.headers if one[0] != "Content-Length"]
 
 
+def _framed_twice(rng: Random, made: Request) -> None:
+    """Say twice, in the same or in different ways, where the body ends."""
+    if rng.random() < 0.6:
+        made.body = b"%x\r\n%b\r\n0\r\n\r\n" % (len(made.body), made.body)
+    length, zero = ("Content-Length", str(len(made.body))), ("Content-Length", "0")
+    codings = (
+        *(
+            "chunked",
+            "CHUNKED",
+            "\tchunked ",
+            "chunked, chunked",
+            "chunked;x",
+            "identity, chunked",
+            "xchunked",
+            "",
+            ",",
+        ),
+        *("chun\r\n ked", "\r\n chunked"),
+    )
+    choices = (length, zero, ("content-length", "5"), ("Content_Length", "5"))
+    more = [("Transfer-Encoding", coding) for coding in codings]
+    for one in rng.choices((*choices, *more), k=rng.choice((1, 2, 2, 3))):
+        made.headers.insert(rng.randrange(len(made.headers) + 1), one)
+
+
 # Mutations of bytes.
 
 
@@ -500,12 +339,9 @@ def _noise(rng: Random, _made: Request) -> bytes:
     return rng.randbytes(rng.choice((1, 50, 20_000))) + b"\r\n\r\n"
 
 
-BODIES: Final[tuple[Callable[[Random, Request], None], ...]] = (
-    *(_scrambled_body, _cut_body, _odd_values, _typed_values, _raw_json, _raw_form, _raw_multipart),
-    _other_content_type,
-)
 PARTS: Final[tuple[Callable[[Random, Request], None], ...]] = (
     *(_header_twice, _header_dropped, _headers_reordered, _header_long, _header_folded, _header_odd, _headers_many),
+    *(_header_again, _digest_list, _negotiation, _framed_twice),
     *(_date, _account, _digest, _parameter, _parameter, _algorithm, _key_id, _other_key, _coverage),
     *(_target, _method, _version, _line_ends, _length, _expects, _connection, _chunks),
 )
@@ -544,7 +380,7 @@ def _unsigned(rng: Random, numbers: Iterator[int]) -> Request:
     pairs = list(failure(next(numbers)).items())
     if rng.random() < 0.5:
         rng.shuffle(pairs)
-    made = Request(dict(pairs), rng.choice((FORM, "application/json", MULTIPART)))
+    made = Request(dict(pairs), rng.choice((FORM, JSON, MULTIPART)))
     made.body = body_of(made.content_type, made.fields)
     return made
 
@@ -708,7 +544,7 @@ def name_server() -> NameServer:
     """Return a name server with the key of the valid requests, and with broken keys."""
     made = NameServer()
     made.records = {
-        KEY_ID: [record(_private())],
+        KEY_ID: [record(private_key())],
         REVOKED: ["v=DKIM1; k=rsa; p="],
         "weak.copernica.com": [b64encode(b"x").decode()],
     }
