@@ -68,6 +68,9 @@ AMBIGUOUS: Final[dict[str, Callable[[], bytes]]] = {
     "chunked and a length of 0": lambda: whole(chunked(form()), "Content-Length: 0", *CHUNKED),
     "chunked and an empty length": lambda: whole(chunked(form()), "Content-Length:", *CHUNKED),
     "chunked and no number": lambda: whole(chunked(form()), "Content-Length: x", *CHUNKED),
+    "chunked and a length, expecting 100": lambda: whole(
+        chunked(form()), "Content-Length: {}", "Expect: 100-continue", *CHUNKED
+    ),
     "other case": lambda: whole(chunked(form()), "content-LENGTH: {}", "Transfer-Encoding: CHUNKED"),
     "tabs and spaces": lambda: whole(chunked(form()), "Content-Length: \t{}\t", "Transfer-Encoding:\t chunked \t"),
     "folded": lambda: whole(chunked(form()), "Content-Length: {}", "Transfer-Encoding:\r\n\tchunked"),

@@ -282,7 +282,7 @@ def _tags(rng: Random, made: Request) -> None:
 
 def _loops(rng: Random, made: Request) -> None:
     words = ("click", "open", "unsubscribe", "delivery", "bounce", "abuse", "create", "update", "delete", "failure")
-    word = rng.choice((*words, "failed", "unknown", "", "0", "klick"))
+    word = rng.choice((*words, "failed", "unknown", "", "0", "clicks"))
     made.fields["type"] = rng.choice((word, word.upper(), f" {word}\t", f"{word}\ufeff"))
     for name in rng.sample(("state", "code", "extended", "description"), rng.randrange(5)):
         del made.fields[name]

@@ -429,7 +429,7 @@ def owed(raw: bytes) -> Owed:
             parser = parser or _Parser(_ADJUSTMENTS)
             used = parser.received(data)
             if parser.expect_continue and parser.headers_finished and not methods and not continued:
-                parser.completed, parser.expect_continue, continued = False, False, True
+                parser.expect_continue, continued = False, not parser.completed
             if parser.completed:
                 continued = False
                 if not parser.empty:
