@@ -176,9 +176,9 @@ def repairs() -> Iterator[str]:
     """Describe each detail that does not reject a report."""
     yield "## Repairs in `smtpeter_exporter_repaired_total`"
     yield (
-        "Only an unreadable id, recipient or body rejects a failure. With any other unreadable detail, it counts, and "
-        "this metric says what was wrong. If it increases with many failures, SMTPeter may have changed what it sends: "
-        "report it to this project, with the debug lines of the log."
+        "A failure is only rejected if its body cannot be parsed, or its id or recipient is missing or unusable. With "
+        "any other unreadable detail, it counts, and this metric says what was wrong. If it increases with many "
+        "failures, SMTPeter may have changed what it sends: report it to this project, with the debug lines of the log."
     )
     rows = ["| what | meaning |", "|---|---|"]
     rows += [f"| `{what}` | {meaning} |" for what, meaning in REPAIRS.items()]

@@ -8,6 +8,7 @@ Pure.
 import json
 import re
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from hashlib import blake2b
 from typing import Any, Final, NoReturn
 
@@ -16,12 +17,14 @@ from exporter.refusals import Refusal
 MAX_TAGS: Final = 100
 """Maximum number of tags that are read from a report; the rest are ignored."""
 
+USED: Final = frozenset({"id", "recipient", "state", "code", "extended", "description", "tags", "type", "action"})
+"""Names of the variables that are read from a report; all others are ignored."""
 REPAIRS: Final[Mapping[str, str]] = {
     "duplicate_field": "A variable came more than once. The first value counted.",
     "encoding": "A variable held bytes that are not UTF-8, NUL, or half of a surrogate pair.",
-    "malformed": "The body began with a byte order mark, or its JSON held a control character that was not escaped.",
+    "malformed": "The body began with a byte order mark, or its JSON held an unescaped control character.",
     "unknown_type": "The variable `type` held an unknown word, but the other variables were those of a failure.",
-    "value_too_long": "A state, a code or an enhanced status code was longer than any real one.",
+    "value_too_long": "A state, a code, an enhanced status code or a type was longer than any real one.",
     "wrong_type": "A JSON value was not text or a number. It counted as absent; a list of lines was joined.",
 }
 """The values of the label ``what`` of ``smtpeter_exporter_repaired_total``, with their meanings.
@@ -34,23 +37,33 @@ report.
 # characters.
 _MAX_LENGTHS: Final = {"id": 256, "recipient": 512}
 _MAX_WORD: Final = 64
-_TAGS: Final = re.compile(r"tags\[[^\]]{0,64}\]")  # how PHP writes lists and maps: tags[], tags[0]
+_ABSENT: Final = ("",)
+_TAGS: Final = re.compile(r"tags\[[^\]]{0,64}\]")
 # Marks without a width that come along when text is copied: a byte order mark, and those that join or separate letters.
 _INVISIBLE: Final = re.compile("[\ufeff\u200b-\u200d\u2060]")
 _UNREADABLE: Final = re.compile("[\0\ud800-\udfff]")
 
 
+def canonical(name: str) -> str:
+    """Return the name of a variable: PHP writes a list as ``tags[]``, a map as ``tags[0]``."""
+    return "tags" if name.startswith("tags[") and _TAGS.fullmatch(name) else name
+
+
 class Fields:
     """The variables of a report, given as (name, value) in their order; unknown names are never looked at.
 
-    ``repaired`` has the keys of :data:`REPAIRS` that apply to the variables read so far.
+    ``repaired`` has the keys of :data:`REPAIRS` that apply to the body and to the variables read so far. Surrogates in
+    the values are bytes that are not UTF-8, unless ``surrogates_are_bytes`` says that JSON escaped them.
     """
 
-    def __init__(self, pairs: Iterable[tuple[str, Any]], repaired: Iterable[str] = ()) -> None:
-        self.repaired: Final = set(repaired)
+    def __init__(
+        self, pairs: Iterable[tuple[str, Any]], repaired: Iterable[str] = (), *, surrogates_are_bytes: bool = True
+    ) -> None:
+        self._surrogates_are_bytes = surrogates_are_bytes
         self._values: dict[str, list[Any]] = {}
         for name, value in pairs:
-            self._values.setdefault(_canonical(name), []).append(value)
+            self._values.setdefault(canonical(name), []).append(value)
+        self.repaired: Final = set(repaired)
 
     def __contains__(self, name: str) -> bool:
         """Return whether the variable is present, even if it has no value."""
@@ -66,7 +79,7 @@ class Fields:
         for value in self._values.get(name, ()):
             if value is not None and not isinstance(value, str):
                 _refuse("wrong_type", f"variable {name} is of type {_type(value)}, expected text or a number")
-            text = self._exactly(value or "")
+            text = self._decoded(value or "")
             if name == "recipient":
                 text = fold_recipient(text)
             if text:
@@ -80,7 +93,7 @@ class Fields:
             _refuse("value_too_long", f"variable {name} is longer than {_MAX_LENGTHS[name]} characters")
         if len(self._values[name]) > 1:
             self.repaired.add("duplicate_field")
-        return text
+        return self._escaped(text)
 
     def word(self, name: str) -> str:
         """Return a short variable as text; empty if it is absent or of another type.
@@ -89,11 +102,10 @@ class Fields:
         others.
         """
         value = self._first(name)
-        if value is None or isinstance(value, str):
-            text = self._readable(value or "")
-        else:
+        if not isinstance(value, str):
             self.repaired.add("wrong_type")
             return ""
+        text = self._readable(value)
         if len(text) <= _MAX_WORD:
             return text
         self.repaired.add("value_too_long")
@@ -102,11 +114,11 @@ class Fields:
     def text(self, name: str) -> str:
         """Return a variable of any length as text: the lines of a list are joined, another type is empty."""
         value = self._first(name)
-        if value is None or isinstance(value, str):
-            return self._readable(value or "")
-        self.repaired.add("wrong_type")
-        lines = value if isinstance(value, list) and not isinstance(value, Pairs) else []
-        return self._readable("\n".join(line for line in lines if isinstance(line, str)))
+        if not isinstance(value, str):
+            self.repaired.add("wrong_type")
+            lines = value if isinstance(value, list) else []
+            value = "\n".join(line for line in lines if isinstance(line, str))
+        return self._readable(value)
 
     def tags(self) -> tuple[str, ...]:
         """Return the tags, without duplicates, at most :data:`MAX_TAGS`.
@@ -126,12 +138,11 @@ class Fields:
         return tuple(tags)[:MAX_TAGS]
 
     def _first(self, name: str) -> Any:  # noqa: ANN401 -- JSON holds anything
-        values = self._values.get(name)
-        if values is None:
-            return None
+        """Return the first value; empty if it is absent or null."""
+        values = self._values.get(name, _ABSENT)
         if len(values) > 1:
             self.repaired.add("duplicate_field")
-        return values[0]
+        return "" if values[0] is None else values[0]
 
     def _readable(self, text: str) -> str:
         """Return a text without surrounding whitespace, with U+FFFD for what cannot be read."""
@@ -142,46 +153,44 @@ class Fields:
             self.repaired.add("encoding")
         return text.strip()
 
-    def _exactly(self, text: str) -> str:
-        """Return a text without surrounding whitespace, in which everything that cannot be read is spelled out."""
-        text = text.strip()
+    def _decoded(self, text: str) -> str:
+        """Return a text without surrounding whitespace, in which bytes that are not UTF-8 are Latin-1."""
+        if self._surrogates_are_bytes and not text.isascii() and _UNREADABLE.search(text):
+            with suppress(UnicodeEncodeError):  # JSON that is not UTF-8 may also escape half of a surrogate pair
+                raw = text.encode(errors="surrogateescape")
+                self.repaired.add("encoding")
+                try:
+                    text = raw.decode()
+                except UnicodeDecodeError:
+                    text = raw.decode("latin-1")
+        return text.strip()
+
+    def _escaped(self, text: str) -> str:
+        """Return a text that can be encoded, and in which NUL does not occur."""
         if (text.isascii() and "\0" not in text) or not _UNREADABLE.search(text):
             return text
         self.repaired.add("encoding")
-        try:
-            raw = text.encode(errors="surrogateescape")
-        except UnicodeEncodeError:  # half of a surrogate pair, which JSON can escape
-            pass
-        else:
-            try:
-                text = raw.decode()
-            except UnicodeDecodeError:
-                text = raw.decode("latin-1")
-        if _UNREADABLE.search(text):
-            # No other text begins with a space, so an escape differs from the same characters sent as they are.
-            return f" {text.encode('unicode_escape').decode()}"
-        return text
+        # No other text begins with a space, so an escape differs from the same characters sent as they are.
+        return f" {text.encode('unicode_escape').decode()}"
 
 
 def fold_recipient(text: str) -> str:
-    """Return an address without ``<>``, a final dot of its domain, and invisible characters."""
+    """Return an address without ``<>``, final dots of its domain, and invisible characters."""
     if not text.isascii():
-        text = _INVISIBLE.sub("", text).strip()
-    if text[:1] == "<" and text[-1:] == ">":
-        text = text[1:-1].strip() or text
-    return text.rstrip(" .") if "@" in text else text
+        text = _INVISIBLE.sub("", text)
+    return text.lstrip("< ").rstrip("> ." if "@" in text else "> ") or text
 
 
-def read_json(body: bytes) -> Fields:
+def read_json(body: bytes, repaired: Iterable[str] = ()) -> Fields:
     """Return the variables in a JSON object. Raises :class:`Refusal` (400) if the body is not one.
 
-    Control characters in texts and a byte order mark are accepted, and so are numbers that Python cannot hold.
+    Control characters in texts are accepted, and so are numbers that Python cannot hold.
     """
-    text = body.decode(errors="surrogateescape")
-    repaired = set()
-    if text.startswith("\ufeff"):
-        text = text[1:]
-        repaired.add("malformed")
+    repaired = set(repaired)
+    try:
+        text, utf8 = body.decode(), True
+    except UnicodeDecodeError:
+        text, utf8 = body.decode(errors="surrogateescape"), False
     try:
         try:
             value = _loads(text, strict=True)
@@ -192,7 +201,7 @@ def read_json(body: bytes) -> Fields:
         _refuse("malformed", f"invalid JSON: {error}")
     if not isinstance(value, Pairs):
         _refuse("malformed", f"the JSON is of type {_type(value)}, expected an object")
-    return Fields(value, repaired)
+    return Fields(value, repaired, surrogates_are_bytes=not utf8)
 
 
 class Pairs(list[tuple[str, Any]]):
@@ -208,13 +217,6 @@ def _type(value: object) -> str:
     """Return the name of a value's type in JSON."""
     names = {"Pairs": "object", "list": "array", "str": "string or number", "bool": "boolean", "NoneType": "null"}
     return names.get(type(value).__name__, "NaN")  # Python accepts NaN and Infinity, which are not JSON
-
-
-def _canonical(name: str) -> str:
-    if name.isidentifier():
-        return name
-    name = name.strip(" \t\r\n\ufeff")
-    return "tags" if _TAGS.fullmatch(name) else name
 
 
 def _refuse(reason: str, detail: str) -> NoReturn:

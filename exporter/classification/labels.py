@@ -53,7 +53,7 @@ def labels_of(state: str, code: str, extended: str) -> Labels:
 
 def fold_state(state: str) -> str:
     """Return the state in its later spelling: MailerQ 3 wrote ``rcpt to`` where later versions write ``rcptto``."""
-    return (state if state.isalpha() else _BETWEEN_WORDS.sub("", state)).lower()
+    return (state if state.isalpha() else _BETWEEN_WORDS.sub("", state) or state).lower()
 
 
 def separate(code: str, extended: str) -> tuple[str, str]:

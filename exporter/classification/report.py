@@ -21,8 +21,8 @@ OTHER_LOOPS: Final[Mapping[str, str]] = {
 """The ``type`` of the events of SMTPeter's and Copernica's other webhooks, and what people call the webhook."""
 _LOOP: Final = "failure"
 _ACTIONS: Final = frozenset({"failure", "failed"})
-# Any of these makes an event without a type a failure. The first generation of reports has no type.
-_OF_FAILURES: Final = ("state", "code", "extended", "description", "action")
+# Any of these, even without a value, makes an event without a type a failure: the first generation has no type.
+_OF_FAILURES: Final = ("state", "code", "extended", "description")
 _DECIMAL_CODE: Final = re.compile(r"([0-9]{3})\.0+", re.ASCII)
 
 
@@ -49,29 +49,33 @@ def report_of(fields: Fields) -> Report:
     Raises :class:`Refusal` (400) for an event of another webhook, and as :meth:`Fields.identifier` does for id and
     recipient. Nothing else rejects a report.
     """
-    _check_type(fields)
-    recipient = fields.identifier("recipient")
-    report = answer_of(fields)._replace(id=fields.identifier("id"), recipient=recipient, tags=fields.tags())
-    if "type" not in fields and not any(name in fields for name in _OF_FAILURES):
-        raise Refusal(400, "other_loop", f"none of the variables type, {', '.join(_OF_FAILURES)}")
-    return report._replace(repaired=frozenset(fields.repaired))
+    type_ = _type_of(fields)
+    recipient, id_ = fields.identifier("recipient"), fields.identifier("id")
+    if not type_ and not _has_action(fields) and not any(name in fields for name in _OF_FAILURES):
+        raise Refusal(400, "other_loop", f"none of the variables type, action, {', '.join(_OF_FAILURES)}")
+    return Report(id_, recipient, *answer_of(fields), fields.tags(), frozenset(fields.repaired))
 
 
-def answer_of(fields: Fields) -> Report:
-    """Return the answer of the recipient's server: a report without id, recipient and tags."""
+def answer_of(fields: Fields) -> tuple[str, str, str, str]:
+    """Return state, code, extended and description: where the delivery failed, and the answer of the server."""
     code = fields.word("code")
     if decimal := _DECIMAL_CODE.fullmatch(code):  # 550.0 is how some JSON libraries write a number
         code = decimal[1]
-    return Report("", "", fields.word("state"), code, fields.word("extended"), fields.text("description"))
+    return fields.word("state"), code, fields.word("extended"), fields.text("description")
 
 
-def _check_type(fields: Fields) -> None:
-    """Raise :class:`Refusal` if the variable ``type`` says that the event is not a failure."""
+def _type_of(fields: Fields) -> str:
+    """Return the type of the event, empty if it has none. Raises :class:`Refusal` if it is not that of a failure."""
     word = fields.word("type").lower()
     if not word or word == _LOOP:
-        return
+        return word
     if word in OTHER_LOOPS:
         raise Refusal(400, "other_loop", f"event of type {word}, expected {_LOOP}", loop=word)
-    if not (fields.word("state") or fields.word("code") or fields.word("action").lower() in _ACTIONS):
+    if not (fields.word("state") or fields.word("code") or _has_action(fields)):
         raise Refusal(400, "other_loop", f"event of an unknown type, expected {_LOOP}")
     fields.repaired.add("unknown_type")
+    return word
+
+
+def _has_action(fields: Fields) -> bool:
+    return fields.word("action").lower() in _ACTIONS

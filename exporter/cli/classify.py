@@ -5,6 +5,7 @@ Each line has the variables that the webhook accepts. SMTPeter's log files of fa
 """
 
 import json
+from codecs import BOM_UTF8
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -17,7 +18,7 @@ from exporter.classification.labels import Labels, labels_of
 from exporter.classification.own_reasons import OwnReasons
 from exporter.classification.providers import Providers
 from exporter.classification.reason import Decision, reason_of
-from exporter.classification.report import answer_of
+from exporter.classification.report import Report, answer_of
 from exporter.cli.options import CONFIG_FILE, fail
 from exporter.logs import mask
 from exporter.refusals import Refusal
@@ -56,11 +57,11 @@ def classify(
     """Yield one result for each line, in order."""
     for number, line in enumerate(lines, start=1):
         try:
-            fields = read_json(line)
+            fields = read_json(line.removeprefix(BOM_UTF8))
         except Refusal as error:
             yield Unreadable(f"line {number}: {error}")
         else:
-            report = answer_of(fields)
+            report = Report("", "", *answer_of(fields))
             if "extended" not in fields:
                 report = report._replace(extended=fields.word("status"))
             yield Classified(

@@ -66,6 +66,7 @@ def _about(report: Report, failure: Failure) -> dict[str, Any]:
         "extended": report.extended,
         "tags": report.tags,
         "description_length": len(report.description),
+        "repaired": sorted(report.repaired),
         "labels": "/".join(failure.labels),
         "provider": failure.provider,
         **failure.decision._asdict(),

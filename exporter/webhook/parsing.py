@@ -10,12 +10,13 @@ import quopri
 import re
 from base64 import b64decode
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Final, NoReturn
 from urllib.parse import unquote_plus
 
 import falcon
 
-from exporter.classification.fields import Fields, read_json
+from exporter.classification.fields import USED, Fields, canonical, read_json
 from exporter.classification.report import Report, report_of
 from exporter.refusals import Refusal
 
@@ -26,8 +27,9 @@ _MAX_BOUNDARY: Final = 70  # RFC 2046 section 5.1.1
 _MAX_PART_HEADERS: Final = 1_024
 _BLANK_LINE: Final = re.compile(rb"\r?\n\r?\n")
 _FOLD: Final = re.compile(rb"\r?\n[ \t]+")
-_BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
+_BYTE_ORDER_MARK: Final = re.compile(rb"\xef\xbb\xbf|%EF%BB%BF", re.IGNORECASE)
 _GZIP: Final = b"\x1f\x8b"
+_CODINGS: Final = frozenset({"br", "compress", "deflate", "gzip", "x-compress", "x-gzip", "zstd"})
 
 
 def parse(content_type: str, body: bytes, content_encoding: str = "") -> Report:
@@ -40,37 +42,42 @@ def parse(content_type: str, body: bytes, content_encoding: str = "") -> Report:
     try:
         return report_of(_fields(content_type, body))
     except Refusal as error:
-        # Decided last, because the header alone proves nothing: some clients send "utf-8".
-        compressed = body.startswith(_GZIP) or content_encoding.strip().lower() not in {"", "identity"}
-        if compressed and error.reason in {"malformed", "missing_field"}:
+        # Decided last, because the header alone proves nothing.
+        codings = set(re.split(r"[\s,]+", content_encoding.lower()))
+        if error.reason in {"malformed", "missing_field"} and (body.startswith(_GZIP) or codings & _CODINGS):
             coding = content_encoding[:50] or "gzip"
-            raise Refusal(415, "content_encoding", f"content encoding {coding!r}, expected none") from None
+            raise Refusal(415, "content_encoding", f"content encoding {coding}, expected none") from None
         raise
 
 
 def _fields(content_type: str, body: bytes) -> Fields:
     media_type = content_type.partition(";")[0].strip().lower()
+    repaired = set()
+    if mark := _BYTE_ORDER_MARK.match(body):
+        body = body[mark.end() :]
+        repaired.add("malformed")
     if media_type == "application/x-www-form-urlencoded":
-        return _form(body)
+        return Fields(_form(body), repaired)
     if media_type == "application/json":
-        return read_json(body)
+        return read_json(body, repaired)
     if media_type == "multipart/form-data":
-        return Fields(_multipart(content_type, body))
-    raise Refusal(415, "content_type", f"content type {content_type[:100]!r}, expected form, JSON or multipart")
+        return Fields(_multipart(content_type, body, repaired), repaired)
+    raise Refusal(415, "content_type", f"content type {content_type[:100]}, expected form, JSON or multipart")
 
 
-def _form(body: bytes) -> Fields:
-    text = body.removeprefix(_BYTE_ORDER_MARK).decode(errors="surrogateescape")
-    items = (item.partition("=") for item in text.split("&") if item)
-    pairs = [(_unquoted(name), _unquoted(value)) for name, _, value in items]
-    return Fields(pairs, {"malformed"} if body.startswith(_BYTE_ORDER_MARK) else ())
+def _form(body: bytes) -> Iterator[tuple[str, str]]:
+    for item in body.decode(errors="surrogateescape").strip().split("&"):
+        name, _, value = item.partition("=")
+        name = canonical(_unquoted(name))
+        if name in USED:
+            yield name, _unquoted(value)
 
 
 def _unquoted(text: str) -> str:
     return unquote_plus(text, errors="surrogateescape") if "%" in text or "+" in text else text
 
 
-def _multipart(content_type: str, body: bytes) -> Iterator[tuple[str, str]]:
+def _multipart(content_type: str, body: bytes, repaired: set[str]) -> Iterator[tuple[str, str]]:
     """Yield the named parts (RFC 7578), with the bytes that are not UTF-8 as surrogate escapes.
 
     Falcon and the libraries for multipart bodies reject what mailers write: a transfer encoding, a folded header, a
@@ -78,16 +85,18 @@ def _multipart(content_type: str, body: bytes) -> Iterator[tuple[str, str]]:
     """
     for head, content in _parts(_boundary(content_type), body):
         headers = _part_headers(head)
-        name = falcon.parse_header(headers.get("content-disposition", ""))[1].get("name")
-        if name is not None:
-            encoding = headers.get("content-transfer-encoding", "")
-            yield name, _decoded(encoding, content).decode(errors="surrogateescape")
+        name = canonical(falcon.parse_header(headers.get("content-disposition", ""))[1].get("name", ""))
+        if name in USED:
+            text = _decoded(headers.get("content-transfer-encoding", ""), content)
+            if text is None:
+                repaired.add("encoding")
+            yield name, (content if text is None else text).decode(errors="surrogateescape")
 
 
 def _boundary(content_type: str) -> bytes:
     # Falcon's time grows with the square of the parameters' length.
     if len(content_type) > _MAX_CONTENT_TYPE or not content_type.isascii():
-        _refuse(f"content type {content_type[:100]!r} is too long or not ASCII")
+        _refuse(f"content type {content_type[:100]} is too long or not ASCII")
     boundary = falcon.parse_header(content_type)[1].get("boundary", "")
     if not 0 < len(boundary) <= _MAX_BOUNDARY:
         _refuse(f"the boundary has {len(boundary)} characters, expected 1 to {_MAX_BOUNDARY}")
@@ -116,14 +125,18 @@ def _part_headers(head: bytes) -> dict[str, str]:
     return {name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
 
 
-def _decoded(encoding: str, content: bytes) -> bytes:
-    """Return a part's content without its transfer encoding (RFC 2045 section 6); as it is if that is impossible."""
-    if encoding.lower() == "quoted-printable":
-        return quopri.decodestring(content)
-    try:
-        return b64decode(content) if encoding.lower() == "base64" else content
-    except binascii.Error:
-        return content
+def _decoded(encoding: str, content: bytes) -> bytes | None:
+    """Return a part's content without its transfer encoding (RFC 2045 section 6), None if that is impossible."""
+    match encoding.lower():
+        case "" | "7bit" | "8bit" | "binary":
+            return content
+        case "quoted-printable":
+            return quopri.decodestring(content)
+        case "base64":
+            packed = b"".join(content.split()).rstrip(b"=")
+            with suppress(binascii.Error):
+                return b64decode(packed + b"=" * (-len(packed) % 4), validate=True)
+    return None
 
 
 def _refuse(detail: str) -> NoReturn:

@@ -168,6 +168,7 @@ def test_debug_log_shows_the_failure(caplog: pytest.LogCaptureFixture) -> None:
         "extended": "5.1.1",
         "tags": ("a", "b"),
         "description_length": 25,
+        "repaired": [],
         "labels": "rcptto/5xx/5.1.1",
         "reason": "recipient_unknown",
         "decided_by": "extended",

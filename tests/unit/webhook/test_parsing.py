@@ -280,6 +280,14 @@ def test_compressed_bodies(content_type: str, body: bytes, content_encoding: str
     assert (caught.value.status, caught.value.reason) == (415, "content_encoding")
 
 
+@pytest.mark.parametrize("content_encoding", ["utf-8", "8bit", "identity"])
+def test_a_header_that_names_no_compression(content_encoding: str) -> None:
+    """A body that cannot be read is not called compressed because of a header of another meaning."""
+    with pytest.raises(Refusal) as caught:
+        parse(FORM, b"recipient=r&state=", content_encoding)
+    assert (caught.value.status, caught.value.reason) == (400, "missing_field")
+
+
 @pytest.mark.parametrize("content_encoding", ["identity", "utf-8", "gzip"])
 def test_a_header_alone_does_not_make_a_body_compressed(content_encoding: str) -> None:
     """A body that can be read is read, whatever the header Content-Encoding says."""
@@ -482,7 +490,8 @@ ODD_DETAILS: Final[dict[str, tuple[str, bytes, Report]]] = {
     # framing
     "a byte order mark before JSON": (JSON, BOM + f"{{{J}}}".encode(), repaired("malformed")),
     "a byte order mark before a form": (FORM, BOM + R.encode(), repaired("malformed")),
-    "an escaped byte order mark before a form": (FORM, b"%EF%BB%BF" + R.encode(), PLAIN),
+    "an escaped byte order mark before a form": (FORM, b"%ef%bb%bf" + R.encode(), repaired("malformed")),
+    "a byte order mark before a multipart body": (MULTIPART, BOM + parts(), repaired("malformed")),
     "a raw newline and a raw tab in JSON": (
         JSON,
         f'{{{J},"description":"a\n\tb"}}'.encode(),
@@ -499,16 +508,36 @@ ODD_DETAILS: Final[dict[str, tuple[str, bytes, Report]]] = {
             "8bit": "Boîte".encode(),
             "BINARY": "Boîte".encode(),
             "binary": "Boîte".encode(),
-            "x-unknown": "Boîte".encode(),
+            "": "Boîte".encode(),
             "base64": b"Qm/D\r\nrnRl",
-            "BASE64": b"Qm/DrnRl",
+            "BASE64": b"Qm/DrnRl==",
             "quoted-printable": b"Bo=C3=AE=\r\nte",
         }.items()
     },
     "a part in broken base64": (
         MULTIPART,
         parts(part("description", b"a", "Content-Transfer-Encoding: base64")),
-        PLAIN._replace(description="a"),
+        repaired("encoding", description="a"),
+    ),
+    "a part in an alphabet that is not base64": (
+        MULTIPART,
+        parts(part("description", b"Qm_DrnRl", "Content-Transfer-Encoding: base64")),
+        repaired("encoding", description="Qm_DrnRl"),
+    ),
+    "a part in an unknown encoding": (
+        MULTIPART,
+        parts(part("description", b"abc", "Content-Transfer-Encoding: uuencode")),
+        repaired("encoding", description="abc"),
+    ),
+    "an unused part in an unknown encoding": (
+        MULTIPART,
+        parts(part("foo", b"abc", "Content-Transfer-Encoding: uuencode")),
+        PLAIN,
+    ),
+    "a part in base64 without padding": (
+        MULTIPART,
+        parts(part("description", b"Qm/DrnQ", "Content-Transfer-Encoding: base64")),
+        PLAIN._replace(description="Boît"),
     ),
     "a recipient in base64": (
         MULTIPART,
@@ -538,7 +567,7 @@ IDENTIFIERS: Final[dict[str, tuple[str, bytes, str]]] = {
     "UTF-8 in a form": (FORM, b"id=%C3%AE&recipient=r&state=", "î"),
     "Latin-1 in a form": (FORM, b"id=a%EE&recipient=r&state=", "aî"),
     "raw Latin-1 in a form": (FORM, b"id=a\xee&recipient=r&state=", "aî"),
-    "Latin-1 that ends in a space": (FORM, b"id=a%A0&recipient=r&state=", "a\xa0"),
+    "Latin-1 that ends in a space": (FORM, b"id=a%A0&recipient=r&state=", "a"),
     "half raw and half escaped": (FORM, b"id=%C3\xae&recipient=r&state=", "î"),
     "Latin-1 in JSON": (JSON, '{"id":"aî","recipient":"r","state":""}'.encode("latin-1"), "aî"),
     "Latin-1 elsewhere in JSON": (JSON, b'{"id":"\xc3\xae","recipient":"r","state":"\xee"}', "î"),
