@@ -19,8 +19,8 @@ from exporter.web.page import POLICY, page
 
 _TEXT: Final = "text/plain; version=0.0.4; charset=utf-8"
 _OPENMETRICS: Final = "application/openmetrics-text"
-# What may be accepted, best first. Version 2.0.0 adds nothing that the metrics use; neither does a version of the text.
-_ACCEPTABLE: Final = (f"{_OPENMETRICS}; version=1.0.0", f"{_OPENMETRICS}; version=2.0.0", "text/plain")
+_ACCEPTABLE: Final = (f"{_OPENMETRICS}; version=1.0.0", "text/plain")
+"""What may be accepted, best first."""
 _LONGEST_ACCEPT: Final = 1_024  # Prometheus sends about 400 characters; the time to parse is not linear
 
 
@@ -54,7 +54,7 @@ class Metrics:
 
 def _prefers_openmetrics(accept: str) -> bool:
     """Return whether the header Accept names OpenMetrics and prefers it (RFC 9110 section 12.5.1)."""
-    accept = accept.lower()
+    accept = accept.lower().replace("version=2.0.0", "version=1.0.0")  # 2.0.0 adds nothing that the metrics use
     if _OPENMETRICS not in accept or len(accept) > _LONGEST_ACCEPT:
         return False
     try:

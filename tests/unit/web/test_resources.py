@@ -87,6 +87,8 @@ FORMATS: Final = {
     "text preferred and last": ("application/openmetrics-text;version=1.0.0;q=0.3,text/plain;q=0.9", TEXT),
     "equal weights": ("text/plain,application/openmetrics-text;version=1.0.0", OPENMETRICS),
     "OpenMetrics not acceptable": ("application/openmetrics-text;q=0,*/*", TEXT),
+    "OpenMetrics 1.0.0 not acceptable, anything else is": ("application/openmetrics-text;version=1.0.0;q=0,*/*", TEXT),
+    "OpenMetrics 2.0.0 not acceptable, anything else is": ("application/openmetrics-text;version=2.0.0;q=0,*/*", TEXT),
     "OpenMetrics 1.0.0 not acceptable": ("application/openmetrics-text;version=1.0.0;q=0.000", TEXT),
     "malformed": (";;,q", TEXT),
     "malformed weight": ("application/openmetrics-text;version=1.0.0;q=much", TEXT),
