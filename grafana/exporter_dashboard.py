@@ -39,7 +39,7 @@ def build(limits: Mapping[str, Any]) -> dashboard.Dashboard:
     """Return the dashboard. ``limits`` is the content of deploy/prometheus/thresholds.toml."""
     board = Board()
     board.line(4, (7, _up()), (5, _writable()), (4, _signatures()), (3, _version()), (5, _started()))
-    board.line(8, (12, _intake()), (12, _refused()))
+    board.line(8, (9, _intake()), (9, _refused()), (6, _repaired()))
     board.line(8, (8, _requests()), (8, _commits()), (8, _batches()))
     board.row("Ledger and labels")
     board.line(8, (6, _ledger()), (6, _label_sets()), (6, _deciders()), (6, _unclassified(limits)))
@@ -141,6 +141,16 @@ def _refused() -> dashboard.Panel:
     )
     query = Query(seen_counted("smtpeter_exporter_refused_total", by="reason"), "{{reason}}")
     return bars(text, query, overrides={reason: {"color": fixed(color)} for reason, color in REFUSALS.items()})
+
+
+def _repaired() -> dashboard.Panel:
+    text = Text(
+        "Failures with unreadable details",
+        "Failures that were counted although a detail of the report was unreadable, by what was wrong. If there are "
+        "many, SMTPeter may have changed what it sends. docs/reference.md explains each word.",
+        "No detail was unreadable in this range",
+    )
+    return bars(text, Query(seen_counted("smtpeter_exporter_repaired_total", by="what"), "{{what}}"))
 
 
 def _quantiles(text: Text, histogram: str) -> dashboard.Panel:
