@@ -205,22 +205,12 @@ class _Requests(list[HTTPRequestParser]):
         super().append(request)
 
 
-_ONCE: Final = {
-    name.upper().replace("-", "_"): name
-    for name in "Content-Length Content-Type Date Digest Host Signature Transfer-Encoding X-Copernica-ID".split()
-}
-"""Headers that a request may have only once, by waitress's names: those that are signed, or that say how to read it."""
-
-
 class _Headers(dict[str, str]):
-    """The headers of a request, by waitress's names. Waitress would join repeated ones, and accept odd codings."""
+    """The headers of a request, by waitress's names. Waitress would accept odd codings."""
 
     def __setitem__(self, name: str, value: str) -> None:
-        if name in _ONCE:
-            if name in self:
-                raise ParsingError(f"header {_ONCE[name]} is repeated")
-            if name == "TRANSFER_ENCODING" and value.lower() != "chunked":
-                raise ParsingError("header Transfer-Encoding is not chunked")
+        if name == "TRANSFER_ENCODING" and value.lower() != "chunked":  # waitress joins repeated headers
+            raise ParsingError("header Transfer-Encoding is not chunked")
         super().__setitem__(name, value)
 
 

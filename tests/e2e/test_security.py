@@ -129,13 +129,17 @@ def test_rejects_another_body(guarded: Guarded) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "status", "reason"),
+    ("name", "reason"),
     [
-        *((name, 400, "malformed") for name in ("Date", "X-Copernica-ID", "Digest", "Signature", "Host")),
-        ("X-Nonce", 403, "signature"),
+        ("Date", "date"),
+        ("X-Copernica-ID", "account"),
+        ("Digest", "digest"),
+        ("Signature", "signature_malformed"),
+        ("Host", "signature_malformed"),
+        ("X-Nonce", "signature"),
     ],
 )
-def test_rejects_repeated_headers(guarded: Guarded, name: str, status: int, reason: str) -> None:
+def test_rejects_repeated_headers(guarded: Guarded, name: str, reason: str) -> None:
     """If a header is repeated, neither value is used."""
     body = guarded.new()
     lines = [f"{one}: {value}" for one, value in headers_for(HOST, PATH, body, FORM).items()]
@@ -143,7 +147,7 @@ def test_rejects_repeated_headers(guarded: Guarded, name: str, status: int, reas
     other = twice if name != "Host" else "Host: evil.example"
     before = guarded.running.samples()
     raw = "\r\n".join([f"POST {PATH} HTTP/1.1", *lines, other, "", ""]).encode() + body
-    assert exchange(guarded.running.public, raw).status == status
+    assert exchange(guarded.running.public, raw).status == 403
     incremented = changes(before, guarded.running.samples())
     assert {name: by for name, by in incremented.items() if "lookups" not in name} == refused(reason)
 
