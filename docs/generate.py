@@ -32,9 +32,9 @@ def settings() -> Iterator[str]:
     yield (
         "You can set each of these with a flag, with an environment variable, or as a key in the TOML file that "
         "`--config.file` (or `SMTPETER_EXPORTER_CONFIG_FILE`) names. A flag overrides a variable, and a variable "
-        "overrides the file. In the file, all values are quoted strings. If a flag may be repeated, the file takes a "
-        "list, and the variable takes values separated by commas, unless its description says otherwise. An unknown "
-        "key or variable is an error. "
+        "overrides the file. In the file, all values are quoted strings. If a flag may be repeated, use a list in the "
+        "file and commas in the variable, unless the description says otherwise. An unknown key or variable is an "
+        "error. "
         "`smtpeter-exporter check-config` shows each value and where it comes from."
     )
     rows = ["| flag, variable | default | description |", "|---|---|---|"]
@@ -176,9 +176,10 @@ def repairs() -> Iterator[str]:
     """Describe each detail that does not reject a report."""
     yield "## Repairs in `smtpeter_exporter_repaired_total`"
     yield (
-        "A failure is only rejected if its body cannot be parsed, or its id or recipient is missing or unusable. With "
-        "any other unreadable detail, it counts, and this metric says what was wrong. If it increases with many "
-        "failures, SMTPeter may have changed what it sends: report it to this project, with the debug lines of the log."
+        "A failure is only rejected if its body cannot be parsed, or its id or recipient is missing or unusable. Any "
+        "other invalid detail is repaired: the failure counts, and this metric says what was wrong. If it keeps "
+        "increasing, SMTPeter may have changed what it sends. Set `log.level` to debug, and report the lines with a "
+        "`repaired` to this project, without ids and tags."
     )
     rows = ["| what | meaning |", "|---|---|"]
     rows += [f"| `{what}` | {meaning} |" for what, meaning in REPAIRS.items()]

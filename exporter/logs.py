@@ -71,7 +71,7 @@ class LineFormatter(logging.Formatter):
 
 
 def _text(value: object) -> str:
-    """Return a value as text that is not specific to Python."""
+    """Return a value as plain text, without Python's syntax."""
     if value is None:
         return ""
     if isinstance(value, bool):

@@ -130,15 +130,16 @@ REFUSAL_REASONS: Final = {
     "content_encoding": RefusalReason(
         "report",
         "a compressed body",
-        "Find out what compresses the body between SMTPeter and the exporter, such as a proxy, and turn that off.",
+        "Nothing, if it is your own test. Otherwise report it to this project: SMTPeter now compresses its requests.",
     ),
     "duplicate_field": RefusalReason("report", "a report with two different ids or recipients", _BAD_REPORT),
     "wrong_type": RefusalReason("report", "an id or a recipient that is neither text nor a number", _BAD_REPORT),
     "missing_field": RefusalReason("report", "a report without an id or without a recipient", _BAD_REPORT),
     "other_loop": RefusalReason(
         "report",
-        "an event of another type of webhook, such as deliveries or bounces",
-        "In SMTPeter's dashboard, use this URL only for a webhook of the type failures.",
+        "an event of another type of webhook, such as deliveries or bounces, or one that does not describe a failure",
+        "Nothing, if you pressed check now at SMTPeter. Otherwise, in SMTPeter's dashboard, use this URL only for a "
+        "webhook of the type failures.",
     ),
     "value_too_long": RefusalReason("report", "an id or a recipient that is longer than any real one", _BAD_REPORT),
     "unavailable": RefusalReason(

@@ -145,10 +145,10 @@ def _refused() -> dashboard.Panel:
 
 def _repaired() -> dashboard.Panel:
     text = Text(
-        "Failures with unreadable details",
-        "Failures that were counted although a detail of the report was unreadable, by what was wrong. If there are "
-        "many, SMTPeter may have changed what it sends. docs/reference.md explains each word.",
-        "No detail was unreadable in this range",
+        "Failures with invalid details",
+        "Failures that were counted although a detail of the report was invalid, by what was wrong. If there are many, "
+        "SMTPeter may have changed what it sends. docs/reference.md explains each word.",
+        "No detail was invalid in this range",
     )
     return bars(text, Query(seen_counted("smtpeter_exporter_repaired_total", by="what"), "{{what}}"))
 

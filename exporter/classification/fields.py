@@ -20,12 +20,12 @@ MAX_TAGS: Final = 100
 USED: Final = frozenset({"id", "recipient", "state", "code", "extended", "description", "tags", "type", "action"})
 """Names of the variables that are read from a report; all others are ignored."""
 REPAIRS: Final[Mapping[str, str]] = {
-    "duplicate_field": "A variable came more than once. The first value counted.",
-    "encoding": "A variable held bytes that are not UTF-8, NUL, or half of a surrogate pair.",
+    "duplicate_field": "A variable was repeated. The first value was used.",
+    "encoding": "A variable held bytes that are not UTF-8, NUL or half of a surrogate pair, or could not be decoded.",
     "malformed": "The body began with a byte order mark, or its JSON held an unescaped control character.",
     "unknown_type": "The variable `type` held an unknown word, but the other variables were those of a failure.",
     "value_too_long": "A state, a code, an enhanced status code or a type was longer than any real one.",
-    "wrong_type": "A JSON value was not text or a number. It counted as absent; a list of lines was joined.",
+    "wrong_type": "A JSON value was neither text nor a number. It was ignored, except that a list of lines was joined.",
 }
 """The values of the label ``what`` of ``smtpeter_exporter_repaired_total``, with their meanings.
 
@@ -50,7 +50,7 @@ def canonical(name: str) -> str:
 
 
 class Fields:
-    """The variables of a report, given as (name, value) in their order; unknown names are never looked at.
+    """The variables of a report, given as (name, value) in their order; unknown names are ignored.
 
     ``repaired`` has the keys of :data:`REPAIRS` that apply to the body and to the variables read so far. Surrogates in
     the values are bytes that are not UTF-8, unless ``surrogates_are_bytes`` says that JSON escaped them.

@@ -50,7 +50,7 @@ class Telemetry:
         )
         self._repaired = Counter(
             "smtpeter_exporter_repaired",
-            "Number of failures counted although a detail of the report was unreadable, by what was wrong.",
+            "Number of failures counted although a detail of the report was invalid, by what was wrong.",
             ["what"],
             registry=registry,
         )
@@ -134,7 +134,7 @@ class Telemetry:
         self.activity.saw("counted")
 
     def repaired(self, what: Iterable[str]) -> None:
-        """Count a new failure in each of ``what`` was wrong with its report, keys of REPAIRS."""
+        """Count a new failure once for each of ``what``, keys of REPAIRS."""
         for each in what:
             self._repaired.labels(each).inc()
 

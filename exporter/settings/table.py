@@ -228,7 +228,7 @@ class Settings:
         "",
         "PATTERN=REASON, such as queue quota exceeded=rate_limited, with a regular expression and a reason",
         "Your own rules for reasons, tried in this order before the built-in ones. In the file: a table with a reason "
-        "for each pattern. In the variable: one rule per line. Needs an extra package; see docs/reasons/README.md.",
+        "for each pattern. In the variable: one rule per line. Needs the extra reasons; see docs/reasons/README.md.",
         parse_rules,
         repeatable=True,
         separator="\n",
@@ -247,7 +247,8 @@ class Settings:
         "LEVEL",
         "info",
         "debug, info, warning or error",
-        "Lowest level to log. At debug, also each failure (no address, no description) and each rejected request.",
+        "Lowest level to log. At debug, each counted failure and each rejected request is logged, without recipients "
+        "and server responses.",
         OneOf("debug", "info", "warning", "error"),
     )
     log_format: str = _setting(

@@ -47,7 +47,7 @@ def private_app(
 
     def http_error(req: falcon.Request, resp: falcon.Response, error: falcon.HTTPError, _params: object) -> None:
         if isinstance(error, falcon.HTTPBadRequest) and req.method not in falcon.HTTP_METHODS:
-            # Falcon answers 400 to unregistered methods.
+            # Falcon answers 400 to methods that it does not know.
             error = falcon.HTTPMethodNotAllowed(["GET", "HEAD", "OPTIONS"])
         word = "unauthorized" if error.status_code == HTTPStatus.UNAUTHORIZED else reason_for(error.status_code)
         answer(resp, error.status_code, word)

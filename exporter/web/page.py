@@ -189,7 +189,7 @@ def _rejected(facts: Facts) -> str:
         if reason == "other_loop" and facts.loops:
             *names, last = [OTHER_LOOPS[loop] for loop in facts.loops]
             which = f"webhooks for {', '.join(names)} and {last}" if names else f"webhook for {last}"
-            todo = f"{todo} Events of the {which} arrived."
+            todo = f"{todo} The rejected events came from the {which}."
         rows += [
             f'<li>\n<div class="head"><h3><code>{reason}</code></h3> <span class="state">{times}</span></div>',
             f'<p>{_marked(what[0].upper() + what[1:])}.</p>\n<p class="todo">To do: {_marked(todo)}</p>\n</li>',

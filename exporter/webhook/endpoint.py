@@ -58,7 +58,7 @@ class Failures:
 
 
 def _about(report: Report, failure: Failure) -> dict[str, Any]:
-    """Return the fields of a log line. It has neither recipient nor description, whose spellings no mask can know."""
+    """Return the fields of a log line, without recipient and description, because no mask knows all their spellings."""
     return {
         "id": report.id,
         "state": report.state,
