@@ -24,8 +24,8 @@ _SHOWN: Final = 100
 class OwnReasons:
     """The user's rules, each a pattern and the reason for descriptions that it matches. The first match decides.
 
-    Case does not matter, unless the pattern begins with ``(?-i)``. Line breaks and repeated spaces are one space, as
-    ``classify --summary`` prints them.
+    Case does not matter, unless the pattern begins with ``(?-i)``. In patterns and descriptions, line breaks and
+    repeated spaces are one space, as ``classify --summary`` prints them.
 
     Raises :class:`ValueError` with one line for an invalid pattern, an unknown reason and too many rules. Raises
     :class:`ImportError` if there are rules and google-re2 is not installed.
@@ -61,7 +61,7 @@ def _compiled(pattern: str) -> Any:  # noqa: ANN401 -- re2 has no type hints
     options.never_capture = True  # groups in the pattern then cost nothing
     shown = f"pattern {pattern[:_SHOWN]!r}"
     try:
-        compiled = compile_pattern(pattern, options)
+        compiled = compile_pattern(" ".join(pattern.split()), options)
     except UnicodeEncodeError:  # a lone surrogate
         raise ValueError(f"{shown}: not valid Unicode: expected a regular expression in RE2's syntax") from None
     except error as problem:

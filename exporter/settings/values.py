@@ -9,10 +9,12 @@ from urllib.parse import urlsplit
 
 from exporter.classification.labels import OTHER
 from exporter.classification.providers import Providers
+from exporter.classification.reason import REASONS
 from exporter.net import Address, parse_address
 
 T = TypeVar("T")
 
+_RULE_AND_COMMA: Final = re.compile(rf"=\s*({'|'.join(REASONS)})\s*,")
 _UNITS: Final = {"ms": 0.001, "s": 1, "m": 60, "h": 3_600, "d": 86_400}
 
 
@@ -115,9 +117,12 @@ def parse_provider(text: str) -> tuple[str, str]:
 
 
 def parse_rules(text: str) -> tuple[tuple[str, str], ...]:
-    """Convert lines of ``PATTERN=REASON`` to pairs, which OwnReasons checks. A pattern may contain ``=``."""
+    """Convert lines of ``PATTERN=REASON`` to pairs, which OwnReasons checks. A pattern may contain ``=``.
+
+    Rules that are separated by commas, as the values of other settings are, would be one long pattern.
+    """
     rows = [line.rpartition("=") for line in text.split("\n") if line.strip()]
-    if not all(separator for _, separator, _ in rows):
+    if not all(separator and not _RULE_AND_COMMA.search(pattern) for pattern, separator, _ in rows):
         raise ValueError
     return tuple((pattern, reason.strip()) for pattern, _, reason in rows)
 

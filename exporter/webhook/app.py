@@ -20,6 +20,7 @@ RETRY_AFTER: Final = 5
 """Seconds after which a client may retry a request that was answered 503."""
 
 _QUOTED: Final = re.compile(r'"(?:[^"\\]|\\.)*"')
+_SECOND_TYPE: Final = re.compile(r"^\s*,|,\s*(?:$|[^\s;,=]+/)")  # an empty one, too; boundary=a,b is none
 
 
 class _RequestRecorder:
@@ -49,7 +50,7 @@ class _HeaderCheck:
         It is what a proxy makes of a repeated header (RFC 9110 section 5.3), and its values may contradict each other.
         """
         content_type = req.content_type or ""
-        if "," in content_type and "," in _QUOTED.sub("", content_type):
+        if "," in content_type and _SECOND_TYPE.search(_QUOTED.sub("", content_type)):
             raise Refusal(HTTPStatus.BAD_REQUEST, "malformed", "header Content-Type is repeated")
 
 

@@ -58,12 +58,13 @@ class Failures:
 
 
 def _about(report: Report, failure: Failure) -> dict[str, Any]:
-    """Return the fields of a log line, without recipient and description, because no mask knows all their spellings."""
+    """Return the fields of a log line, without recipient and description, because no mask knows all their spellings.
+
+    State and status are shown as labels, because they could hold such a text, too.
+    """
     return {
         "id": report.id,
-        "state": report.state,
-        "code": report.code,
-        "extended": report.extended,
+        "code": report.code if report.code.isdigit() else "",
         "tags": report.tags,
         "description_length": len(report.description),
         "repaired": sorted(report.repaired),

@@ -240,7 +240,8 @@ def _channel_class(refused: Callable[[int], None]) -> type[HTTPChannel]:
     class ErrorAnswer(ErrorTask):
         def execute(self) -> None:
             error = self.request.error
-            log.debug("refused", extra={"status": error.code, "from": self.channel.addr[0], "why": error.body})
+            why = error.body.partition('"')[0].rstrip()  # without what the client sent, which may be part of a body
+            log.debug("refused", extra={"status": error.code, "from": self.channel.addr[0], "why": why})
             refused(error.code)
             error.body = ""  # it repeats what the client sent
             super().execute()

@@ -157,7 +157,9 @@ def test_one_coding_is_accepted(running: Exporter, name: str) -> None:
         (f"{FORM}; a=b, {JSON}", 400),
         (f"{FORM},", 400),
         (f'{FORM}; a="b", {JSON}; c="d"', 400),
+        (f", {FORM}", 400),
         (f'{FORM}; a="b, c"', 200),
+        (f"{FORM}; boundary=b,c", 200),
         (f'{FORM}; a="b\\", c"', 200),
     ],
 )

@@ -273,8 +273,12 @@ def test_rejects(running: Exporter, raw: bytes, status: int, reason: str) -> Non
 
 @pytest.mark.parametrize(
     ("raw", "why", "status"),
-    [(b"nonsense\r\n\r\n", "Start line is invalid", "400"), (http("GET", "/why"), "GET /why", "404")],
-    ids=["server", "application"],
+    [
+        (b"nonsense\r\n\r\n", "Start line is invalid", "400"),
+        (b"POST / HTTP/1.1\r\nUser Jane unknown\nJane\r\n\r\n", "Bare CR or LF found in header line", "400"),
+        (http("GET", "/why"), "GET /why", "404"),
+    ],
+    ids=["server", "server, quoting the request", "application"],
 )
 def test_the_log_says_why(running: Exporter, raw: bytes, why: str, status: str) -> None:
     """Each refusal, by the server or by the application, is a debug line with the client and the cause."""

@@ -54,6 +54,7 @@ MATCHES: Final = [
     ("quota exceeded", "queue quota\r\n\t exceeded"),
     (r"quota\s+exceeded", "queue quota\u00a0exceeded"),
     ("^550 no$", "550  no"),
+    (" user  unknown\t", "User unknown"),
     ("a, b; c=d", "A, b; C=d"),
     ("boîte pleine", "552 BOÎTE PLEINE"),
     ("ящик", "550 ЯЩИК переполнен"),

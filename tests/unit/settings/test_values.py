@@ -19,6 +19,7 @@ from exporter.settings.values import (
     parse_path,
     parse_provider,
     parse_public_url,
+    parse_rules,
     parse_tag,
 )
 
@@ -85,6 +86,7 @@ INVALID: Final[list[tuple[Parser, list[str]]]] = [
     (parse_max_age, ["", "0s", "999ms", "-5s", "25h"]),
     (parse_tag, ["", "other", "a;b", "x" * 65, "a\nb"]),
     (parse_provider, ["x", "x=", "=example.com", "X=example.com", "a b=example.com", "x=exa mple.com", "x=*"]),
+    (parse_rules, ["x", "x=policy\ny", "a=policy,b=blocked", "a = policy , b=policy"]),
     (list_of(parse_account), [",", "a-1,", "a-1,,b-2"]),
     (LEVEL, ["", "INFO", "trace"]),
 ]
