@@ -226,7 +226,7 @@ class Settings:
         "reasons",
         "PATTERN=REASON",
         "",
-        "one PATTERN=REASON per line, with a regular expression and a reason, such as queue quota exceeded=rate_limited",
+        "one PATTERN=REASON per line, a regular expression and a reason, such as queue quota exceeded=rate_limited",
         "Your own rules for reasons, tried in this order before the built-in ones. In the file: a table with a reason "
         "for each pattern. In the variable: one rule per line. Needs the extra reasons; see docs/reasons/README.md.",
         parse_rules,
