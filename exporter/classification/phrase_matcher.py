@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from itertools import product
 from typing import Final, TypeAlias
 
-from exporter.classification.reason_phrases import HINTS, SLOTS
+from exporter.classification.reason_phrase_slots import SLOTS
+from exporter.classification.reason_phrases import HINTS
 
 LONGEST_TEXT: Final = 2_000
 """Number of characters of a description that are searched."""

@@ -67,6 +67,8 @@ DECIDERS: Final[Mapping[str, str]] = {
 _VAGUE: Final = frozenset({"policy", "remote_system", "protocol", UNCLASSIFIED})
 _ANY: Final = frozenset(REASONS)
 _OF_RECIPIENTS: Final = frozenset({"recipient_unknown", "mailbox_unavailable", "mailbox_full", "domain_invalid"})
+# An enhanced code in the text is better than a guess from the SMTP code, unless it says less.
+_WITHOUT_ENHANCED_CODE: Final = frozenset({"code_and_state", UNCLASSIFIED})
 _NONE: Final[frozenset[str]] = frozenset()
 
 # An enhanced code in a text, of class 4 or 5 and with a known subject; not part of an IP address or a version.
@@ -89,8 +91,8 @@ def reason_of(report: Report) -> Decision:
     if not alternatives or not report.description:
         return decision
     reason = hint_of(report.description)
-    if reason is None and decision.reason == UNCLASSIFIED:
-        reason = _by_code_in(report.description[:LONGEST_TEXT])
+    if reason is None and decision.decided_by in _WITHOUT_ENHANCED_CODE:
+        reason = _by_code_in(report, decision.reason)
     if reason is None or reason == decision.reason or reason not in alternatives:
         return decision
     return Decision(reason, "description")
@@ -147,9 +149,12 @@ def _by_extended(extended: str) -> tuple[str, frozenset[str]]:
     return reason, MISUSED.get(rest, _NONE)
 
 
-def _by_code_in(text: str) -> str | None:
-    """Return the reason of the first enhanced code in a text, if there is one."""
-    match = _CODE_IN_TEXT.search(text)
+def _by_code_in(report: Report, guess: str) -> str | None:
+    """Return the reason that the first enhanced code in the text would give as a field, if better than the guess."""
+    match = _CODE_IN_TEXT.search(report.description[:LONGEST_TEXT])
     if match is None:
         return None
-    return VENDOR_REASONS.get(match[0]) or _by_extended(match[0])[0]
+    reason = _by_codes(report.state, report.code, match[0])[0].reason
+    if reason in _VAGUE and guess != UNCLASSIFIED and (reason != "policy" or guess not in _OF_RECIPIENTS):
+        return None
+    return reason

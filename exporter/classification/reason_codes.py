@@ -46,7 +46,7 @@ VENDOR_REASONS: Final[Mapping[str, str]] = {
     **dict.fromkeys("4.4.315 4.4.316 4.4.317 4.4.318 5.4.316 5.4.317 5.4.318".split(), "connection"),
     "5.6.11": "content",
     "5.7.12": "policy",  # accepts mail from its own company only; the registered meaning is about login
-    "5.7.57": "security",
+    **dict.fromkeys("5.7.57 5.7.139".split(), "security"),
     **dict.fromkeys("5.7.64 5.7.124 5.7.133 5.7.134 5.7.135 5.7.136 5.7.193 5.7.367".split(), "policy"),
     **{f"{class_}.7.{detail}": "security" for class_ in "45" for detail in range(320, 326)},  # DANE and MTA-STS
     **dict.fromkeys("5.7.502 5.7.503 5.7.512 5.7.750".split(), "sender_rejected"),
@@ -83,6 +83,8 @@ OVERRIDES: Final[Mapping[tuple[str, str, str], str]] = {
     **{("", f"5.1.{detail}", "mailfrom"): "sender_rejected" for detail in range(4)},
     **{("", f"4.1.{detail}", "mailfrom"): "sender_rejected" for detail in range(4)},
     **{(code, "5.7.1", "mailfrom"): "sender_rejected" for code in ("550", "553")},
+    # Before any address, only the client can be what is rejected.
+    **{(code, "5.7.1", state): "blocked" for code in ("521", "550", "554") for state in ("connect", "intro")},
 }
 
 # All registered codes. Unlisted details of a subject have the reason of its X.0.
@@ -134,14 +136,18 @@ MISUSED: Final[Mapping[str, frozenset[str]]] = {
     "4.3": frozenset({"domain_invalid"}),  # the text "no such host" means that DNS did answer
     "4.4": frozenset({"domain_invalid"}),  # Postfix uses it for a domain that does not exist
     "4.6": _OF_SENDERS,  # Zoho uses it for a limit
+    "7.7": _OF_SENDERS | {"authentication", "content", "remote_system", "policy"},  # Zoho
     # 4.7.3 for a limit of the recipient's organization, 5.7.5 for DKIM
-    **{f"7.{detail}": _OF_SENDERS | {"authentication", "content", "remote_system"} for detail in range(3, 13)},
+    **{
+        f"7.{detail}": _OF_SENDERS | {"authentication", "content", "remote_system"}
+        for detail in (*range(3, 7), *range(8, 13))
+    },
 }
 
 # Reasons that the text can't mean, by the detail of a code in OVERRIDES.
 UNLIKELY: Final[Mapping[str, frozenset[str]]] = {
     "4.1": frozenset({"connection"}),
-    "7.1": frozenset({"policy"}),  # "Access denied" to MAIL FROM is about the sender
+    "7.1": frozenset({"policy"}),  # "Access denied" before RCPT TO is about the sender
 }
 
 # SMTP code and state, for reports without an enhanced code. Source of the meanings: RFC 5321 section 4.2.3.
@@ -151,11 +157,13 @@ CODE_AND_STATE: Final[Mapping[tuple[str, str], str]] = {
     ("452", "rcptto"): "mailbox_full",
     ("552", "rcptto"): "mailbox_full",
     **{("552", state): "message_too_large" for state in ("mailfrom", "data", "message")},
-    ("550", "mailfrom"): "sender_rejected",
-    ("553", "mailfrom"): "sender_rejected",
+    **{(code, "mailfrom"): "sender_rejected" for code in ("550", "551", "553")},
+    # No mailbox has been named yet.
+    **{("450", state): "remote_system" for state in ("connect", "intro", "ehlo", "helo", "mailfrom")},
     # Rejected instead of greeted.
     **{(code, state): "blocked" for code in ("550", "554") for state in ("connect", "intro")},
     **{(code, state): "policy" for code in ("550", "554") for state in ("ehlo", "helo", "data", "message")},
+    **{("554", state): "policy" for state in ("mailfrom", "rcptto")},
 }
 
 # SMTP code in any other state.

@@ -4,7 +4,8 @@ import re
 
 from exporter.classification.phrase_matcher import hint_of
 from exporter.classification.reason import REASONS
-from exporter.classification.reason_phrases import HINTS, SLOTS
+from exporter.classification.reason_phrase_slots import SLOTS
+from exporter.classification.reason_phrases import HINTS
 
 
 def test_rows_have_known_reasons() -> None:
