@@ -178,5 +178,16 @@ CODES: Final[Mapping[str, str]] = {
     "551": "recipient_unknown",
     "552": "mailbox_full",  # in bounces; the states above cover a message that is too large
     "556": "domain_invalid",  # RFC 7504
+    # In no RFC, but in many vendors' lists of codes
+    **dict.fromkeys("420 441 442".split(), "connection"),
+    "422": "mailbox_full",
+    **dict.fromkeys("431 432".split(), "remote_system"),
+    **dict.fromkeys("446 449".split(), "routing"),
+    "447": "expired",
+    **dict.fromkeys("510 511 513 540".split(), "recipient_unknown"),
+    "512": "domain_invalid",
+    "523": "message_too_large",
+    "541": "policy",
+    **dict.fromkeys("455 555".split(), "protocol"),  # RFC 5321: parameters that are not recognized
     "571": "policy",  # in no RFC; some servers use it for 5.7.1
 }

@@ -2,9 +2,9 @@
 
 ``phrase_matcher`` finds them. Other languages than English are in ``reason_phrases_translated``. Syntax: ``|``
 separates phrases, ``…`` matches a few words ("mailbox … full"), ``*`` matches any ending of a word, and a word in
-capitals matches each entry of its slot (``reason_phrase_slots``). The text is case-folded, without addresses, punctuation, apostrophes and the
-possessive "'s" ("doesnt", "recipient address rejected access denied"). A phrase and its gap lie within one clause;
-``;`` matches the end of one ("not found ; try again").
+capitals matches each entry of its slot (``reason_phrase_slots``). The text is case-folded, without addresses,
+punctuation, apostrophes and the possessive "'s" ("doesnt", "recipient address rejected access denied"). A phrase and
+its gap lie within one clause; ``;`` matches the end of one ("not found ; try again").
 
 The first row with a phrase in the text decides, so specific rows come before general ones. For example, an answer that
 says "blocked" and names DMARC is about DMARC. Comments name the source of unusual phrases.
@@ -35,7 +35,7 @@ HINTS: Final[tuple[tuple[str, ...], ...]] = (
         # The recipient's own choice
         "rejected by recipients | blocked by recipients | blocked by recipient | blocked mail from",
         "rejected by this user | blocked by this user | blocked you | rejected by the user | blocked by the user",
-        "refused to receive | verify mailfrom | blocked sender*",
+        "refused to receive | not wish to receive | verify mailfrom | blocked sender*",
         # Google Groups rejects posts in some sixty languages, all with this address.
         "groups google com support",
         # Microsoft's Sender ID (RFC 4407): no header field names a sender.
@@ -137,7 +137,7 @@ HINTS: Final[tuple[tuple[str, ...], ...]] = (
     ),
     (
         "mailbox_full",
-        "BOX … full | BOX … out of space | over … quota | overquota | quota … EXCEEDS | EXCEEDS … quota",
+        "BOX … full | box full | BOX … out of space | over … quota | overquota | quota … EXCEEDS | EXCEEDS … quota",
         "quota … full | disk quota | out of storage | storage allocation | storage limit | not enough storage",
         "not enough disk | BOX … EXCEEDS | EXCEEDS … mailbox | mailbox … limit* | mailbox size",
         "storage full | quotaexceededexception | quota violation | allowed storage | folder is full | overquotatemp",
@@ -146,9 +146,9 @@ HINTS: Final[tuple[tuple[str, ...], ...]] = (
     ),
     (
         "message_too_large",
-        "MESSAGE … too large | MESSAGE … too big | message size | message length EXCEEDS | size limit | maximum … size",
-        "mailsize | attachment … too large | attachment … too long | EXCEEDS … size | message … larger",
-        "message too long | message is too long",
+        "MESSAGE … too large | MESSAGE … too big | message size | message length EXCEEDS | length limit | size limit",
+        "maximum … size | mailsize | attachment … too large | attachment … too long | EXCEEDS … size",
+        "message … larger | message too long | message is too long",
         *TRANSLATED["message_too_large"],
     ),
     # mail.ru adds this to "invalid mailbox".
@@ -162,8 +162,8 @@ HINTS: Final[tuple[tuple[str, ...], ...]] = (
         "recipient_unknown",
         "WHO UNKNOWN | WHO is unknown | WHO is not known | WHO … unknown in | unknown BOX | unknown or | unknown to",
         "addressee unknown | not been recogni* | login not found | not a valid email | unknown local | no such WHO",
-        "address reserved | no such email | no such person | no such local | no user | no mailbox | no account",
-        "no valid recipient* | WHO … not found | WHO … not exist | WHO … doesnt exist | WHO … no longer",
+        "address reserved | bad email | no such email | no such person | no such local | no user | no mailbox",
+        "no account | no valid recipient* | WHO … not found | WHO … not exist | WHO … doesnt exist | WHO … no longer",
         "could not be found | inbox … no longer | no longer in use | no longer valid | no longer exists",
         "no longer on server | couldnt be found | have an account | have a mailbox | doesnt have a … account",
         "invalid WHO | recipient … invalid | user … invalid | address invalid | address is invalid",
@@ -230,16 +230,16 @@ HINTS: Final[tuple[tuple[str, ...], ...]] = (
         "ofr 506",
         # Below "spf": Gmail adds "to protect our users from spam" to answers about SPF.
         "unsolicited | spam | junk mail | junkmail | bulk mail | message content | message header* | rfc 5322",
-        "rfc5322 | line length | malformed mime | rfc 2822 | phishing | date header | invalid header | missing from",
-        "subject header* | missing message id | lines too long | line too long | malicious",
+        "rfc5322 | line length | malformed mime | decode mime | rfc 2822 | phishing | date header | invalid header",
+        "missing from | subject header* | missing message id | lines too long | line too long | malicious",
         *TRANSLATED["content"],
     ),
     (
         "security",
         "starttls | tls | certificate | encryption | authentication required | authentication is required",
         "authentication fail* | fail authentication | failed authentication | failed to authenticate",
-        "authentication unsuccessful | must authenticate | not authenticated | zertifikat | requires authentication",
-        "smtp authentication",
+        "authentication unsuccessful | must authenticate | must login | must log in | not authenticated | zertifikat",
+        "requires authentication | smtp authentication",
     ),
     (
         "expired",

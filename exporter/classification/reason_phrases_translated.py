@@ -46,12 +46,14 @@ TRANSLATED: Final[Mapping[str, tuple[str, ...]]] = {
         "已满 | 已滿 | 空间不足 | 空間不足 | 配额 | 配額",
     ),
     "message_too_large": (
-        "trop volumineux | trop gros | zu gross | te groot | troppo grande",
+        "taille maximale | tamaño máximo | dimensione massima | trop volumineux | trop gros | zu gross | te groot",
+        "troppo grande",
         "слишком большое | слишком большой | размер … превышает",
         "过大 | 過大 | 太大 | 大小超",
     ),
     "recipient_unknown": (
         "pas été trouvé* | introuvable | no se ha encontrado | non trovato | niet gevonden | nieznany | não encontrado",
+        "찾을 수 없습니다",
         "utilisateur inconnu | destinataire inconnu | adresse inconnue | adresse invalide | nexiste pas",
         "empfänger … unbekannt | benutzer … unbekannt | unbekannter | existiert nicht | nicht gefunden",
         "gebruiker … onbekend | ontvanger … onbekend | onbekende gebruiker | onbekende ontvanger | bestaat niet",
