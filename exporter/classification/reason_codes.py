@@ -161,7 +161,7 @@ CODE_AND_STATE: Final[Mapping[tuple[str, str], str]] = {
     # No mailbox has been named yet.
     **{("450", state): "remote_system" for state in ("connect", "intro", "ehlo", "helo", "mailfrom")},
     # Rejected instead of greeted.
-    **{(code, state): "blocked" for code in ("550", "554") for state in ("connect", "intro")},
+    **{(code, state): "blocked" for code in ("550", "553", "554") for state in ("connect", "intro")},
     **{(code, state): "policy" for code in ("550", "554") for state in ("ehlo", "helo", "data", "message")},
     **{("554", state): "policy" for state in ("mailfrom", "rcptto")},
 }
