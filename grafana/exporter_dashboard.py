@@ -148,9 +148,9 @@ def _repaired() -> dashboard.Panel:
         "Failures with invalid details",
         "Failures that were counted although a detail of the report was invalid, by what was wrong. If there are many, "
         "SMTPeter may have changed what it sends. docs/reference.md explains each word.",
-        "No detail was invalid in this range",
+        NOTHING,
     )
-    return bars(text, Query(seen_counted("smtpeter_exporter_repaired_total", by="what"), "{{what}}"))
+    return bars(text, Query(counted("smtpeter_exporter_repaired_total", by="what"), "{{what}}"))
 
 
 def _quantiles(text: Text, histogram: str) -> dashboard.Panel:
