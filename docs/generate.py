@@ -176,10 +176,9 @@ def repairs() -> Iterator[str]:
     """Describe each detail that does not reject a report."""
     yield "## Repairs in `smtpeter_exporter_repaired_total`"
     yield (
-        "A failure is only rejected if its body cannot be parsed, or its id or recipient is missing or unusable. Any "
-        "other invalid detail is repaired: the failure counts, and this metric says what was wrong. If it keeps "
-        "increasing, SMTPeter may have changed what it sends. Set `log.level` to debug, and report the lines with a "
-        "`repaired` to this project, without ids and tags."
+        "Only an unusable id, recipient or body rejects a failure. Any other invalid detail is repaired: the failure "
+        "counts, and this metric says what was wrong. Labels and reason come from the details that could be read. If "
+        "it increases with most failures, SMTPeter may have changed what it sends: report it to this project."
     )
     rows = ["| what | meaning |", "|---|---|"]
     rows += [f"| `{what}` | {meaning} |" for what, meaning in REPAIRS.items()]

@@ -130,7 +130,7 @@ REFUSAL_REASONS: Final = {
     "content_encoding": RefusalReason(
         "report",
         "a compressed body",
-        "Nothing, if it is your own test. Otherwise report it to this project: SMTPeter now compresses its requests.",
+        "Nothing, if it is your own test. Otherwise report it to this project: SMTPeter may have begun to compress.",
     ),
     "duplicate_field": RefusalReason("report", "a report with two different ids or recipients", _BAD_REPORT),
     "wrong_type": RefusalReason("report", "an id or a recipient that is neither text nor a number", _BAD_REPORT),
@@ -139,7 +139,7 @@ REFUSAL_REASONS: Final = {
         "report",
         "an event of another type of webhook, such as deliveries or bounces, or one that does not describe a failure",
         "Nothing, if you pressed check now at SMTPeter. Otherwise, in SMTPeter's dashboard, use this URL only for a "
-        "webhook of the type failures.",
+        "webhook of the type failures. If it already is of that type, report it to this project.",
     ),
     "value_too_long": RefusalReason("report", "an id or a recipient that is longer than any real one", _BAD_REPORT),
     "unavailable": RefusalReason(

@@ -1,4 +1,4 @@
-"""Read the variables of a report as text, so that only a useless id or recipient can reject it.
+"""Read the variables of a report as text, so that only an unusable id or recipient can reject it.
 
 Shared by the webhook and ``classify``, because requests and SMTPeter's log files have the same variables. Texts come
 with the bytes that are not UTF-8 as surrogate escapes (PEP 383): only the reader of a variable knows what they become.
@@ -20,8 +20,9 @@ MAX_TAGS: Final = 100
 USED: Final = frozenset({"id", "recipient", "state", "code", "extended", "description", "tags", "type", "action"})
 """Names of the variables that are read from a report; all others are ignored."""
 REPAIRS: Final[Mapping[str, str]] = {
-    "duplicate_field": "A variable was repeated. The first value was used.",
-    "encoding": "A variable held bytes that are not UTF-8, NUL or half of a surrogate pair, or could not be decoded.",
+    "duplicate_field": "A variable other than `tags` was repeated. The first value was used.",
+    "encoding": "A variable contained NUL, half of a surrogate pair or bytes that are not UTF-8, or its encoding is "
+    "unknown.",
     "malformed": "The body began with a byte order mark, or its JSON held an unescaped control character.",
     "unknown_type": "The variable `type` held an unknown word, but the other variables were those of a failure.",
     "value_too_long": "A state, a code, an enhanced status code or a type was longer than any real one.",
@@ -29,8 +30,8 @@ REPAIRS: Final[Mapping[str, str]] = {
 }
 """The values of the label ``what`` of ``smtpeter_exporter_repaired_total``, with their meanings.
 
-They use the words of :data:`exporter.refusals.REFUSAL_REASONS`: the same mistake in an id or a recipient can reject the
-report.
+Most are also in :data:`exporter.refusals.REFUSAL_REASONS`, because the same mistake in an id or a recipient can reject
+the report.
 """
 
 # In characters. RFC 5321 section 4.5.3.1 allows 64 + 1 + 255 octets in an address; SMTPeter's message ids have about 20
@@ -52,8 +53,8 @@ def canonical(name: str) -> str:
 class Fields:
     """The variables of a report, given as (name, value) in their order; unknown names are ignored.
 
-    ``repaired`` has the keys of :data:`REPAIRS` that apply to the body and to the variables read so far. Surrogates in
-    the values are bytes that are not UTF-8, unless ``surrogates_are_bytes`` says that JSON escaped them.
+    ``repaired`` has the keys of :data:`REPAIRS` that apply to the body and to the variables read so far. If
+    ``surrogates_are_bytes``, surrogates in the values stand for bytes that are not UTF-8; otherwise, JSON escaped them.
     """
 
     def __init__(

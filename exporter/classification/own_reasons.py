@@ -68,5 +68,7 @@ def _compiled(pattern: str) -> Any:  # noqa: ANN401 -- re2 has no type hints
         words = problem.args[0].decode(errors="replace")  # bytes, because they quote the pattern
         raise ValueError(f"{shown}: {words[:_SHOWN]}: expected a regular expression in RE2's syntax") from None
     if compiled.search(b""):
-        raise ValueError(f"{shown}: matches the empty text, so all answers: expected a pattern that needs some words")
+        raise ValueError(
+            f"{shown}: matches an empty text, and so every answer: expected a pattern that requires some text"
+        )
     return compiled

@@ -97,7 +97,10 @@ def _without_addresses(text: str) -> str:
 
 
 def _with_gap(first: str, rest: str, text: str) -> bool:
-    """Return whether the rest follows one of the first MOST_PLACES of the first part, in its clause and LONGEST_GAP."""
+    """Return whether the rest follows the first part in the same clause, within LONGEST_GAP.
+
+    Only the first MOST_PLACES places of the first part are tried.
+    """
     start = -1
     for _ in range(MOST_PLACES):
         start = text.find(first, start + 1)

@@ -72,7 +72,8 @@ def _type_of(fields: Fields) -> str:
     if word in OTHER_LOOPS:
         raise Refusal(400, "other_loop", f"event of type {word}, expected {_LOOP}", loop=word)
     if not (fields.word("state") or fields.word("code") or _has_action(fields)):
-        raise Refusal(400, "other_loop", f"event of an unknown type, expected {_LOOP}")
+        shown = f"the unknown type {word}" if word.isascii() and word.isalpha() else "an unknown type"
+        raise Refusal(400, "other_loop", f"event of {shown}, expected {_LOOP}")
     fields.repaired.add("unknown_type")
     return word
 

@@ -120,7 +120,7 @@ class Telemetry:
         self._key_lookups.labels(result).inc()
 
     def refused(self, reason: str, loop: str = "") -> None:
-        """Count a rejected request by its reason, one of REFUSAL_REASONS; ``loop`` is the other webhook's, if known."""
+        """Count a rejected request by its reason, one of REFUSAL_REASONS; ``loop`` is the event's type, if known."""
         self._refused.labels(reason).inc()
         self.activity.refused(reason, loop)
 

@@ -247,7 +247,7 @@ class Settings:
         "LEVEL",
         "info",
         "debug, info, warning or error",
-        "Lowest level to log. At debug, each counted failure and each rejected request is logged, without recipients "
+        "Lowest level to log. At debug, each accepted failure and each rejected request is logged, without recipients "
         "and server responses.",
         OneOf("debug", "info", "warning", "error"),
     )

@@ -20,7 +20,7 @@ from exporter.web.page import POLICY, page
 _TEXT: Final = "text/plain; version=0.0.4; charset=utf-8"
 _OPENMETRICS: Final = "application/openmetrics-text"
 _ACCEPTABLE: Final = (f"{_OPENMETRICS}; version=1.0.0", "text/plain")
-"""What may be accepted, best first."""
+"""Media types on offer, best first."""
 _LONGEST_ACCEPT: Final = 1_024  # Prometheus sends about 400 characters; the time to parse is not linear
 
 

@@ -231,7 +231,7 @@ class _Parser(HTTPRequestParser):
         except (ValueError, TransferEncodingNotImplemented) as error:
             raise ParsingError("Header is invalid") from error
         if self.chunked and "CONTENT_LENGTH" in headers:
-            raise ParsingError("headers Transfer-Encoding and Content-Length exclude each other")
+            raise ParsingError("headers Transfer-Encoding and Content-Length cannot be combined")
         if "TRANSFER_ENCODING" in headers:  # waitress removes it unless it ignores it
             raise ParsingError(f"header Transfer-Encoding in HTTP/{self.version}")
 

@@ -111,9 +111,9 @@ def test_events_of_other_webhooks(fields: dict[str, Any], loop: str) -> None:
     assert (error.reason, error.loop) == ("other_loop", loop)
 
 
-@pytest.mark.parametrize("name", ["click", "an unknown type", "no type and nothing else"])
+@pytest.mark.parametrize("name", ["click", "an unknown type", "a long type", "no type and nothing else"])
 def test_the_log_says_which_webhook_it_is(name: str, texts: Texts) -> None:
-    """The text for the log names a known type only, because an unknown one may hold anything."""
+    """The text for the log names a type only if it is a word, because an unknown one may hold anything."""
     texts.check(refusal(**REJECTED[name][0]))
 
 
