@@ -40,8 +40,9 @@ _MAX_LENGTHS: Final = {"id": 256, "recipient": 512}
 _MAX_WORD: Final = 64
 _ABSENT: Final = ("",)
 _TAGS: Final = re.compile(r"tags\[[^\]]{0,64}\]")
-# Marks without a width that come along when text is copied: a byte order mark, and those that join or separate letters.
-_INVISIBLE: Final = re.compile("[\ufeff\u200b-\u200d\u2060]")
+# Characters without a width that come along when text is copied: a byte order mark, a soft hyphen, and those that join,
+# separate or direct letters.
+_INVISIBLE: Final = re.compile("[\u00ad\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff]")
 _UNREADABLE: Final = re.compile("[\0\ud800-\udfff]")
 
 
@@ -107,6 +108,8 @@ class Fields:
             self.repaired.add("wrong_type")
             return ""
         text = self._readable(value)
+        if not text.isascii():
+            text = _INVISIBLE.sub("", text).strip()
         if len(text) <= _MAX_WORD:
             return text
         self.repaired.add("value_too_long")
@@ -179,7 +182,7 @@ def fold_recipient(text: str) -> str:
     """Return an address without ``<>``, final dots of its domain, and invisible characters."""
     if not text.isascii():
         text = _INVISIBLE.sub("", text)
-    return text.lstrip("< ").rstrip("> ." if "@" in text else "> ") or text
+    return text.lstrip("< \t\r\n").rstrip("> \t\r\n." if "@" in text else "> \t\r\n") or text
 
 
 def read_json(body: bytes, repaired: Iterable[str] = ()) -> Fields:

@@ -28,7 +28,7 @@ INVALID: Final = "invalid"
 _ENHANCED: Final = re.compile(r"[245]\.(0|[1-9][0-9]{0,2})\.(0|[1-9][0-9]{0,2})", re.ASCII)
 _REPLY: Final = re.compile(r"[2-5][0-9]{2}", re.ASCII)  # RFC 5321 section 4.2.1, but also codes such as 571
 # A code, a status, or both, as a reply begins with them: "550 5.1.1". RFC 5321 section 4.2, RFC 2034 section 4.
-_CODES: Final = re.compile(r"([2-5][0-9]{2})?[ -]*([245]\.[0-9]{1,3}\.[0-9]{1,3})?(?![0-9.])", re.ASCII)
+_CODES: Final = re.compile(r"([2-5][0-9]{2})?[ ,/-]*([245]\.[0-9]{1,3}\.[0-9]{1,3})?(?![0-9.])", re.ASCII)
 _BETWEEN_WORDS: Final = re.compile(r"[\s_-]+")
 
 

@@ -43,8 +43,11 @@ _UNSPACED_SCRIPT: Final = re.compile("[\u3040-\u9fff]")
 _Phrase: TypeAlias = tuple[int, str, str, str]
 
 
-def hint_of(description: str) -> str | None:
-    """Return the reason that the text of an answer hints at, None if no phrase is found. Never raises."""
+def hint_of(description: str, only: str = "") -> str | None:
+    """Return the reason that the text of an answer hints at, None if no phrase is found. Never raises.
+
+    If ``only`` is given, phrases of other reasons are skipped.
+    """
     words = _words(description)
     text = f" {' '.join(words)} "
     best, hint = len(_PHRASES), None
@@ -52,12 +55,14 @@ def hint_of(description: str) -> str | None:
         for rank, first, rest, reason in _INDEX[word]:
             if rank >= best:
                 break
+            if only and reason != only:
+                continue
             if first in text and (not rest or (rest in text and _with_gap(first, rest, text))):
                 best, hint = rank, reason
                 break
     if not text.isascii() and _UNSPACED_SCRIPT.search(text):
         for rank, first, _, reason in _UNSPACED:
-            if rank < best and first in text:
+            if rank < best and first in text and only in {"", reason}:
                 best, hint = rank, reason
     return hint
 

@@ -67,6 +67,7 @@ DECIDERS: Final[Mapping[str, str]] = {
 _VAGUE: Final = frozenset({"policy", "remote_system", "protocol", UNCLASSIFIED})
 _ANY: Final = frozenset(REASONS)
 _OF_RECIPIENTS: Final = frozenset({"recipient_unknown", "mailbox_unavailable", "mailbox_full", "domain_invalid"})
+_OF_SENDERS: Final = frozenset({"rate_limited", "blocked", "policy"})
 # An enhanced code in the text is better than a guess from the SMTP code, unless it says less.
 _WITHOUT_ENHANCED_CODE: Final = frozenset({"code_and_state", UNCLASSIFIED})
 _NONE: Final[frozenset[str]] = frozenset()
@@ -94,6 +95,10 @@ def reason_of(report: Report) -> Decision:
     if reason is None and decision.decided_by in _WITHOUT_ENHANCED_CODE:
         reason = _by_code_in(report, decision.reason)
     if reason is None or reason == decision.reason or reason not in alternatives:
+        return decision
+    # "5.1.1 No such user. Further attempts may get you blacklisted": the words also say what the code says.
+    precise = decision.decided_by == "extended" and decision.reason in _OF_RECIPIENTS
+    if precise and reason in _OF_SENDERS and hint_of(report.description, decision.reason):
         return decision
     return Decision(reason, "description")
 

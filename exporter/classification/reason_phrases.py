@@ -33,7 +33,7 @@ HINTS: Final[tuple[tuple[str, ...], ...]] = (
         "bad sender domain | bad sender address | mail from invalid | mail from is invalid | sender identity",
         "sender signature | address is not verified | address not verified | sendasdeniedexception",
         # The recipient's own choice
-        "rejected by recipients | blocked by recipients | blocked by recipient | blocked mail from",
+        "rejected by recipients | blocked by recipients | blocked by recipient",
         "rejected by this user | blocked by this user | blocked you | rejected by the user | blocked by the user",
         "refused to receive | not wish to receive | verify mailfrom | blocked sender*",
         # Google Groups rejects posts in some sixty languages, all with this address.
@@ -232,7 +232,8 @@ HINTS: Final[tuple[tuple[str, ...], ...]] = (
         # Below "spf": Gmail adds "to protect our users from spam" to answers about SPF.
         "unsolicited | spam | junk mail | junkmail | bulk mail | message content | message header* | rfc 5322",
         "rfc5322 | line length | malformed mime | decode mime | rfc 2822 | phishing | date header | invalid header",
-        "missing from | subject header* | subject is | missing message id | lines too long | line too long | malicious",
+        "missing from field | subject header* | subject is | missing message id | lines too long | line too long",
+        "malicious",
         *TRANSLATED["content"],
     ),
     (
@@ -294,5 +295,5 @@ HINTS: Final[tuple[tuple[str, ...], ...]] = (
         "not exist | doesnt exist | inexistant | inconnu | unbekannt | onbekend | sconosciuto | 不存在",
     ),
     ("recipient_unknown", "не существует | не найден"),
-    ("policy", "policy | access denied | prohibited | forbidden | not authorized | unauthorized | restricted"),
+    ("policy", "policy | access denied | prohibited | forbidden | not authorized | unauthorized"),
 )

@@ -27,7 +27,7 @@ _DECIMAL_CODE: Final = re.compile(r"([0-9]{3})\.0+", re.ASCII)
 
 
 class Report(NamedTuple):
-    """One report as received, in canonical spelling; absent variables are empty.
+    """One report as received; absent variables are empty. Only recipient and code are in canonical spelling.
 
     ``recipient`` and ``description`` are personal data. ``repaired`` has the keys of
     :data:`exporter.classification.fields.REPAIRS` that apply.
@@ -52,7 +52,7 @@ def report_of(fields: Fields) -> Report:
     type_ = _type_of(fields)
     recipient, id_ = fields.identifier("recipient"), fields.identifier("id")
     if not type_ and not _has_action(fields) and not any(name in fields for name in _OF_FAILURES):
-        raise Refusal(400, "other_loop", f"none of the variables type, action, {', '.join(_OF_FAILURES)}")
+        raise Refusal(400, "other_loop", f"no type, no action of a failure, and no {' or '.join(_OF_FAILURES)}")
     return Report(id_, recipient, *answer_of(fields), fields.tags(), frozenset(fields.repaired))
 
 

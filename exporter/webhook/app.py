@@ -1,7 +1,6 @@
 """The WSGI application of the public listener: routes and error handlers."""
 
 import logging
-import re
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -18,9 +17,6 @@ log = logging.getLogger(__name__)
 
 RETRY_AFTER: Final = 5
 """Seconds after which a client may retry a request that was answered 503."""
-
-_QUOTED: Final = re.compile(r'"(?:[^"\\]|\\.)*"')
-_SECOND_TYPE: Final = re.compile(r"^\s*,|,\s*(?:$|[^\s;,=]+/)")  # an empty one, too; boundary=a,b is none
 
 
 class _RequestRecorder:
@@ -41,19 +37,6 @@ class _RequestRecorder:
             self._activity.saw("public_url")
 
 
-class _HeaderCheck:
-    """Middleware that rejects a header which contradicts itself."""
-
-    def process_resource(self, req: falcon.Request, _resp: falcon.Response, _resource: object, _params: object) -> None:
-        """Reject a list of content types. Raises Refusal.
-
-        It is what a proxy makes of a repeated header (RFC 9110 section 5.3), and its values may contradict each other.
-        """
-        content_type = req.content_type or ""
-        if "," in content_type and _SECOND_TYPE.search(_QUOTED.sub("", content_type)):
-            raise Refusal(HTTPStatus.BAD_REQUEST, "malformed", "header Content-Type is repeated")
-
-
 def public_app(
     failures: Failures, telemetry: Telemetry, *, host: str = "", prefix: str, files: VerificationFiles | None
 ) -> falcon.App[Any, Any]:
@@ -63,7 +46,6 @@ def public_app(
     is none.
     """
     app = falcon.App(media_type=falcon.MEDIA_TEXT, middleware=[_RequestRecorder(telemetry.activity, host, prefix)])
-    app.add_middleware(_HeaderCheck())
     for base in {"", prefix}:
         app.add_route(f"{base}/failures", failures)
         if files:

@@ -32,6 +32,11 @@ _GZIP: Final = b"\x1f\x8b"
 _CODINGS: Final = frozenset({"br", "compress", "deflate", "gzip", "x-compress", "x-gzip", "zstd"})
 
 
+# An unclosed quote reaches to the end, so the time is linear.
+_QUOTED: Final = re.compile(r'"(?:[^"\\]|\\.)*(?:"|$)')
+_SECOND_TYPE: Final = re.compile(r"^\s*,|,\s*(?:$|[^\s;,=]+/)")  # an empty one, too; boundary=a,b is none
+
+
 def parse(content_type: str, body: bytes, content_encoding: str = "") -> Report:
     """Return the report in a body.
 
@@ -51,6 +56,9 @@ def parse(content_type: str, body: bytes, content_encoding: str = "") -> Report:
 
 
 def _fields(content_type: str, body: bytes) -> Fields:
+    # A proxy may join two headers (RFC 9110 section 5.3), whose values contradict each other.
+    if "," in content_type and _SECOND_TYPE.search(_QUOTED.sub("", content_type)):
+        _refuse("header Content-Type is repeated")
     media_type = content_type.partition(";")[0].strip().lower()
     repaired = set()
     if mark := _BYTE_ORDER_MARK.match(body):
@@ -61,7 +69,8 @@ def _fields(content_type: str, body: bytes) -> Fields:
     if media_type == "application/json":
         return read_json(body, repaired)
     if media_type == "multipart/form-data":
-        return Fields(_multipart(content_type, body, repaired), repaired)
+        pairs = list(_multipart(content_type, body, repaired))  # also adds to what is repaired
+        return Fields(pairs, repaired)
     raise Refusal(415, "content_type", f"content type {content_type[:100]}, expected form, JSON or multipart")
 
 

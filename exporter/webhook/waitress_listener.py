@@ -206,11 +206,13 @@ class _Requests(list[HTTPRequestParser]):
 
 
 class _Headers(dict[str, str]):
-    """The headers of a request, by waitress's names. Waitress would accept odd codings."""
+    """The headers of a request, by waitress's names. Waitress would accept odd codings, and join repeated headers."""
 
     def __setitem__(self, name: str, value: str) -> None:
-        if name == "TRANSFER_ENCODING" and value.lower() != "chunked":  # waitress joins repeated headers
+        if name == "TRANSFER_ENCODING" and value.lower() != "chunked":
             raise ParsingError("header Transfer-Encoding is not chunked")
+        if name == "CONTENT_TYPE" and name in self:
+            raise ParsingError("header Content-Type is repeated")
         super().__setitem__(name, value)
 
 

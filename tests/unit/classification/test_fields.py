@@ -82,6 +82,8 @@ def test_equal_identifiers_are_one(values: list[Any]) -> None:
         ("\ufeff <jan@example.com>", "jan@example.com"),
         ("jan.", "jan."),
         ("<jan@example.com>.", "jan@example.com"),
+        ("<\tjan@example.com\t>", "jan@example.com"),
+        ("\u202ajan@exam\u00adple.com\u202c\u200e", "jan@example.com"),
         ("<<jan@example.com.>>", "jan@example.com"),
         ("<jan>", "jan"),
         ("<>", "<>"),

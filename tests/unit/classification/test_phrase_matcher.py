@@ -95,3 +95,11 @@ def test_chinese_and_japanese_phrases_need_no_spaces() -> None:
 def test_a_text_without_a_phrase_has_no_hint() -> None:
     """Nothing is guessed from an empty or unknown text."""
     assert [hint_of(text) for text in ("", "ok", "\ud800", "\0" * 3_000)] == [None] * 4
+
+
+def test_phrases_of_one_reason_only() -> None:
+    """Phrases of other reasons are skipped, also those without spaces between words."""
+    text = "No such user. Further attempts may get you blacklisted. 垃圾邮件 用户不存在"
+    reasons = ("", "recipient_unknown", "blocked", "content", "expired")
+    assert [hint_of(text, only) for only in reasons] == ["blocked", "recipient_unknown", "blocked", "content", None]
+    assert hint_of("垃圾邮件 用户不存在", "recipient_unknown") == "recipient_unknown"

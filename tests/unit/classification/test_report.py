@@ -92,6 +92,7 @@ REJECTED: Final[dict[str, tuple[dict[str, Any], str]]] = {
         for loop in OTHER_LOOPS
     },
     "capitals and blanks": ({"type": "\tClick "}, "click"),
+    "a byte order mark": ({"type": "\ufeffclick", "state": "data"}, "click"),
     "abuse without a recipient": ({"type": "abuse", "recipient": None}, "abuse"),
     "a type that is not text": ({"type": ["click"], "url": "x"}, ""),
     "null as the type": ({"type": None, "ip": "192.0.2.1"}, ""),

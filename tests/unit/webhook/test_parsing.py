@@ -180,6 +180,31 @@ def test_other_content_types(content_type: str) -> None:
     assert refusal(content_type, as_json(FIELDS.items())) == (415, "content_type")
 
 
+@pytest.mark.parametrize(
+    "content_type",
+    [
+        f"{FORM}, {JSON}",
+        f"{FORM}; a=b, {FORM}",
+        f"{FORM},",
+        f", {FORM}",
+        f'{FORM}; a="b", {JSON}',
+        FORM + ',"' + '\\"' * 8_000 + f'", {FORM}',  # in linear time
+    ],
+    ids=["two", "equal ones", "empty last", "empty first", "after a quote", "long"],
+)
+def test_content_types_that_a_proxy_joined(content_type: str) -> None:
+    """Two content types are malformed, because they may contradict each other."""
+    assert refusal(content_type, as_form(FIELDS.items())) == (400, "malformed")
+
+
+@pytest.mark.parametrize(
+    "content_type", [f'{FORM}; a="b, c/d"', f'{FORM}; a="b\\", c/d"', f"{FORM}; a=b,c", f'{FORM}; a="b, c/d']
+)
+def test_a_comma_in_a_parameter_is_no_second_content_type(content_type: str) -> None:
+    """A comma may be part of a parameter, in quotes and without."""
+    assert parse(content_type, as_form(FIELDS.items())) == REPORT
+
+
 DETAILS: Final = {
     "content type": ("text/plain", b"x"),
     "long content type": ("x" * 9_000, b"x"),
