@@ -179,7 +179,18 @@ def guarded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         yield guarded
 
 
-@pytest.mark.parametrize("name", ["Host", "Date", "Digest", "X-Copernica-ID", "Signature", "X-Nonce"])
+SIGNED: Final = {
+    "Host": "signature_malformed",
+    "Date": "date",
+    "Digest": "digest",
+    "X-Copernica-ID": "account",
+    "Signature": "signature_malformed",
+    "X-Nonce": "signature",
+}
+"""Headers that are signed, and the reason of the check that reads each."""
+
+
+@pytest.mark.parametrize("name", SIGNED)
 @pytest.mark.parametrize("where", ["the same", "empty first", "empty last"])
 def test_a_signed_header_is_not_repeated(guarded: Guarded, name: str, where: str) -> None:
     """On both servers, a second header with the same or no value makes a signed request invalid."""
@@ -188,5 +199,7 @@ def test_a_signed_header_is_not_repeated(guarded: Guarded, name: str, where: str
     at = next(number for number, line in enumerate(lines) if line.startswith(f"{name}:"))
     lines.insert(at + (where != "empty first"), lines[at] if where == "the same" else f"{name}:")
     statuses, counted = sent(guarded.running, "\r\n".join(["POST /failures HTTP/1.1", *lines, "", ""]).encode() + body)
-    assert statuses[0] in {400, 403}
-    assert [name for name in counted if "refused" not in name and "lookups" not in name] == []
+    # Beside the digest, an empty one is just an odd list, which the signature does not match.
+    reason = "signature" if name == "Digest" and where != "the same" else SIGNED[name]
+    counted = {metric: by for metric, by in counted.items() if "lookups" not in metric}
+    assert (statuses, counted) == ([403, 404], refused(reason) | refused("not_found"))

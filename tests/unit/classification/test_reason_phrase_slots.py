@@ -23,5 +23,5 @@ def test_a_star_ends_an_entry() -> None:
 
 
 def test_no_entry_is_listed_twice() -> None:
-    """An entry stands in its slot only once."""
+    """Each entry occurs once in its slot."""
     assert {slot: entries for slot, entries in SLOTS.items() if len(entries) != len(set(entries))} == {}

@@ -18,6 +18,16 @@ LOG: Final = """\
 """
 """Lines of one of SMTPeter's log files, which say ``status`` for ``extended``."""
 
+UNKNOWN_AT_GMAIL: Final = {
+    "state": "rcptto",
+    "code_class": "5xx",
+    "extended": "5.1.1",
+    "reason": "recipient_unknown",
+    "decided_by": "extended",
+    "provider": "gmail",
+}
+"""What ``classify`` prints for an unknown user at Gmail."""
+
 
 def test_each_line_has_an_answer() -> None:
     """The output has one line for each line of input, in order, with the labels, the reason and the provider."""
@@ -27,14 +37,7 @@ def test_each_line_has_an_answer() -> None:
         0,
         "",
         [
-            {
-                "state": "rcptto",
-                "code_class": "5xx",
-                "extended": "5.1.1",
-                "reason": "recipient_unknown",
-                "decided_by": "extended",
-                "provider": "gmail",
-            },
+            UNKNOWN_AT_GMAIL,
             {
                 "state": "none",
                 "code_class": "none",
@@ -76,17 +79,7 @@ def test_the_errors_of_lines_are_kept(texts: Texts) -> None:
 def test_odd_lines_are_classified(line: bytes) -> None:
     """A line is read as the webhook reads a report, but nothing in it is required, and its type decides nothing."""
     outcome = invoke("classify", stdin=line)
-    assert (outcome.code, json.loads(outcome.out)) == (
-        0,
-        {
-            "state": "rcptto",
-            "code_class": "5xx",
-            "extended": "5.1.1",
-            "reason": "recipient_unknown",
-            "decided_by": "extended",
-            "provider": "gmail",
-        },
-    )
+    assert (outcome.code, json.loads(outcome.out)) == (0, UNKNOWN_AT_GMAIL)
 
 
 def test_a_summary_is_a_table_of_reasons(tmp_path: Path, texts: Texts) -> None:
