@@ -1,11 +1,12 @@
 """Why a request is not counted: the fixed list of reasons, and the answer that the client gets."""
 
 from http import HTTPStatus
-from typing import Final, Literal, NamedTuple
-
-import falcon
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from exporter.errors import ExporterError
+
+if TYPE_CHECKING:  # the settings import this module, and a completion in a shell must not wait for falcon
+    import falcon
 
 Kind = Literal["noise", "unsigned", "foreign", "signed", "dns", "report", "outage"]
 """What a rejected request says about its sender and about us:
@@ -192,8 +193,8 @@ def reason_for(status: int) -> str:
     return _BY_STATUS.get(status, "malformed")
 
 
-def answer(resp: falcon.Response, status: int, word: str) -> None:
+def answer(resp: "falcon.Response", status: int, word: str) -> None:
     """Answer with the status and one word, so that the client learns nothing else."""
-    resp.status = falcon.code_to_http_status(status)
-    resp.content_type = falcon.MEDIA_TEXT
+    resp.status = status
+    resp.content_type = "text/plain; charset=utf-8"
     resp.text = f"{word}\n"
