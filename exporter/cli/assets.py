@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path, PurePath
@@ -76,8 +77,12 @@ def write(directory: Path, *, force: bool) -> list[Path]:
     written = [target for target in sources if target in changed or not target.exists()]
     for target in written:  # before the first file, so that an error here does not leave half of the files written
         target.parent.mkdir(parents=True, exist_ok=True)
-    for target in written:
-        _write_atomically(sources[target], target)
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:  # a signal now would leave half of the files, and a temporary directory
+        for target in written:
+            _write_atomically(sources[target], target)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
     return written
 
 
