@@ -13,7 +13,7 @@ import yaml
 from exporter import errors
 from exporter.classification.fields import REPAIRS
 from exporter.classification.series import FAMILIES
-from exporter.cli.main import cli
+from exporter.cli.group import LazyCommand, cli
 from exporter.ledger.contract import Ledger
 from exporter.ledger.sqlite import SqliteLedger
 from exporter.metrics.collector import LedgerCollector
@@ -40,7 +40,9 @@ def settings() -> Iterator[str]:
     rows = ["| flag, variable | default | description |", "|---|---|---|"]
     for setting in SETTINGS:
         default = f"`{setting.default}`" if setting.default else "none"
-        rows.append(f"| `--{setting.name}`<br>`{setting.variable}` | {default} | {setting.description} |")
+        rows.append(
+            f"| `--{setting.name} {setting.metavar}`<br>`{setting.variable}` | {default} | {setting.description} |"
+        )
     yield "\n".join(rows)
 
 
@@ -74,7 +76,8 @@ def _cell(text: str) -> str:
 
 
 def _leaves(group: click.Group, prefix: str = "") -> Iterator[tuple[str, click.Command]]:
-    for name, command in sorted(group.commands.items()):
+    for name, entry in sorted(group.commands.items()):
+        command = entry.load() if isinstance(entry, LazyCommand) else entry
         if isinstance(command, click.Group):
             yield from _leaves(command, f"{prefix}{name} ")
         else:
@@ -188,7 +191,11 @@ def repairs() -> Iterator[str]:
 def exit_codes() -> Iterator[str]:
     """Describe each exit code."""
     yield "## Exit codes"
-    rows = ["| code | meaning |", "|---|---|", "| 0 | success; for `serve`, stopped by a signal |"]
+    rows = [
+        "| code | meaning |",
+        "|---|---|",
+        "| 0 | success; for `serve`, stopped by a signal; or the output has no reader any more, as with `head` |",
+    ]
     rows += [
         f"| {code} | {what} |"
         for code, what in (
@@ -199,7 +206,8 @@ def exit_codes() -> Iterator[str]:
             (errors.SettingError.exit_code, "a setting or an argument is invalid"),
             (errors.LedgerError.exit_code, "the ledger is damaged, not writable, newer than this version, or in use"),
             (errors.ListenError.exit_code, "an address cannot be listened on"),
-            (130, "interrupted by Ctrl-C, except for `serve` and `simulate`, which exit with 0"),
+            (130, "interrupted by Ctrl-C, except for `simulate` and a `serve` that has started, which exit with 0"),
+            (143, "terminated by SIGTERM, with the same exceptions"),
         )
     ]
     yield "\n".join(rows)

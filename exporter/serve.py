@@ -190,8 +190,9 @@ class Exporter:
 def serve(settings: Settings, notify_socket: str = "") -> int:
     """Run until SIGTERM or SIGINT, and return the exit code. ``notify_socket`` is systemd's, empty if there is none."""
     raise_file_limit()
-    stopping = stop_requests()
+    stopping: SimpleQueue[str] = SimpleQueue()
     exporter = Exporter(settings, stopping)
+    stop_on_signals(stopping)  # until here, there is nothing to stop in order, so a signal ends the process
     warn_insecure(settings)
     exporter.start()
     log.info(
@@ -212,20 +213,18 @@ def serve(settings: Settings, notify_socket: str = "") -> int:
     return 1 if exporter.failed else 0
 
 
-def stop_requests() -> SimpleQueue[str]:
-    """Return a queue that receives the name of each SIGTERM or SIGINT.
+def stop_on_signals(stopping: SimpleQueue[str]) -> None:
+    """Put the name of each SIGTERM or SIGINT into the queue.
 
     An Event can deadlock in a signal handler: if the signal arrives while the main thread holds the Event's internal
     lock, ``set`` waits for it forever. ``SimpleQueue.put`` is safe there.
     """
-    stopping: SimpleQueue[str] = SimpleQueue()
 
     def stop(number: int, _frame: FrameType | None) -> None:
         stopping.put(signal.Signals(number).name)
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
-    return stopping
 
 
 def wait_for(stopping: SimpleQueue[str]) -> str:

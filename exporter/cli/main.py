@@ -1,62 +1,40 @@
-"""The command line. Only here is the environment read, and the exit code of an error chosen."""
+"""Start the process. Imports almost nothing, so that Ctrl-C ends it with one line as early as possible."""
 
-import io
-import sys
-from typing import Final
+import os
+import signal
+from types import FrameType
 
-import click
-from click.shell_completion import BashComplete, FishComplete, ZshComplete
-
-from exporter import __version__
-from exporter.cli.assets import assets_command
-from exporter.cli.classify import classify_command
-from exporter.cli.ledger import ledger_group
-from exporter.cli.options import COMMAND, fail
-from exporter.cli.post import send_command, simulate_command
-from exporter.cli.serve import check_config_command, serve_command
-from exporter.errors import ExporterError
-
-_SHELLS: Final = {shell.name: shell for shell in (BashComplete, FishComplete, ZshComplete)}
-
-
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, prog_name=COMMAND)
-def cli() -> None:
-    """Count the failed deliveries that SMTPeter reports, for Prometheus."""
-
-
-@cli.command()
-@click.argument("shell", type=click.Choice(list(_SHELLS)))
-def completion(shell: str) -> None:
-    """Print the script that makes SHELL complete the arguments of this command."""
-    variable = f"_{COMMAND}_COMPLETE".replace("-", "_").upper()  # the name that click expects
-    click.echo(_SHELLS[shell](cli, {}, COMMAND, variable).source())
-
-
-for _command in (
-    serve_command,
-    check_config_command,
-    classify_command,
-    assets_command,
-    ledger_group,
-    send_command,
-    simulate_command,
-):
-    cli.add_command(_command)
+COMMAND = "smtpeter-exporter"
+"""Name of the installed program."""
 
 
 def main() -> None:
     """Run the command line and exit; see errors.py for the exit codes."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # as for standard error: answers may be in any script
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) != signal.SIG_IGN:  # as set by nohup, and by shells for background jobs
+            signal.signal(number, end)
+
+    from exporter.cli.streams import open_streams  # noqa: PLC0415 -- takes a while; signals must be handled before
+
+    null = open_streams()
     try:
-        cli.main(prog_name=COMMAND, standalone_mode=False)
-    except ExporterError as error:
-        fail(str(error), error.exit_code)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
-    except click.exceptions.Abort:
-        fail("interrupted", 130)
-    except OSError as error:  # such as an unreadable input file, or standard output on a full disk
-        fail(str(error), 1)
+        from exporter.cli.group import run  # noqa: PLC0415 -- as above
+
+        run()
+    finally:
+        os.dup2(null, 1)  # data that could not be written would fail again at exit, and change the exit code
+
+
+def end(number: int, _frame: FrameType | None) -> None:
+    """End the process at once with one line, whatever it is doing.
+
+    ``serve`` and ``simulate`` handle signals themselves while they run. Other commands may be killed at any time.
+    """
+    word = "interrupted" if number == signal.SIGINT else "terminated"
+    try:
+        os.write(2, f"{COMMAND}: {word}\n".encode())
+        if number != signal.SIGINT:  # systemd takes the signal for a clean stop, but not the exit code
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+    finally:
+        os._exit(128 + number)  # also process 1 of a container, which survives the signal

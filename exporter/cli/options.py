@@ -1,26 +1,47 @@
-"""The options that commands share, and the way in which a command fails."""
+"""The options that commands share, their help, and the way in which a command fails."""
 
 import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Any, NoReturn
 
 import click
 
+from exporter.cli.main import COMMAND
 from exporter.logs import mask
 from exporter.settings.sources import Value, gather_values
 from exporter.settings.table import ENVIRONMENT_PREFIX, SETTINGS
 from exporter.settings.values import OneOf
 
-COMMAND: Final = "smtpeter-exporter"
 CONFIG_FILE = click.option(
     "--config.file",
     "config_file",
     envvar=f"{ENVIRONMENT_PREFIX}CONFIG_FILE",
+    metavar="FILE",
     type=click.Path(path_type=Path),
-    help="TOML file with settings. Flags and environment variables (SMTPETER_EXPORTER_…) override it.",
+    help="TOML file with settings. Flags and environment variables override it. "
+    f"Variable: {ENVIRONMENT_PREFIX}CONFIG_FILE.",
 )
+
+
+class SettingsCommand(click.Command):
+    """A command of :func:`with_settings`. Its help has a section for each group of settings."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write each option, with its text, default and variable below it: the names are too long for two columns."""
+        settings = {setting.field: setting for setting in SETTINGS}
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for parameter in self.get_params(ctx):
+            setting = settings.get(parameter.name or "")
+            rows = sections.setdefault(setting.section if setting else "options", [])
+            rows += filter(None, [parameter.get_help_record(ctx)])
+            if setting:
+                rows += [("", f"Default: {setting.default}")] if setting.default else []
+                rows += [("", f"Variable: {setting.variable}")]
+        for name, rows in sections.items():
+            with formatter.section(name.capitalize()):
+                formatter.write_dl(rows, col_max=4)
 
 
 def _completing(words: Sequence[str]) -> Callable[[click.Context, click.Parameter, str], list[str]]:
@@ -35,7 +56,7 @@ def with_settings(command: Callable[..., Any]) -> Callable[..., Any]:
             setting.field,
             multiple=setting.repeatable,
             metavar=setting.metavar,
-            help=f"{setting.description} Default: {setting.default or 'none'}.",
+            help=setting.description,
             shell_complete=_completing(setting.parse.words) if isinstance(setting.parse, OneOf) else None,
         )(command)
     return CONFIG_FILE(command)

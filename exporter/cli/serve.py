@@ -8,30 +8,33 @@ from typing import Any
 
 import click
 
-from exporter.cli.options import values_of, with_settings
+from exporter.cli.options import SettingsCommand, values_of, with_settings
 from exporter.errors import SettingError
 from exporter.logs import configure
-from exporter.serve import serve
 from exporter.settings.sources import Value, parse_settings
 from exporter.settings.table import SETTINGS, Settings
-from exporter.web.web_config import WebConfig
 
 
-@click.command("serve")
+@click.command("serve", cls=SettingsCommand)
 @with_settings
 def serve_command(config_file: Path | None, **flags: Any) -> None:  # noqa: ANN401 -- a string or several, from click
     """Receive failures and expose them as metrics, until stopped."""
     settings = _checked(values_of(config_file, flags))
     configure(settings.log_level, settings.log_format)
+
+    from exporter.serve import serve  # noqa: PLC0415 -- takes a while; the help and a completion must not wait for it
+
     sys.exit(serve(settings, os.environ.get("NOTIFY_SOCKET", "")))
 
 
-@click.command("check-config")
+@click.command("check-config", cls=SettingsCommand)
 @with_settings
 def check_config_command(config_file: Path | None, **flags: Any) -> None:  # noqa: ANN401 -- a string or several
     """Show the value and origin of each setting that serve would use. Exits with 2 if one is invalid."""
     values = values_of(config_file, flags)
     if web_config_file := _checked(values).web_config_file:
+        from exporter.web.web_config import WebConfig  # noqa: PLC0415 -- as above
+
         WebConfig(web_config_file)
     for setting in SETTINGS:
         text, origin = values[setting.name]

@@ -53,7 +53,14 @@ class Setting:
     @property
     def description(self) -> str:
         """The help, what is expected, and whether the flag may be repeated, as sentences."""
-        return f"{self.help} Expected: {self.expected}.{' May be repeated.' if self.repeatable else ''}"
+        expected = f" Expected: {self.expected}." if self.expected != self.metavar else ""
+        return f"{self.help}{expected}{' May be repeated.' if self.repeatable else ''}"
+
+    @property
+    def section(self) -> str:
+        """Name of the group of settings to which it belongs."""
+        prefix = self.name.partition(".")[0]
+        return "classification" if prefix in {"providers", "reasons", "tags"} else prefix
 
     @property
     def field(self) -> str:
@@ -120,7 +127,7 @@ class Settings:
     )
     webhook_server: str = _setting(
         "webhook.server",
-        "waitress|granian",
+        "SERVER",
         "waitress",
         "waitress or granian",
         "Server of the public listener. granian is faster, but needs an extra package and a reverse proxy in front; "
@@ -156,14 +163,14 @@ class Settings:
         "URL",
         "sqlite:///smtpeter-exporter.db",
         "sqlite:///relative/path, sqlite:////absolute/path or postgresql://host/database",
-        "The ledger, which stores what was counted. Under systemd, the default is a file in the unit's state "
+        "The ledger, which stores what was counted. Under systemd, if not set, it is a file in the unit's state "
         "directory. Several exporters can share a PostgreSQL database; see docs/postgresql.md.",
         storage,
         redact=without_password,
     )
     signature_mode: str = _setting(
         "signature.mode",
-        "required|off",
+        "MODE",
         "required",
         "required or off",
         'Require SMTPeter\'s signature; "off" accepts every request (for testing only).',
@@ -252,7 +259,7 @@ class Settings:
         OneOf("debug", "info", "warning", "error"),
     )
     log_format: str = _setting(
-        "log.format", "logfmt|json", "logfmt", "logfmt or json", "Format of the log lines.", OneOf("logfmt", "json")
+        "log.format", "FORMAT", "logfmt", "logfmt or json", "Format of the log lines.", OneOf("logfmt", "json")
     )
 
     @property

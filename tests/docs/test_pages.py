@@ -20,7 +20,7 @@ from falcon.inspect import inspect_routes
 from exporter.classification.reason import DECIDERS, REASONS, reason_of
 from exporter.classification.report import Report
 from exporter.classification.status_codes import REGISTRY
-from exporter.cli.main import cli
+from exporter.cli.group import LazyCommand, cli
 from exporter.ledger.committer import Committer
 from exporter.metrics.telemetry import Telemetry
 from exporter.settings.sources import gather_values, parse_settings
@@ -129,7 +129,7 @@ def test_commands_that_are_named_exist() -> None:
             path.append(left.pop(0))
             found = command.get_command(click.Context(command), path[-1])
             assert found, f"{page}: {' '.join(path)}"
-            command = found
+            command = loaded(found)
         named.add(" ".join(path))
         options = {name for each in command.params for name in (*each.opts, *each.secondary_opts)} | {"--help"}
         given = {word.partition("=")[0] for word in left if re.match(r"--?[a-z]", word)}
@@ -140,7 +140,13 @@ def test_commands_that_are_named_exist() -> None:
 def names(group: click.Group) -> Iterator[str]:
     """Yield the commands of a group. The commands of a subgroup follow the subgroup's name."""
     for name, command in group.commands.items():
-        yield from (f"{name} {each}" for each in names(command)) if isinstance(command, click.Group) else [name]
+        found = loaded(command)
+        yield from (f"{name} {each}" for each in names(found)) if isinstance(found, click.Group) else [name]
+
+
+def loaded(command: click.Command) -> click.Command:
+    """Return the command, imported if it is not yet."""
+    return command.load() if isinstance(command, LazyCommand) else command
 
 
 def test_make_targets_that_are_named_exist() -> None:

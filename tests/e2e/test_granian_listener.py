@@ -313,6 +313,6 @@ def test_a_missing_package_prevents_the_start(tmp_path: Path, module: str) -> No
 
 def test_granian_is_loaded_only_if_chosen() -> None:
     """The exporter runs on waitress without granian installed."""
-    code = "import sys, exporter.cli.main; print(any(name.startswith('granian') for name in sys.modules))"
+    code = "import sys, exporter.serve; print(any(name.startswith('granian') for name in sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
 )
 
-from exporter.cli.main import cli
+from exporter.cli.group import cli
 from exporter.errors import SettingError
 from tests.support.guarded import Guarded, guarded_exporter
 from tests.support.raw_http import refused

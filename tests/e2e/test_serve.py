@@ -65,9 +65,11 @@ def refuses_connections(address: str) -> bool:
 # For each N, sends SIGTERM at the N-th event (line, call or return) that Python traces while the main thread waits.
 SIGNAL_AT_EACH_EVENT: Final = """
 import os, signal, sys
-from exporter.serve import stop_requests, wait_for
+from queue import SimpleQueue
+from exporter.serve import stop_on_signals, wait_for
 
-stopping = stop_requests()
+stopping = SimpleQueue()
+stop_on_signals(stopping)
 for line in range(1, 16):
     left = line
 

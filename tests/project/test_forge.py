@@ -8,7 +8,7 @@ from typing import Any, Final
 import pytest
 import yaml
 
-from exporter.cli.main import cli
+from exporter.cli.group import cli
 from tests.support.tree import ROOT, files
 
 CI: Final = ROOT / ".github/workflows/ci.yml"

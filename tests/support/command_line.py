@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from click.testing import CliRunner
 
-from exporter.cli.main import cli
+from exporter.cli.group import cli
 from exporter.errors import ExporterError
 
 

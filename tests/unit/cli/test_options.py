@@ -1,6 +1,7 @@
-"""The options of ``serve`` and ``check-config``: one for each setting, and what they give the command."""
+"""The options of ``serve`` and ``check-config``: one for each setting, their help, and what they give the command."""
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -8,13 +9,13 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from exporter.cli.options import fail, values_of, with_settings
+from exporter.cli.options import SettingsCommand, fail, values_of, with_settings
 from exporter.errors import SettingError
 from exporter.settings.sources import Value
 from exporter.settings.table import SETTINGS
 
 
-@click.command()
+@click.command(cls=SettingsCommand)
 @with_settings
 def command(**arguments: Any) -> None:
     """Do nothing."""
@@ -41,12 +42,38 @@ def _no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_each_setting_has_an_option() -> None:
-    """The options are in the order of the table, after the one for the file, with the setting's help and default."""
+    """The options are in the order of the table, after the one for the file, with the setting's description."""
     options = [option for option in command.params if isinstance(option, click.Option)]
     assert [option.opts for option in options] == [["--config.file"], *([f"--{setting.name}"] for setting in SETTINGS)]
     for option, setting in zip(options[1:], SETTINGS, strict=True):
         assert (option.name, option.metavar, option.multiple) == (setting.field, setting.metavar, setting.repeatable)
-        assert option.help == f"{setting.description} Default: {setting.default or 'none'}."
+        assert option.help == setting.description
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_the_help_lists_the_settings_by_section(width: int) -> None:
+    """Each section has its settings in the order of the table. Each has its default, if any, and its variable once."""
+    text = CliRunner().invoke(command, ["--help"], terminal_width=width).stdout
+    assert max(map(len, text.splitlines())) <= width
+    general, *sections = re.split(r"^(?=[A-Z]\w+:$)", text.partition("Options:\n")[2], flags=re.MULTILINE)
+    assert re.findall(r"^  -.*", general, re.MULTILINE) == ["  --config.file FILE", "  --help"]
+    assert "SMTPETER_EXPORTER_CONFIG_FILE" in general
+    shown = []
+    for section in sections:
+        heading, *entries = re.split(r"^  (?=--)", section, flags=re.MULTILINE)
+        for entry in entries:
+            flag, *lines = entry.splitlines()
+            shown.append((heading.strip(), flag, "".join("".join(lines).split())))  # lines may break at a hyphen
+    for row, setting in zip(shown, SETTINGS, strict=True):
+        default = f"Default: {setting.default}" if setting.default else ""
+        text = f"{setting.description}{default}Variable: {setting.variable}"
+        assert row == (
+            f"{setting.section.capitalize()}:",
+            f"--{setting.name} {setting.metavar}",
+            "".join(text.split()),
+        )
+    headings = list(dict.fromkeys(heading for heading, *_ in shown))
+    assert headings == "Webhook: Web: Storage: Signature: Metrics: Classification: Log:".split()
 
 
 def test_flags_become_values() -> None:

@@ -24,7 +24,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
         calls.append(arguments)
         return 7
 
-    monkeypatch.setattr(module, "serve", serve)
+    monkeypatch.setattr("exporter.serve.serve", serve)
     monkeypatch.setattr(module, "configure", lambda *arguments: calls.append(arguments))
     return calls
 

@@ -1,5 +1,6 @@
 """The table of settings: defaults, names, and what the texts of its rows promise."""
 
+import re
 from dataclasses import fields
 from pathlib import Path
 
@@ -53,6 +54,18 @@ def test_each_setting_has_its_names(setting: Setting) -> None:
     assert (setting.field, setting.variable) == (field, f"SMTPETER_EXPORTER_{field.upper()}")
     assert BY_NAME[setting.name] is setting
     assert field in {field.name for field in fields(Settings)}
+
+
+@each_setting
+def test_the_description_says_nothing_twice(setting: Setting) -> None:
+    """It does not repeat the placeholder as what is expected, nor the default; a flag that may be repeated says so."""
+    assert re.fullmatch(r"[A-Z]+(:[A-Z]+|=[A-Z]+)?", setting.metavar)
+    expected = 0 if setting.expected == setting.metavar else 1
+    assert [setting.description.lower().count(word) for word in ("expected", "default", "may be repeated")] == [
+        expected,
+        0,
+        int(setting.repeatable),
+    ]
 
 
 @each_setting

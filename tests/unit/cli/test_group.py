@@ -1,6 +1,5 @@
 """The command line as a whole: its commands, its version, and the exit code of each kind of error."""
 
-import io
 import sys
 from collections.abc import Callable
 from typing import Final
@@ -9,7 +8,7 @@ import click
 import pytest
 
 from exporter import __version__
-from exporter.cli.main import cli, main
+from exporter.cli.group import LazyCommand, cli, run
 from exporter.errors import ExporterError, LedgerError, ListenError, SettingError
 from tests.support.command_line import invoke
 from tests.support.texts import Texts
@@ -18,20 +17,16 @@ COMMANDS: Final = "assets check-config classify completion ledger send serve sim
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[object, str, str]]:
-    """Run ``main`` with arguments; returns exit code, standard output and standard error."""
+def ran(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[object, str, str]]:
+    """Run ``run`` with arguments; returns exit code, standard output and standard error."""
 
-    def run(*words: str) -> tuple[object, str, str]:
+    def ran(*words: str) -> tuple[object, str, str]:
         monkeypatch.setattr(sys, "argv", ["smtpeter-exporter", *words])
-        try:
-            main()
-        except SystemExit as exited:
-            code = exited.code
-        else:
-            code = 0
-        return code, *capsys.readouterr()
+        with pytest.raises(SystemExit) as exited:
+            run()
+        return exited.value.code, *capsys.readouterr()
 
-    return run
+    return ran
 
 
 def failing(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
@@ -42,6 +37,11 @@ def failing(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
         raise error
 
     monkeypatch.setitem(cli.commands, "fail", fail)
+
+
+def loaded(command: click.Command) -> click.Command:
+    """Return the command, imported if it is not yet."""
+    return command.load() if isinstance(command, LazyCommand) else command
 
 
 def test_it_has_these_commands() -> None:
@@ -63,8 +63,15 @@ def test_the_help_of_each_command_is_kept(command: list[str], texts: Texts) -> N
     found: click.Command = cli
     for name in command:
         assert isinstance(found, click.Group)
-        found = found.commands[name]
+        found = loaded(found.commands[name])
     texts.check(" ".join((found.help or "").split()))
+
+
+@pytest.mark.parametrize("name", [name for name, command in cli.commands.items() if isinstance(command, LazyCommand)])
+def test_the_list_of_commands_says_what_their_help_says(name: str) -> None:
+    """The short help of a command that is not yet imported is the first sentence of its help."""
+    listed = cli.commands[name]
+    assert listed.get_short_help_str() == loaded(listed).get_short_help_str(1_000)
 
 
 def test_it_has_a_version() -> None:
@@ -90,50 +97,34 @@ def test_completion_prints_a_script(shell: str) -> None:
     ],
 )
 def test_an_error_is_one_line_and_an_exit_code(
-    run: Callable[..., tuple[object, str, str]], monkeypatch: pytest.MonkeyPatch, error: Exception, code: int
+    ran: Callable[..., tuple[object, str, str]], monkeypatch: pytest.MonkeyPatch, error: Exception, code: int
 ) -> None:
     """The line has the name of the program and the text of the error; there is no traceback."""
     failing(monkeypatch, error)
-    assert run("fail") == (code, "", "smtpeter-exporter: some text\n")
+    assert ran("fail") == (code, "", "smtpeter-exporter: some text\n")
 
 
 def test_an_error_shows_no_address(
-    run: Callable[..., tuple[object, str, str]], monkeypatch: pytest.MonkeyPatch
+    ran: Callable[..., tuple[object, str, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The local part of an e-mail address is masked in errors as in the log."""
     failing(monkeypatch, ExporterError("no <jane@example.com>"))
-    assert run("fail") == (1, "", "smtpeter-exporter: no <***@example.com>\n")
+    assert ran("fail") == (1, "", "smtpeter-exporter: no <***@example.com>\n")
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), EOFError()])
 def test_an_interrupt_is_exit_code_130(
-    run: Callable[..., tuple[object, str, str]], monkeypatch: pytest.MonkeyPatch, error: BaseException
+    ran: Callable[..., tuple[object, str, str]], monkeypatch: pytest.MonkeyPatch, error: BaseException
 ) -> None:
     """Ctrl-C prints one line, as click ends it."""
     failing(monkeypatch, error)
-    code, out, err = run("fail")
+    code, out, err = ran("fail")
     assert (code, out, err.strip()) == (130, "", "smtpeter-exporter: interrupted")
 
 
 @pytest.mark.parametrize("words", [["serve", "--log.levle", "info"], ["surve"], ["completion", "csh"]])
-def test_a_wrong_argument_is_exit_code_2(run: Callable[..., tuple[object, str, str]], words: list[str]) -> None:
+def test_a_wrong_argument_is_exit_code_2(ran: Callable[..., tuple[object, str, str]], words: list[str]) -> None:
     """An unknown option, command or value is named in the last line."""
-    code, out, err = run(*words)
+    code, out, err = ran(*words)
     assert (code, out, words[1 if len(words) > 1 else 0] in err.splitlines()[-1]) == (2, "", True)
     assert err.splitlines()[-1].startswith("Error: ")
-
-
-def test_any_text_can_be_printed(run: Callable[..., tuple[object, str, str]], monkeypatch: pytest.MonkeyPatch) -> None:
-    """If the output is not UTF-8, characters that it cannot contain are escaped."""
-
-    @click.command()
-    def say() -> None:
-        click.echo("用户é")
-
-    monkeypatch.setitem(cli.commands, "say", say)
-    written = io.BytesIO()
-    with io.TextIOWrapper(written, encoding="latin-1") as stdout:
-        monkeypatch.setattr(sys, "stdout", stdout)
-        code, _, err = run("say")
-        stdout.flush()
-        assert (code, written.getvalue(), err) == (0, b"\\u7528\\u6237\xe9\n", "")
