@@ -16,7 +16,7 @@ from exporter.classification.classifier import Classifier
 from exporter.classification.labels import LabelSets
 from exporter.classification.providers import Providers
 from exporter.classification.series import FAMILIES
-from exporter.serve import PUBLIC_CONNECTIONS, PUBLIC_THREADS
+from exporter.serve import MAX_CONNECTIONS, PUBLIC_THREADS
 from exporter.webhook.endpoint import read_body
 from exporter.webhook.parsing import parse
 
@@ -63,7 +63,9 @@ def main() -> None:
         app.add_route("/failures", memory)
         app.add_route("/metrics", memory, suffix="metrics")
     if kind in {"body", "memory"}:
-        waitress.serve(app, host="127.0.0.1", port=port, threads=PUBLIC_THREADS, connection_limit=PUBLIC_CONNECTIONS)
+        waitress.serve(
+            app, host="127.0.0.1", port=port, threads=PUBLIC_THREADS, connection_limit=MAX_CONNECTIONS.public
+        )
         return
     if kind == "memory-granian":
         from exporter.webhook.granian_listener import GranianListener as Listener  # noqa: PLC0415 -- would cost the others memory
@@ -74,7 +76,7 @@ def main() -> None:
         "127.0.0.1",
         port,
         threads=PUBLIC_THREADS,
-        connections=PUBLIC_CONNECTIONS,
+        connections=MAX_CONNECTIONS.public,
         refused=lambda _status: None,
         failed=lambda: None,
     ).start()

@@ -1,15 +1,11 @@
 """``serve``: create the components, connect them, and run them until a signal arrives."""
 
 import logging
-import resource
-import signal
 import socket
 import time
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from queue import Empty, SimpleQueue
-from types import FrameType
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Final
 
 from exporter import __version__
@@ -22,6 +18,7 @@ from exporter.ledger.contract import Total
 from exporter.ledger.factory import open_ledger
 from exporter.metrics.collector import LedgerCollector, Snapshot, closed_series
 from exporter.metrics.telemetry import Telemetry
+from exporter.process import Connections, raise_file_limit, requiring_threads, sd_notify, stop_on_signals, wait_for
 from exporter.refusals import reason_for
 from exporter.settings.table import Settings
 from exporter.signature.key_records import resolver
@@ -29,7 +26,8 @@ from exporter.signature.keys import Keys
 from exporter.signature.verifier import Policy, Verifier
 from exporter.web.app import private_app
 from exporter.web.checks import Facts
-from exporter.web.listener import MAX_CONNECTIONS, PrivateListener
+from exporter.web.listener import PrivateListener
+from exporter.web.passwords import Passwords
 from exporter.web.web_config import WebConfig
 from exporter.webhook.app import public_app
 from exporter.webhook.endpoint import Failures
@@ -44,22 +42,23 @@ log = logging.getLogger(__name__)
 PUBLIC_THREADS: Final = 64
 """Threads of the public listener. Each waits for a commit, so a batch can have this many failures."""
 
-PUBLIC_CONNECTIONS: Final = 1_000
-"""Maximum number of open connections of the public listener; the oldest idle ones are closed to stay below it."""
+MAX_CONNECTIONS: Final = Connections(public=1_000, private=100)
+"""Maximum numbers of open connections. When one more arrives, the longest idle or the oldest one is closed."""
 
 
 class Exporter:
     """The components of a running exporter.
 
-    If one of them fails, sets ``failed`` and puts an empty string into ``stopping``. Raises SettingError, LedgerError
+    If one of them fails, sets ``failed`` and puts an empty string into ``requests``. Raises SettingError, LedgerError
     or ListenError if it cannot start.
     """
 
-    def __init__(self, settings: Settings, stopping: SimpleQueue[str]) -> None:
+    def __init__(self, settings: Settings, requests: SimpleQueue[str], connections: Connections) -> None:
         self._settings = settings
-        self._stopping = stopping
+        self._requests = requests
+        self._connections = connections
         self.failed = False
-        web_config = WebConfig(settings.web_config_file) if settings.web_config_file else None
+        self._web_config = WebConfig(settings.web_config_file) if settings.web_config_file else None
         self._telemetry = Telemetry()
         self._telemetry.signature_mode(settings.signature_mode)
         self._keys: Keys | None = None
@@ -80,7 +79,7 @@ class Exporter:
             self._telemetry.registry.register(self._collector)
             own_reasons = OwnReasons(settings.reasons)
             self.public = self._public_listener(Classifier(label_sets, providers, settings.tags_count, own_reasons))
-            self.private = self._private_listener(web_config)
+            self.private = self._private_listener()
         except BaseException:
             self._ledger.close()
             raise
@@ -88,8 +87,15 @@ class Exporter:
     def start(self) -> None:
         """Start all components; returns immediately."""
         self._committer.start()
-        self.private.start()
         self.public.start()
+        self.private.start()  # last, because it says that the exporter is ready
+
+    def reload(self) -> None:
+        """Reload the web configuration, if there is one."""
+        if self._web_config:
+            self._web_config.request_reload()
+        else:
+            log.info("nothing to reload: web.config.file is not set")
 
     def stop(self) -> None:
         """Stop in order: public listener, committer, private listener, ledger."""
@@ -132,15 +138,16 @@ class Exporter:
             ),
             *settings.webhook_listen_address,
             threads=PUBLIC_THREADS,
-            connections=PUBLIC_CONNECTIONS,
+            connections=self._connections.public,
             refused=lambda status: telemetry.refused(reason_for(status)),
             failed=self._fail,
         )
 
-    def _private_listener(self, web_config: WebConfig | None) -> PrivateListener:
-        admits = web_config.admits if web_config else _admit_all
-        app = private_app(self._telemetry, self._committer, admits, self._facts)
-        return PrivateListener(app, *self._settings.web_listen_address, web_config, failed=self._fail)
+    def _private_listener(self) -> PrivateListener:
+        passwords = self._web_config.passwords if self._web_config else Passwords({})
+        app = private_app(self._telemetry, self._committer, passwords, self._facts)
+        address, most = self._settings.web_listen_address, self._connections.private
+        return PrivateListener(app, *address, self._web_config, connections=most, failed=self._fail)
 
     def _verifier(self) -> Verifier | None:
         settings = self._settings
@@ -184,17 +191,26 @@ class Exporter:
 
     def _fail(self) -> None:
         self.failed = True
-        self._stopping.put("")
+        self._requests.put("")
 
 
 def serve(settings: Settings, notify_socket: str = "") -> int:
-    """Run until SIGTERM or SIGINT, and return the exit code. ``notify_socket`` is systemd's, empty if there is none."""
-    raise_file_limit()
-    stopping: SimpleQueue[str] = SimpleQueue()
-    exporter = Exporter(settings, stopping)
-    stop_on_signals(stopping)  # until here, there is nothing to stop in order, so a signal ends the process
-    warn_insecure(settings)
-    exporter.start()
+    """Run until SIGTERM or SIGINT, and return the exit code. ``notify_socket`` is systemd's, empty if there is none.
+
+    SIGHUP reloads the web configuration.
+    """
+    connections = raise_file_limit(MAX_CONNECTIONS)
+    if connections != MAX_CONNECTIONS:
+        log.warning(
+            "the limit on open files allows fewer connections; raise it (ulimit -n, or LimitNOFILE= of systemd)",
+            extra={**connections._asdict(), "expected": sum(MAX_CONNECTIONS)},
+        )
+    requests: SimpleQueue[str] = SimpleQueue()
+    with requiring_threads(PUBLIC_THREADS):
+        exporter = Exporter(settings, requests, connections)
+        stop_on_signals(requests)  # until here, there is nothing to stop in order, so a signal ends the process
+        warn_insecure(settings)
+        exporter.start()
     log.info(
         "ready",
         extra={
@@ -205,55 +221,13 @@ def serve(settings: Settings, notify_socket: str = "") -> int:
         },
     )
     sd_notify(notify_socket, "READY=1")
-    name = wait_for(stopping)
+    while (name := wait_for(requests)) == "SIGHUP":
+        exporter.reload()
     log.info("stopping", extra={"signal": name} if name else {"why": "a listener failed"})
     sd_notify(notify_socket, "STOPPING=1")
     exporter.stop()
     log.info("stopped")
     return 1 if exporter.failed else 0
-
-
-def stop_on_signals(stopping: SimpleQueue[str]) -> None:
-    """Put the name of each SIGTERM or SIGINT into the queue.
-
-    An Event can deadlock in a signal handler: if the signal arrives while the main thread holds the Event's internal
-    lock, ``set`` waits for it forever. ``SimpleQueue.put`` is safe there.
-    """
-
-    def stop(number: int, _frame: FrameType | None) -> None:
-        stopping.put(signal.Signals(number).name)
-
-    signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, stop)
-
-
-def wait_for(stopping: SimpleQueue[str]) -> str:
-    """Wait for a request to stop. Returns the name of the signal, or an empty string if a component failed."""
-    while True:
-        # With a timeout: otherwise, a signal that arrives just before the wait would not be noticed.
-        with suppress(Empty):
-            return stopping.get(timeout=1)
-
-
-def sd_notify(notify_socket: str, state: str) -> None:
-    """Send a state to systemd, unless the path of its socket is empty. The protocol is in the man page of sd_notify."""
-    if not notify_socket:
-        return
-    # @ means Linux's abstract namespace.
-    address = f"\0{notify_socket[1:]}" if notify_socket.startswith("@") else notify_socket
-    with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
-        sender.settimeout(1)  # systemd must not block the exporter
-        sender.sendto(state.encode(), address)
-
-
-def raise_file_limit() -> None:
-    """Raise the limit on open files to what both listeners may need, as far as the hard limit allows."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = 2 * (PUBLIC_CONNECTIONS + MAX_CONNECTIONS)
-    if hard != resource.RLIM_INFINITY:
-        wanted = min(wanted, hard)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def warn_insecure(settings: Settings) -> None:
@@ -271,7 +245,3 @@ def _granian_listener() -> "type[GranianListener]":
     from exporter.webhook.granian_listener import GranianListener  # noqa: PLC0415 -- an extra, may be missing
 
     return GranianListener
-
-
-def _admit_all(_authorization: str | None) -> bool:
-    return True

@@ -11,6 +11,8 @@ from exporter.ledger.committer import Committer
 from exporter.metrics.telemetry import Telemetry
 from exporter.refusals import answer, reason_for
 from exporter.web.checks import Facts
+from exporter.web.listener import DISCONNECTED
+from exporter.web.passwords import Busy, Passwords
 from exporter.web.resources import Healthy, Metrics, Page, Ready
 
 log = logging.getLogger(__name__)
@@ -19,23 +21,30 @@ log = logging.getLogger(__name__)
 class _Authentication:
     """Middleware that requires a password for every path except the health endpoints, which orchestrators poll."""
 
-    def __init__(self, admits: Callable[[str | None], bool]) -> None:
-        self._admits = admits
+    def __init__(self, passwords: Passwords) -> None:
+        self._passwords = passwords
 
     def process_request(self, req: falcon.Request, _resp: falcon.Response) -> None:
-        if not req.path.startswith("/-/") and not self._admits(req.auth):
+        if req.path.startswith("/-/"):
+            return
+        try:
+            admitted = self._passwords.admits(
+                req.auth, client=req.remote_addr, disconnected=req.env.get(DISCONNECTED, lambda: False)
+            )
+        except Busy as error:
+            raise falcon.HTTPServiceUnavailable(retry_after=1) from error
+        if not admitted:
             raise falcon.HTTPUnauthorized(challenges=['Basic realm="smtpeter-exporter"'])
 
 
 def private_app(
-    telemetry: Telemetry, committer: Committer, admits: Callable[[str | None], bool], facts: Callable[[], Facts]
+    telemetry: Telemetry, committer: Committer, passwords: Passwords, facts: Callable[[], Facts]
 ) -> falcon.App[Any, Any]:
     """Return the application for Prometheus and the operator.
 
-    ``admits`` takes the Authorization header, or None if there is none, and returns whether the request may proceed.
     ``facts`` returns what the status page shows.
     """
-    app = falcon.App(media_type=falcon.MEDIA_TEXT, middleware=[_Authentication(admits)])
+    app = falcon.App(media_type=falcon.MEDIA_TEXT, middleware=[_Authentication(passwords)])
     app.add_route("/metrics", Metrics(telemetry.registry, telemetry.activity))
     app.add_route("/-/healthy", Healthy())
     app.add_route("/-/ready", Ready(committer))
@@ -49,7 +58,8 @@ def private_app(
         if isinstance(error, falcon.HTTPBadRequest) and req.method not in falcon.HTTP_METHODS:
             # Falcon answers 400 to methods that it does not know.
             error = falcon.HTTPMethodNotAllowed(["GET", "HEAD", "OPTIONS"])
-        word = "unauthorized" if error.status_code == HTTPStatus.UNAUTHORIZED else reason_for(error.status_code)
+        words = {HTTPStatus.UNAUTHORIZED: "unauthorized", HTTPStatus.SERVICE_UNAVAILABLE: "busy"}
+        word = words.get(HTTPStatus(error.status_code)) or reason_for(error.status_code)
         answer(resp, error.status_code, word)
         resp.set_headers(error.headers or {})
 

@@ -4,12 +4,18 @@ Prometheus's Python client serves metrics the same way. The TLS handshake runs i
 client that connects and sends nothing does not block others.
 """
 
+import errno
 import logging
+import select
 import socket
 import ssl
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from http.client import LineTooLong
+from io import BufferedIOBase
 from socketserver import ThreadingMixIn
 from typing import Any, Final
 from wsgiref.simple_server import ServerHandler, WSGIRequestHandler, WSGIServer
@@ -20,8 +26,10 @@ from exporter.web.web_config import WebConfig
 
 log = logging.getLogger(__name__)
 
-MAX_CONNECTIONS: Final = 100
-"""Maximum number of open connections. When one more arrives, the oldest is closed."""
+MAX_HEAD: Final = 16_384
+"""Maximum size of request line and headers together, in bytes."""
+DISCONNECTED: Final = "exporter.disconnected"
+"""Name in the WSGI environment of a function that returns whether the client has disconnected."""
 DEADLINE: Final = 15.0
 """Seconds after which a connection is closed. Handshake, request and answer must be complete by then."""
 
@@ -29,13 +37,21 @@ DEADLINE: Final = 15.0
 class PrivateListener:
     """A server of ``app`` on ``host``:``port`` (0: a free one), with TLS if ``web_config`` configures it.
 
-    ``failed`` is called if the serving thread dies. Raises ListenError if the address cannot be bound.
+    When more than ``connections`` are open, the oldest is closed. ``failed`` is called if the serving thread dies.
+    Raises ListenError if the address cannot be bound.
     """
 
-    def __init__(
-        self, app: WSGIApplication, host: str, port: int, web_config: WebConfig | None, failed: Callable[[], None]
+    def __init__(  # noqa: PLR0913 -- keyword-only, and all of one concern
+        self,
+        app: WSGIApplication,
+        host: str,
+        port: int,
+        web_config: WebConfig | None,
+        *,
+        connections: int,
+        failed: Callable[[], None],
     ) -> None:
-        self._server = _Server(bind(host, port), web_config)
+        self._server = _Server(bind(host, port), web_config, connections)
         self._server.set_app(app)
         self._failed = failed
         self._thread = threading.Thread(target=self._run, name=f"listener {host}:{port}", daemon=True)
@@ -65,7 +81,7 @@ class _Server(ThreadingMixIn, WSGIServer):
     daemon_threads = True
     block_on_close = False
 
-    def __init__(self, bound: socket.socket, web_config: WebConfig | None) -> None:
+    def __init__(self, bound: socket.socket, web_config: WebConfig | None, connections: int) -> None:
         host, port = bound.getsockname()[:2]
         super().__init__((host, port), _Handler, bind_and_activate=False)
         self.socket.close()
@@ -74,11 +90,18 @@ class _Server(ThreadingMixIn, WSGIServer):
         self.setup_environ()
         bound.listen(128)
         self._web_config = web_config
+        self._connections = connections
         self._deadlines: dict[Any, float] = {}
         self._ended = threading.Condition()
 
     def get_request(self) -> tuple[Any, Any]:
-        connection, address = super().get_request()
+        try:
+            connection, address = super().get_request()
+        except OSError as error:
+            if error.errno in {errno.EMFILE, errno.ENFILE}:
+                self._make_room(self._connections // 2)
+                time.sleep(0.1)  # otherwise the loop would try again at once
+            raise
         connection.settimeout(DEADLINE)
         if self._web_config and self._web_config.tls:
             try:
@@ -91,15 +114,20 @@ class _Server(ThreadingMixIn, WSGIServer):
         return connection, address
 
     def process_request(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 -- a socket
+        self._make_room(self._connections - 1)
         with self._ended:
-            oldest = next(iter(self._deadlines)) if len(self._deadlines) >= MAX_CONNECTIONS else None
-            if oldest:
-                # Forget it now to make room; its thread notices the closed connection a moment later.
-                del self._deadlines[oldest]
             self._deadlines[request] = time.monotonic() + DEADLINE
-        if oldest:
-            _hang_up(oldest)
         super().process_request(request, client_address)
+
+    def _make_room(self, most: int) -> None:
+        """Close the oldest connections until at most ``most`` are left."""
+        with self._ended:
+            oldest = list(self._deadlines)[: max(0, len(self._deadlines) - most)]
+            for request in oldest:
+                # Forget it now to make room; its thread notices the closed connection a moment later.
+                del self._deadlines[request]
+        for request in oldest:
+            _hang_up(request)
 
     def shutdown_request(self, request: Any) -> None:  # noqa: ANN401 -- as its base has it
         with self._ended:
@@ -140,6 +168,36 @@ def _hang_up(connection: socket.socket) -> None:
         return  # closed already
 
 
+def _disconnected(connection: socket.socket) -> bool:
+    """Return whether the client has closed the connection, or its sending half."""
+    poll = select.poll()
+    try:
+        # Linux reports a client's end as RDHUP, other systems as HUP, which need not be asked for.
+        poll.register(connection, getattr(select, "POLLRDHUP", 0))
+    except ValueError:  # closed on this side
+        return True
+    return bool(poll.poll(0))
+
+
+class _Head:
+    """The lines of a request's head, at most MAX_HEAD bytes in all.
+
+    The standard library would read 100 lines of 64 KiB before anybody is asked for a password.
+    """
+
+    def __init__(self, stream: BufferedIOBase) -> None:
+        self._stream = stream
+        self._left = MAX_HEAD
+
+    def readline(self, _limit: int = -1) -> bytes:
+        """Return the next line. Raises LineTooLong if the head is too large."""
+        line = self._stream.readline(self._left + 1)
+        self._left -= len(line)
+        if self._left < 0:
+            raise LineTooLong("head")
+        return line
+
+
 class _ResponseWriter(ServerHandler):
     server_software = "smtpeter-exporter"
 
@@ -164,16 +222,22 @@ class _Handler(WSGIRequestHandler):
         super().setup()
 
     def handle(self) -> None:
-        self.raw_requestline = self.rfile.readline(16_385)
+        head = _Head(self.rfile)
         self.requestline, self.request_version, self.command = "", "HTTP/1.1", ""
-        if len(self.raw_requestline) > 16_384:
+        try:
+            self.raw_requestline = head.readline()
+        except LineTooLong:
             self.send_error(414)
-        elif self.raw_requestline and self.parse_request():
+            return
+        stream, self.rfile = self.rfile, head  # type: ignore[assignment]  # parse_request only reads lines
+        valid = self.raw_requestline and self.parse_request()
+        self.rfile = stream
+        if valid:
             writer = _ResponseWriter(
                 self.rfile,
                 self.wfile,  # type: ignore[arg-type]  # a BufferedIOBase, of which it only writes to
                 self.get_stderr(),
-                self.get_environ(),
+                self.get_environ() | {DISCONNECTED: partial(_disconnected, self.connection)},
                 multithread=True,
             )
             writer.request_handler = self  # type: ignore[attr-defined]  # as wsgiref does
@@ -182,6 +246,12 @@ class _Handler(WSGIRequestHandler):
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:  # noqa: ARG002 -- as its base
         """Answer with the status only; ``message`` would repeat what the client sent."""
         super().send_error(code)
+        # If unread data is left when the connection is closed, it is reset, and the client may not see the answer.
+        with suppress(OSError):
+            self.connection.shutdown(socket.SHUT_WR)
+            for _ in range(16):
+                if not self.connection.recv(65_536):
+                    break
 
     def log_message(self, *_: object) -> None:
         """Log nothing; scrapes are routine."""

@@ -5,23 +5,19 @@ https://github.com/prometheus/exporter-toolkit/blob/master/docs/web-configuratio
 is an error and is never ignored. As in the toolkit, a changed file is reloaded without a restart.
 """
 
-import hashlib
-import hmac
 import logging
 import os
 import re
-import secrets
 import ssl
-from base64 import b64decode
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-import bcrypt
 import yaml
 
 from exporter.errors import SettingError
+from exporter.web.passwords import MAX_COST, Passwords
 
 log = logging.getLogger(__name__)
 
@@ -34,8 +30,8 @@ _CLIENT_AUTH: Final = {
     "VerifyClientCertIfGiven": ssl.CERT_OPTIONAL,
     "RequireAndVerifyClientCert": ssl.CERT_REQUIRED,
 }
-# Checked by pattern, because checking a password takes as long as a log-in. The salt has 16 bytes, so that four bits of
-# its last letter are unused.
+# With the cost as its group. Checked by pattern, because checking a password takes as long as a log-in. The salt has 16
+# bytes, so that four bits of its last letter are unused.
 _HASH: Final = re.compile(r"\$2[aby]\$(0[4-9]|[12]\d|3[01])\$[./A-Za-z0-9]{21}[.Oeu][./A-Za-z0-9]{31}", re.ASCII)
 
 Stamps = dict[Path, tuple[int, int]]
@@ -59,21 +55,23 @@ class WebConfig:
         self._file = file
         self._stamps: Stamps = {}  # of the files read last, even if they were invalid
         self._loaded = load(file, self._stamps)
-        # Compared for unknown users, so that they take as long as known ones.
-        self._dummy_hash = bcrypt.hashpw(secrets.token_bytes(16), bcrypt.gensalt(10))
-        # Keyed hashes of passwords that were right, by bcrypt hash: bcrypt takes longer than a scrape.
-        self._salt = secrets.token_bytes(32)
-        self._verified: dict[bytes, bytes] = {}
+        self._requested = False
+        self.passwords = Passwords(self._loaded.users)
 
     @property
     def tls(self) -> ssl.SSLContext | None:
         """The TLS context for new connections, or None for plain HTTP."""
         return self._loaded.tls
 
+    def request_reload(self) -> None:
+        """Make the next call of ``reload`` read the file even if it has not changed. A signal handler may call this."""
+        self._requested = True
+
     def reload(self) -> None:
         """Reload the file if it, or a file that it names, has changed. An invalid file is logged once per change."""
-        if _stamps(self._stamps) == self._stamps:
+        if not self._requested and _stamps(self._stamps) == self._stamps:
             return
+        self._requested = False
         self._stamps = {}
         try:
             self._loaded = load(self._file, self._stamps)
@@ -82,29 +80,8 @@ class WebConfig:
                 "could not reload web.config.file; keeping the previous configuration", extra={"error": error}
             )
         else:
-            self._verified = {}
+            self.passwords.replace(self._loaded.users)
             log.info("reloaded web.config.file", extra={"file": self._file})
-
-    def admits(self, authorization: str | None) -> bool:
-        """Return whether a request with this Authorization header (None: without one) is authenticated."""
-        users = self._loaded.users
-        if not users:
-            return True
-        scheme, _, encoded = (authorization or "").partition(" ")
-        try:
-            user, colon, password = b64decode(encoded.strip(), validate=True).decode().partition(":")
-            expected = users.get(user, self._dummy_hash)
-            token = hmac.digest(self._salt, expected + password.encode(), hashlib.sha256)
-            basic = colon and scheme.lower() == "basic"
-            if basic and hmac.compare_digest(self._verified.get(expected, b""), token):
-                return True
-            good = bcrypt.checkpw(password.encode(), expected)
-        except ValueError:  # not base64, not UTF-8, or longer than bcrypt's limit of 72 bytes
-            return False
-        if not (good and basic and user in users):
-            return False
-        self._verified[expected] = token
-        return True
 
 
 def load(file: Path, stamps: Stamps) -> Loaded:
@@ -148,10 +125,12 @@ class _Reader(yaml.SafeLoader):
 
 
 def _hash(user: object, text: object, file: Path) -> bytes:
-    if not _HASH.fullmatch(str(text)):
-        raise SettingError(
-            f"{_SETTING}: '{file}': basic_auth_users.{user}: expected a bcrypt hash, such as htpasswd -nB prints"
-        )
+    found = _HASH.fullmatch(str(text))
+    name = f"{_SETTING}: '{file}': basic_auth_users.{user}"
+    if not found:
+        raise SettingError(f"{name}: expected a bcrypt hash, such as htpasswd -nB prints")
+    if int(found[1]) > MAX_COST:
+        raise SettingError(f"{name}: cost {found[1]}: expected at most {MAX_COST}, such as htpasswd -nB -C 10 prints")
     return str(text).encode()
 
 

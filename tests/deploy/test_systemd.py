@@ -121,6 +121,8 @@ def test_it_counts_as_a_service(systemd: Systemd, public: str) -> None:
         assert running.failures() == {"rcptto/5xx/5.1.1": 1}
         assert [running.post(failure(1)).status, running.post(failure(2)).status] == [200, 200]
         assert running.failures() == {"rcptto/5xx/5.1.1": 2}
+        assert running.systemctl("reload", NAME) == 0
+        until(lambda: "nothing to reload" in running.journal())
         assert running.systemctl("stop", NAME) == 0
         assert running.journal().splitlines()[-2] == f"{NAME}.service: Deactivated successfully."
         assert sorted(file.name for file in running.state.iterdir()) == [f"{NAME}.db", f"{NAME}.db.lock"]

@@ -25,6 +25,7 @@ from exporter.ledger.committer import Committer
 from exporter.metrics.telemetry import Telemetry
 from exporter.settings.sources import gather_values, parse_settings
 from exporter.web.app import private_app
+from exporter.web.passwords import Passwords
 from exporter.web.web_config import WebConfig
 from tests.support.documentation import PAGES, Block, anchors, blocks, commands, links, quoted
 from tests.support.names import (
@@ -78,7 +79,7 @@ def test_the_reference_is_up_to_date() -> None:
 
 def test_the_reference_lists_all_paths() -> None:
     """The reference has each path of the two listeners."""
-    app = private_app(Telemetry(), Mock(spec=Committer), lambda _authorization: True, Mock())
+    app = private_app(Telemetry(), Mock(spec=Committer), Passwords({}), Mock())
     routes = [route.path for route in inspect_routes(app)]
     listed = re.findall(r"^\| `[A-Z]+ (/\S*)` \|", PAGES["docs/reference.md"], re.MULTILINE)
     assert set(listed) == {"/failures", "/smtpeter-{token}.txt", *routes}

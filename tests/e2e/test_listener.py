@@ -1,11 +1,14 @@
 """The private listener of a running exporter: TLS, passwords, invalid requests, and hostile clients."""
 
 import json
+import signal
 import socket
 import ssl
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from http.client import HTTPException, HTTPResponse, HTTPSConnection
 from pathlib import Path
@@ -13,8 +16,9 @@ from typing import Final
 
 import pytest
 
+from exporter.serve import MAX_CONNECTIONS
 from exporter.web import listener as listener_module
-from exporter.web.listener import MAX_CONNECTIONS, PrivateListener
+from exporter.web.listener import PrivateListener
 from exporter.web.web_config import WebConfig
 from tests.support.running import (
     TIMEOUT,
@@ -206,7 +210,7 @@ def test_the_oldest_connections_make_room(tmp_path: Path) -> None:
     """While the maximum of connections is idle, scrapes are answered and the oldest connections are closed."""
     with exporter(tmp_path, *web_config(tmp_path, tls())) as running, ExitStack() as stack:
         running.post(failure(1))
-        idle = [stack.enter_context(connect(running.private)) for _ in range(MAX_CONNECTIONS)]
+        idle = [stack.enter_context(connect(running.private)) for _ in range(MAX_CONNECTIONS.private)]
         assert [scraped(running.private) for _ in range(5)] == [SERIES] * 5
         assert read_to_end(idle[0]) == b""
 
@@ -224,7 +228,7 @@ def test_slow_connections_are_closed(tmp_path: Path, monkeypatch: pytest.MonkeyP
     write_pair(tmp_path)
     file = tmp_path / "web.yml"
     file.write_text(tls() if secure else "")
-    listener = PrivateListener(large, "127.0.0.1", 0, WebConfig(file), failed=pytest.fail)
+    listener = PrivateListener(large, "127.0.0.1", 0, WebConfig(file), connections=9, failed=pytest.fail)
     listener.start()
     try:
         with ExitStack() as stack:
@@ -453,3 +457,85 @@ def test_an_invalid_file_prevents_the_start(tmp_path: Path, content: str | None)
         file.write_text(content)
     with pytest.raises(AssertionError, match=r"the exporter exited with 2: .*web\.config\.file: "):
         Exporter(tmp_path, "--web.config.file", str(file))
+
+
+def memory_of(running: Exporter) -> int:
+    """Return the most memory that the exporter has used so far, in MB."""
+    (line,) = [
+        line for line in Path(f"/proc/{running.pid}/status").read_text().splitlines() if line.startswith("VmHWM:")
+    ]
+    return int(line.split()[1]) // 1_000
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads the memory of a process in /proc")
+def test_large_heads_take_little_memory(tmp_path: Path) -> None:
+    """95 clients that send 6 MB of headers each, before anybody asks for their password, take less than 25 MB."""
+    with exporter(tmp_path, *web_config(tmp_path, users(alice=hashed("sesame")))) as running:
+        before = memory_of(running)
+        with ThreadPoolExecutor(95) as pool:
+            answers = list(pool.map(send_large_head, [running.private] * 95))
+        assert all(answer.startswith(b"HTTP/1.0 431 ") for answer in answers if answer)
+        assert any(answers)
+        assert memory_of(running) - before < 25
+
+
+def send_large_head(address: str) -> bytes:
+    """Send headers until the server closes the connection; return its answer."""
+    with connect(address) as sock:
+        try:
+            sock.sendall(b"GET /metrics HTTP/1.1\r\n")
+            for number in range(100):
+                sock.sendall(b"X-%d: " % number + b"x" * 65_000 + b"\r\n")
+        except ConnectionError:
+            pass
+        return read_to_end(sock)
+
+
+@pytest.mark.parametrize(("size", "status"), [(16_384, 200), (16_385, 431)])
+def test_the_head_is_limited(plain: Exporter, size: int, status: int) -> None:
+    """Request line and headers may have 16 KiB together, and the client sees the answer."""
+    start, end = b"GET /-/healthy HTTP/1.1\r\n", b"\r\n\r\n"
+    filler = b"".join(b"X-%d: %s\r\n" % (number, b"x" * 1_000) for number in range(15))
+    rest = size - len(start + filler + end)
+    assert exchange(plain.private, start + filler + b"Y: " + b"y" * (rest - 3) + end).status == status
+
+
+def test_guessed_passwords_do_not_delay_scrapes(tmp_path: Path) -> None:
+    """Beside 20 wrong passwords a second, health and the scrapes with the right one are answered within half a second.
+
+    The cost is that of htpasswd -B -C 10. Without credentials, the answer is 401 at once.
+    """
+    with exporter(tmp_path, *web_config(tmp_path, users(alice=hashed("sesame", cost=10)))) as running:
+        assert running.get("/metrics", **ALICE).status == 200
+        ended = threading.Event()
+        statuses = []
+
+        def guess(number: int) -> None:
+            while not ended.wait(0.5):
+                wrong = {"Authorization": basic(f"alice:{number}")}
+                statuses.append(running.get("/metrics", **wrong).status)
+
+        with ThreadPoolExecutor(10) as pool:
+            for number in range(10):
+                pool.submit(guess, number)
+            try:
+                until(lambda: len(statuses) >= 10)
+                for headers, status in ((ALICE, 200), ({}, 401)) * 10:
+                    began = time.monotonic()
+                    assert running.get("/metrics", **headers).status == status
+                    assert time.monotonic() - began < 0.5
+            finally:
+                ended.set()
+        assert set(statuses) <= {401, 503}
+
+
+def test_sighup_reloads_the_web_configuration(tmp_path: Path) -> None:
+    """The log says that the file was read again, or that there is none; the exporter goes on."""
+    with exporter(tmp_path, *web_config(tmp_path, users(alice=hashed("sesame")))) as running:
+        running.send_signal(signal.SIGHUP)
+        until(lambda: [line["msg"] for line in running.log()][-1] == "reloaded web.config.file")
+        assert running.get("/metrics", **ALICE).status == 200
+    with exporter(tmp_path) as running:
+        running.send_signal(signal.SIGHUP)
+        until(lambda: "web.config.file is not set" in running.log()[-1]["msg"])
+        assert running.get("/metrics").status == 200

@@ -66,7 +66,7 @@ def refuses_connections(address: str) -> bool:
 SIGNAL_AT_EACH_EVENT: Final = """
 import os, signal, sys
 from queue import SimpleQueue
-from exporter.serve import stop_on_signals, wait_for
+from exporter.process import stop_on_signals, wait_for
 
 stopping = SimpleQueue()
 stop_on_signals(stopping)

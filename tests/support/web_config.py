@@ -23,9 +23,9 @@ def write_pair(directory: Path, name: str = "") -> trustme.LeafCert:
 
 
 @cache
-def hashed(password: str) -> str:
-    """Return a bcrypt hash of the password with the lowest cost."""
-    return bcrypt.hashpw(password.encode(), bcrypt.gensalt(4)).decode()
+def hashed(password: str, cost: int = 4) -> str:
+    """Return a bcrypt hash of the password, by default with the lowest cost."""
+    return bcrypt.hashpw(password.encode(), bcrypt.gensalt(cost)).decode()
 
 
 def basic(credentials: str) -> str:

@@ -1,15 +1,12 @@
-"""The parts of ``serve`` that need no process: warnings about settings, and the limit on open files."""
+"""The part of ``serve`` that needs no process: warnings about settings."""
 
 import logging
-import resource
-from collections.abc import Iterator
 from typing import Final
 
 import pytest
 
-from exporter.serve import PUBLIC_CONNECTIONS, raise_file_limit, warn_insecure
+from exporter.serve import warn_insecure
 from exporter.settings.sources import gather_values, parse_settings
-from exporter.web.listener import MAX_CONNECTIONS
 from tests.support.texts import Texts
 
 SIGNED: Final[dict[str, str | None]] = {"signature.account": "environment-1"}
@@ -48,30 +45,3 @@ def test_each_insecure_setting_is_logged(caplog: pytest.LogCaptureFixture) -> No
     flags: dict[str, str | None] = {"signature.mode": "off", "web.listen-address": "192.0.2.1:1"}
     warn_insecure(parse_settings(gather_values(flags, {}, None)))
     assert len(caplog.records) == 2
-
-
-@pytest.fixture
-def hard_limit() -> Iterator[int]:
-    """Return the hard limit on open files, and restore the soft one afterwards."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    yield hard
-    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-
-
-def test_the_limit_on_open_files_is_raised(hard_limit: int) -> None:
-    """It becomes twice the connections of both listeners, or the hard limit if that is lower."""
-    resource.setrlimit(resource.RLIMIT_NOFILE, (512, hard_limit))
-    raise_file_limit()
-    wanted = 2 * (PUBLIC_CONNECTIONS + MAX_CONNECTIONS)
-    reached = wanted if hard_limit == resource.RLIM_INFINITY else min(wanted, hard_limit)
-    assert resource.getrlimit(resource.RLIMIT_NOFILE) == (reached, hard_limit)
-
-
-def test_a_higher_limit_on_open_files_is_kept(hard_limit: int) -> None:
-    """A soft limit that is high enough is not lowered."""
-    higher = 2 * (PUBLIC_CONNECTIONS + MAX_CONNECTIONS) + 1
-    if hard_limit != resource.RLIM_INFINITY and hard_limit < higher:
-        pytest.skip(f"needs a hard limit of {higher} open files")
-    resource.setrlimit(resource.RLIMIT_NOFILE, (higher, hard_limit))
-    raise_file_limit()
-    assert resource.getrlimit(resource.RLIMIT_NOFILE) == (higher, hard_limit)

@@ -10,20 +10,21 @@ from falcon.testing import TestClient
 
 from exporter.ledger.committer import Committer
 from exporter.metrics.telemetry import Telemetry
+from exporter.web import passwords as passwords_module
 from exporter.web.app import private_app
 from exporter.web.checks import Facts
+from exporter.web.passwords import Passwords
 from tests.support.fakes import FakeLedger
 from tests.support.status_page import facts
+from tests.support.web_config import basic, hashed
 
-SECRET: Final = "Basic c2VzYW1l"  # noqa: S105 -- of the tests
+USERS: Final = {"alice": hashed("sesame").encode()}
 
 
-def client_of(
-    admits: Callable[[str | None], bool] = lambda _header: True, found: Callable[[], Facts] = facts
-) -> TestClient:
+def client_of(passwords: Passwords | None = None, found: Callable[[], Facts] = facts) -> TestClient:
     """Return a client of the application."""
     committer = Committer(FakeLedger(), committed=lambda _seconds, _outcomes: None, hold=0)
-    return TestClient(private_app(Telemetry(), committer, admits, found))
+    return TestClient(private_app(Telemetry(), committer, passwords or Passwords({}), found))
 
 
 @pytest.mark.parametrize("path", ["/", "/metrics", "/-/healthy", "/-/ready"])
@@ -41,21 +42,30 @@ def test_serves(path: str) -> None:
 def test_requires_authentication(method: str, path: str, header: str | None) -> None:
     """Whatever the method and path, a request without the right credentials is answered 401 and a challenge."""
     headers = {"Authorization": header} if header else {}
-    answer = client_of(lambda given: given == SECRET).simulate_request(method, path, headers=headers)
+    answer = client_of(Passwords(USERS)).simulate_request(method, path, headers=headers)
     assert (answer.status_code, answer.text) == (401, "" if method == "HEAD" else "unauthorized\n")
     assert answer.headers["WWW-Authenticate"] == 'Basic realm="smtpeter-exporter"'
 
 
 def test_accepts_the_credentials() -> None:
-    """The Authorization header is judged by ``admits``."""
-    client = client_of(lambda given: given == SECRET)
-    assert client.simulate_get("/metrics", headers={"Authorization": SECRET}).status_code == 200
+    """The right password of a user is enough."""
+    client = client_of(Passwords(USERS))
+    assert client.simulate_get("/metrics", headers={"Authorization": basic("alice:sesame")}).status_code == 200
+
+
+def test_too_many_checks_are_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The answer is 503, and asks the client to try again; health needs no check."""
+    monkeypatch.setattr(passwords_module, "MAX_WAITING", 0)
+    client = client_of(Passwords(USERS))
+    answer = client.simulate_get("/metrics", headers={"Authorization": basic("alice:sesame")})
+    assert (answer.status_code, answer.text, answer.headers["Retry-After"]) == (503, "busy\n", "1")
+    assert client.simulate_get("/-/healthy", headers={"Authorization": basic("alice:sesame")}).status_code == 200
 
 
 @pytest.mark.parametrize(("path", "text"), [("/-/healthy", "healthy\n"), ("/-/ready", "ready\n")])
 def test_health_needs_no_authentication(path: str, text: str) -> None:
     """The health endpoints are open, so that an orchestrator needs no password."""
-    answer = client_of(lambda _header: False).simulate_get(path)
+    answer = client_of(Passwords(USERS)).simulate_get(path)
     assert (answer.status_code, answer.text) == (200, text)
 
 
