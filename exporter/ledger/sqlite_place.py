@@ -35,8 +35,8 @@ def check_place(path: Path) -> None:
         raise LedgerError(f"ledger {path}: {error}") from error
     if stat.S_ISREG(status.st_mode) and status.st_nlink > 1:
         raise LedgerError(
-            f"ledger {path}: the file has another hard link, {_other_link(path, status)}; stop the exporter that uses "
-            "it, keep the name that has a -wal next to it, and remove the other"
+            f"ledger {path}: the file has another hard link, {_other_link(path, status)}; stop the exporters that "
+            "use it, and keep only one name, the one with a -wal next to it if there is one"
         )
 
 
