@@ -82,6 +82,11 @@ class Committer:
         """Return why the ledger is not writable, or None if it is."""
         return self._problem
 
+    @property
+    def warning(self) -> str:
+        """Return why a crash can lose failures although they are committed; empty if it can't."""
+        return self._ledger.warning()
+
     def start(self) -> None:
         """Start the committing thread."""
         self._writer.start()

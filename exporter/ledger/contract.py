@@ -71,7 +71,7 @@ COPY_MARKER: Final[Series] = ("copying",)
 class Ledger(Protocol):
     """A store of identities and totals, with the guarantees of this module's docstring.
 
-    All methods but ``clock`` may raise LedgerError.
+    All methods but ``clock`` and ``warning`` may raise LedgerError.
     """
 
     def record(self, batch: Sequence[Record], *, now: float, held: bool) -> list[bool]:
@@ -85,6 +85,9 @@ class Ledger(Protocol):
 
     def clock(self) -> float:
         """Return the time that all processes with this ledger share. Does no I/O and never raises."""
+
+    def warning(self) -> str:
+        """Return why a crash can lose failures that were counted; empty if it can't. Does no I/O and never raises."""
 
     def check(self, *, now: float, write: bool) -> None:
         """Raise LedgerError unless the ledger exists and, if ``write`` is true, is writable."""

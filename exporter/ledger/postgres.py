@@ -19,7 +19,7 @@ from psycopg import errors, sql
 from exporter.classification.series import Record
 from exporter.errors import LedgerBusy, LedgerError
 from exporter.ledger.contract import COPY_MARKER, DAY, KEEP_IDENTITIES, Ledger, StoredIdentity, Total, parse_series
-from exporter.ledger.postgres_session import LOCK, READ_TIMEOUT, Session, migrate, to_ledger_error
+from exporter.ledger.postgres_session import LOCK, READ_TIMEOUT, Durability, Session, migrate, to_ledger_error
 from exporter.ledger.url import PostgresUrl
 
 PRUNE_SLICE: Final = 2_000
@@ -93,6 +93,7 @@ class PostgresLedger(Ledger):
         self._known_series: set[str] = set()
         self._slot = 0
         self._reader_outdated = False
+        self._durability = Durability(url)
         self._joined_connection: psycopg.Connection | None = None
         self._write_began: float | None = None
         self._closed = threading.Event()
@@ -151,13 +152,16 @@ class PostgresLedger(Ledger):
         return outcomes
 
     def release(self, *, now: float, hold: float) -> None:
-
         def work(connection: psycopg.Connection) -> None:
             if connection is not self._joined_connection:
                 self._join(connection, now, hold)
             connection.execute(_RELEASE, {"now": now, "hold": hold})
+            self._durability.look(connection)
 
         self._write(work)
+
+    def warning(self) -> str:
+        return self._durability.warning
 
     def prune(self, *, now: float) -> int:
         arguments = (int((now - KEEP_IDENTITIES) // DAY), PRUNE_SLICE)

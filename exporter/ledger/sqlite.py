@@ -110,6 +110,9 @@ class SqliteLedger(Ledger):
     def clock(self) -> float:
         return time.time()
 
+    def warning(self) -> str:
+        return ""
+
     def check(self, *, now: float, write: bool) -> None:
         with self._file.transaction(now, write=write):
             if write:

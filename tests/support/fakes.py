@@ -39,6 +39,7 @@ class FakeLedger:
         self.inside = threading.Event()
         self.error: Exception | None = None
         self.release_error: Exception | None = None
+        self.warning_text = ""
         self.maintenance: SimpleQueue[Call] = SimpleQueue()
 
     def record(self, batch: Sequence[Record], *, now: float, held: bool) -> list[bool]:
@@ -69,6 +70,10 @@ class FakeLedger:
         """Do nothing."""
         self.maintenance.put(Call("prune", (now,)))
         return 0
+
+    def warning(self) -> str:
+        """Return ``warning_text``."""
+        return self.warning_text
 
     def check(self, *, now: float, write: bool) -> None:
         """Do nothing, or raise ``error`` if ``write`` is true."""
