@@ -11,6 +11,7 @@ import psycopg
 from psycopg import conninfo
 
 from exporter.errors import LedgerError
+from exporter.ledger.clock import uptime
 from exporter.ledger.url import PostgresUrl
 
 log = logging.getLogger(__name__)
@@ -52,7 +53,7 @@ class Session:
     def __init__(self, url: PostgresUrl) -> None:
         self._url = url
         self._connection: psycopg.Connection | None = None
-        self._clock = (time.time(), time.monotonic())
+        self._clock = (time.time(), uptime())
 
     def connection(self) -> psycopg.Connection:
         """Return an open connection in autocommit mode. Raise psycopg.Error if connecting fails."""
@@ -60,16 +61,20 @@ class Session:
             self._connection = _connect(self._url)
             try:
                 _prepare(self._connection)  # already stored, so that abort() can end this, too
-                self._clock = (_time_of(self._connection), time.monotonic())
+                self.read_clock(self._connection)
             except BaseException:
                 self._connection.close()
                 raise
         return self._connection
 
     def clock(self) -> float:
-        """Return the server's time when last connected, plus the time that has passed since on this machine."""
+        """Return the server's time when last read, plus the time that has passed since on this machine."""
         server_time, read_at = self._clock
-        return server_time + time.monotonic() - read_at
+        return server_time + uptime() - read_at
+
+    def read_clock(self, connection: psycopg.Connection) -> None:
+        """Read the server's time. It may have been corrected since the connection was opened."""
+        self._clock = (_time_of(connection), uptime())
 
     def close(self) -> None:
         """Close the connection if there is one."""

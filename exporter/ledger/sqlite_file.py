@@ -52,9 +52,9 @@ class SqliteFile:
     """The ledger's file, opened at the time ``now``.
 
     ``writer`` is a connection for one thread, ``reader`` one for any thread that holds ``reader_lock``. ``on_open`` is
-    called with each new writer and the time, inside the transaction that proves that the file is writable. Raises
-    LedgerBusy if another process has the file open, and LedgerError if it is damaged, not writable, not a ledger, or
-    written by a newer version.
+    called with each new writer and the time, inside a transaction; it writes, which proves that the file is writable.
+    Raises LedgerBusy if another process has the file open, and LedgerError if it is damaged, not writable, not a
+    ledger, or written by a newer version.
     """
 
     def __init__(self, path: Path, *, now: float, on_open: Callable[[sqlite3.Connection, float], None]) -> None:
@@ -140,12 +140,11 @@ class SqliteFile:
                     f"PRAGMA user_version = {step}; COMMIT"
                 )
             self._check_whole()
-            self.writer.execute("BEGIN IMMEDIATE")
-            self.writer.execute("UPDATE opened SET at = ?", (now,))
-            self._on_open(self.writer, now)
-            self.writer.execute("COMMIT")
             for (series,) in self.reader.execute("SELECT series FROM total"):
                 json.loads(series)  # quick_check does not check the contents of texts
+            self.writer.execute("BEGIN IMMEDIATE")
+            self._on_open(self.writer, now)
+            self.writer.execute("COMMIT")
             self._opened_files = self._find_files()
 
     def _connect(self) -> sqlite3.Connection:
