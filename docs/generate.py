@@ -204,7 +204,10 @@ def exit_codes() -> Iterator[str]:
                 "another error: `send` was not answered 200, `classify` could not read a line, `assets` found changes",
             ),
             (errors.SettingError.exit_code, "a setting or an argument is invalid"),
-            (errors.LedgerError.exit_code, "the ledger is damaged, not writable, newer than this version, or in use"),
+            (
+                errors.LedgerError.exit_code,
+                "the ledger is damaged, not writable, newer than this version, in use, or its file has a second name",
+            ),
             (errors.ListenError.exit_code, "an address cannot be listened on"),
             (130, "interrupted by Ctrl-C, except for `simulate` and a `serve` that has started, which exit with 0"),
             (143, "terminated by SIGTERM, with the same exceptions"),

@@ -13,6 +13,7 @@ from exporter.classification.classifier import Classifier
 from exporter.classification.labels import Labels, LabelSets
 from exporter.classification.own_reasons import OwnReasons
 from exporter.classification.providers import Providers
+from exporter.ledger.clock import Clock
 from exporter.ledger.committer import BATCH_DELAY, Committer
 from exporter.ledger.contract import Total
 from exporter.ledger.factory import open_ledger
@@ -70,6 +71,7 @@ class Exporter:
             label_sets, providers = LabelSets(), Providers(dict(settings.providers))
             self._committer = Committer(
                 self._ledger,
+                clock=Clock(self._ledger.clock, self._ledger.clock_state()),
                 committed=self._telemetry.committed,
                 hold=settings.metrics_birth_hold,
                 # With granian, enough failures arrive while the previous batch is written. Waiting would only delay.

@@ -2,13 +2,14 @@
 
 A disk manages a few hundred commits per second, but a busy exporter receives thousands of failures per second. So
 failures that wait at the same time share a commit. The committing thread also maintains the ledger once per second: it
-checks whether the ledger works, releases held series, and prunes.
+checks whether the ledger works, releases held series, and prunes. Once a minute it also writes, so that a disk that
+fails is noticed although no failure arrives.
 
 Threads and what they own:
 
 committing thread
-    All calls of ``record``, ``release``, ``prune`` and ``check`` on the ledger; the callback ``committed``; a ticket
-    from the moment it leaves the queue until its lock is released.
+    All calls of ``record``, ``release``, ``prune`` and ``check`` on the ledger, and all of ``clock``; the callback
+    ``committed``; a ticket from the moment it leaves the queue until its lock is released.
 request thread
     Its ticket, which it reuses for its next request. After COMMIT_TIMEOUT it abandons the ticket to the committing
     thread and creates a new one.
@@ -25,6 +26,7 @@ from typing import Final
 
 from exporter.classification.series import Record
 from exporter.errors import LedgerError
+from exporter.ledger.clock import Clock
 from exporter.ledger.contract import Ledger
 
 log = logging.getLogger(__name__)
@@ -54,20 +56,22 @@ class _Ticket:
 class Committer:
     """Records failures from many threads in ``ledger``, one batch at a time.
 
-    ``committed`` is called after each commit, in the committing thread, with the duration in seconds and, for each
-    failure of the batch, whether it was new. ``hold`` is the number of seconds for which a new series is exposed as 0;
-    with 0, series are not held. ``batch_delay`` overrides BATCH_DELAY.
+    ``clock`` watches the ledger's clock. ``committed`` is called after each commit, in the committing thread, with the
+    duration in seconds and, for each failure of the batch, whether it was new. ``hold`` is the number of seconds for
+    which a new series is exposed as 0; with 0, series are not held. ``batch_delay`` overrides BATCH_DELAY.
     """
 
     def __init__(
         self,
         ledger: Ledger,
         *,
+        clock: Clock,
         committed: Callable[[float, Sequence[bool]], None],
         hold: float,
         batch_delay: float = BATCH_DELAY,
     ) -> None:
         self._ledger = ledger
+        self._clock = clock
         self._committed = committed
         self._hold = hold
         self._batch_delay = batch_delay
@@ -81,6 +85,11 @@ class Committer:
     def problem(self) -> str | None:
         """Return why the ledger is not writable, or None if it is."""
         return self._problem
+
+    @property
+    def warning(self) -> str:
+        """Return why a crash can lose failures although they are committed; empty if it can't."""
+        return self._ledger.warning()
 
     def start(self) -> None:
         """Start the committing thread."""
@@ -144,8 +153,9 @@ class Committer:
         began = time.perf_counter()
         outcomes: list[bool | LedgerError]
         try:
+            moment = self._clock.look()
             new = self._ledger.record(
-                [ticket.record for ticket in tickets], now=self._ledger.clock(), held=self._hold > 0
+                [ticket.record for ticket in tickets], now=moment.now, held=self._hold > 0, day=moment.day
             )
         except LedgerError as error:
             self._set_problem(error)
@@ -165,10 +175,15 @@ class Committer:
 
     def _maintain(self) -> None:
         try:
-            # Only a write shows that a full disk has space again. As long as all is well, no write is spent on that.
-            self._ledger.check(now=self._ledger.clock(), write=self._problem is not None)
-            self._ledger.release(now=self._ledger.clock(), hold=self._hold)
-            self._ledger.prune(now=self._ledger.clock())
+            moment = self._clock.look()
+            # Only a write shows that a disk fails, or has space again. As long as all is well, one a minute is enough.
+            write = self._problem is not None or self._clock.store
+            self._ledger.check(now=moment.now, write=write, state=self._clock.state)
+            if write:
+                self._clock.stored()
+            self._ledger.release(now=moment.now, hold=self._hold)
+            if moment.trusted:
+                self._ledger.prune(now=moment.latest)
         except LedgerError as error:
             self._set_problem(error)
         except Exception:

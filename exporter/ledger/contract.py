@@ -16,6 +16,9 @@ stores hashes, label values and sums, never an address.
   permanent. Opening a ledger restarts the hold of the series that are still held, because Prometheus may not have
   scraped them.
 - **Shared.** If an engine lets several processes open a ledger, these guarantees hold for all of them together.
+- **Clock.** The caller dates identities and prunes only by a time that it trusts; see ``clock.py``. An identity that is
+  counted while the clock is not trusted has the day UNDATED. If an identity has a later day than that of ``now``,
+  ``prune`` changes it to that of ``now``, so no wrong time keeps an identity permanently.
 - **Threads.** One thread calls ``record``, ``release``, ``prune`` and ``check``. Any thread may call ``totals`` and
   ``size`` at the same time, and does not wait for the writer. ``close`` is the last call, from any thread.
 - **Copies.** ``identities``, ``import_identities`` and ``import_totals`` serve ``ledger copy``, on one thread, while no
@@ -38,6 +41,10 @@ DAY: Final = 86_400
 """Seconds per day. An identity is stored with the day (since the epoch) on which it was counted."""
 KEEP_IDENTITIES: Final = 30 * DAY
 """Seconds for which a failure that is reported again is recognized."""
+UNDATED: Final = 2**31 - 1
+"""The day of an identity that was counted while the clock was not trusted."""
+AHEAD: Final = 60.0
+"""Seconds by which a time in the ledger may be ahead of a right clock, because clocks are adjusted."""
 
 
 def parse_series(text: str) -> Series:
@@ -55,8 +62,18 @@ class StoredIdentity(NamedTuple):
     day: int
 
 
+class ClockState(NamedTuple):
+    """The latest time of the ledger's clock, and for how many seconds it had run evenly by then. See ``clock.py``."""
+
+    at: float
+    even: float
+
+
 class Total(NamedTuple):
-    """A series, its sum, whether it is held at 0, and when it was last incremented."""
+    """A series, its sum, whether it is held at 0, and when it was last incremented.
+
+    If ``raised_at`` is more than AHEAD seconds ahead of the clock, it is wrong, and the next increment corrects it.
+    """
 
     series: Series
     value: int
@@ -71,23 +88,38 @@ COPY_MARKER: Final[Series] = ("copying",)
 class Ledger(Protocol):
     """A store of identities and totals, with the guarantees of this module's docstring.
 
-    All methods but ``clock`` may raise LedgerError.
+    All methods but ``clock`` and ``warning`` may raise LedgerError.
     """
 
-    def record(self, batch: Sequence[Record], *, now: float, held: bool) -> list[bool]:
-        """Count the new failures of the batch. Return for each record whether it was new."""
+    def record(self, batch: Sequence[Record], *, now: float, held: bool, day: int | None = None) -> list[bool]:
+        """Count the new failures of the batch, with that day or the day of ``now``.
+
+        Return for each record whether it was new.
+        """
 
     def release(self, *, now: float, hold: float) -> None:
         """Expose the totals of the series that have been held for ``hold`` seconds."""
 
     def prune(self, *, now: float) -> int:
-        """Delete some of the identities older than KEEP_IDENTITIES, few enough to be quick. Return how many."""
+        """Delete some of the identities older than KEEP_IDENTITIES, few enough to be quick. Return how many.
+
+        Call it only with a time that is trusted. It is also the new day of some of the identities with a later day.
+        """
 
     def clock(self) -> float:
         """Return the time that all processes with this ledger share. Does no I/O and never raises."""
 
-    def check(self, *, now: float, write: bool) -> None:
-        """Raise LedgerError unless the ledger exists and, if ``write`` is true, is writable."""
+    def warning(self) -> str:
+        """Return why a crash can lose failures that were counted; empty if it can't. Does no I/O and never raises."""
+
+    def clock_state(self) -> ClockState:
+        """Return the state that was stored last; zeros if none was."""
+
+    def check(self, *, now: float, write: bool, state: ClockState | None = None) -> None:
+        """Raise LedgerError unless the ledger exists and, if ``write`` is true, is writable.
+
+        A write also stores the state of the clock if it is given. If the clock is that of a server, a write reads it.
+        """
 
     def totals(self) -> list[Total]:
         """Return all series with their totals as of the last commit."""

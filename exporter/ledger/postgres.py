@@ -1,8 +1,8 @@
-"""A ledger in a PostgreSQL database that several exporters share. This module implements the contract in SQL.
+"""A ledger in a PostgreSQL database that several exporters share: the contract, with ``postgres_statements.py``.
 
 Each exporter has one of SLOTS slots, and a series has one row per slot. Exporters increment the rows of their own slot,
 so that they don't wait for each other. The total of a series is the sum of its rows. Two exporters with the same slot
-count correctly, too, only slower.
+count correctly, too, only slower. Rows with a negative slot are not totals: they hold the state of the clock.
 """
 
 import json
@@ -18,8 +18,28 @@ from psycopg import errors, sql
 
 from exporter.classification.series import Record
 from exporter.errors import LedgerBusy, LedgerError
-from exporter.ledger.contract import COPY_MARKER, DAY, KEEP_IDENTITIES, Ledger, StoredIdentity, Total, parse_series
-from exporter.ledger.postgres_session import LOCK, READ_TIMEOUT, Session, migrate, to_ledger_error
+from exporter.ledger.contract import (
+    AHEAD,
+    COPY_MARKER,
+    DAY,
+    KEEP_IDENTITIES,
+    ClockState,
+    Ledger,
+    StoredIdentity,
+    Total,
+    parse_series,
+)
+from exporter.ledger.postgres_session import LOCK, READ_TIMEOUT, Durability, Session, migrate, to_ledger_error
+from exporter.ledger.postgres_statements import (
+    CLOCK,
+    PRUNE,
+    RECORD,
+    RELEASE,
+    RESTART_HOLDS,
+    SIZE,
+    STORE_CLOCK,
+    TOTALS,
+)
 from exporter.ledger.url import PostgresUrl
 
 PRUNE_SLICE: Final = 2_000
@@ -29,50 +49,6 @@ WATCHDOG_TIMEOUT: Final = 15.0
 """Seconds after which a write is aborted that the server should have ended long before."""
 MAX_ATTEMPTS: Final = 4
 """How often to try a transaction that conflicts with others. After a conflict the server has rolled it back."""
-
-# One statement means one round trip and one transaction. It locks rows in order, identities before totals, so that two
-# exporters don't deadlock. It waits for an identity that another exporter is inserting, which is then no longer new.
-_RECORD: Final = """
-    WITH given AS (
-        SELECT * FROM unnest(%(hashes)s::bytea[], %(kinds)s::integer[]) AS given (hash, kind)
-    ), new AS (
-        INSERT INTO smtpeter_identity (hash, day) SELECT hash, %(day)s::integer FROM given ORDER BY hash
-        ON CONFLICT DO NOTHING RETURNING hash
-    ), sums AS (
-        SELECT series, count(*) AS count FROM new JOIN given USING (hash)
-        JOIN unnest(%(kind_of)s::integer[], %(series)s::text[]) AS raised (kind, series) USING (kind) GROUP BY series
-    ), born AS (
-        INSERT INTO smtpeter_series (series, held_since)
-        SELECT series, %(held_since)s::double precision FROM sums
-        WHERE series = ANY(%(unknown)s::text[]) ORDER BY series
-        ON CONFLICT DO NOTHING
-    ), raised AS (
-        INSERT INTO smtpeter_total AS total (series, slot, count, raised_at)
-        SELECT series, %(slot)s::integer, count, %(now)s::double precision FROM sums ORDER BY series
-        ON CONFLICT (series, slot) DO UPDATE
-        SET count = total.count + excluded.count, raised_at = greatest(total.raised_at, excluded.raised_at)
-    )
-    SELECT hash FROM new"""
-# If the clock was set back, the hold restarts: a series is neither exposed too early nor held for long.
-_RELEASE: Final = """
-    UPDATE smtpeter_series SET held_since = CASE WHEN held_since > %(now)s THEN %(now)s::double precision END
-    WHERE held_since <= %(now)s::double precision - %(hold)s OR held_since > %(now)s"""
-# A running exporter releases a series within a second after its hold. An older hold means that no exporter was running,
-# so Prometheus may not have scraped the series.
-_RESTART_HOLDS: Final = """
-    UPDATE smtpeter_series SET held_since = %(now)s
-    WHERE held_since IS NOT NULL AND (%(first)s OR held_since <= %(now)s::double precision - %(hold)s)"""
-# SKIP LOCKED: pruning never waits for another session.
-_PRUNE: Final = """
-    DELETE FROM smtpeter_identity WHERE hash IN (
-        SELECT hash FROM smtpeter_identity WHERE day < %s LIMIT %s FOR UPDATE SKIP LOCKED
-    )"""
-_TOTALS: Final = """
-    SELECT series, sum(count)::bigint, bool_or(held_since IS NOT NULL), max(raised_at)
-    FROM smtpeter_total LEFT JOIN smtpeter_series USING (series) GROUP BY series"""
-_SIZE: Final = """
-    SELECT pg_total_relation_size('smtpeter_identity') + pg_total_relation_size('smtpeter_total')
-    + pg_total_relation_size('smtpeter_series')"""
 
 T = TypeVar("T")
 
@@ -93,6 +69,7 @@ class PostgresLedger(Ledger):
         self._known_series: set[str] = set()
         self._slot = 0
         self._reader_outdated = False
+        self._durability = Durability(url)
         self._joined_connection: psycopg.Connection | None = None
         self._write_began: float | None = None
         self._closed = threading.Event()
@@ -120,11 +97,11 @@ class PostgresLedger(Ledger):
             connection.execute("SELECT pg_advisory_lock_shared(%s)", (LOCK + 1,))  # held until the connection ends
             if first:
                 connection.execute("SELECT pg_advisory_unlock(%s)", (LOCK + 1,))
-            connection.execute(_RESTART_HOLDS, {"now": now, "hold": hold, "first": first})
+            connection.execute(RESTART_HOLDS, {"now": now, "hold": hold, "first": first})
         self._joined_connection = connection
         return bool(first)
 
-    def record(self, batch: Sequence[Record], *, now: float, held: bool) -> list[bool]:
+    def record(self, batch: Sequence[Record], *, now: float, held: bool, day: int | None = None) -> list[bool]:
         fresh = {record.identity: record.series for record in reversed(batch)}
         # Most failures have the same series, so send each combination once, with a number.
         kinds = {series: number for number, series in enumerate(set(fresh.values()))}
@@ -136,12 +113,13 @@ class PostgresLedger(Ledger):
             "kind_of": [number for number, _ in named],
             "series": [text for _, text in named],
             "unknown": list(unknown),
-            "day": int(now // DAY),
+            "day": int(now // DAY) if day is None else day,
             "held_since": now if held else None,
             "slot": self._slot,
             "now": now,
+            "ahead": AHEAD,
         }
-        new = self._write(lambda connection: {hash_ for (hash_,) in connection.execute(_RECORD, arguments)})
+        new = self._write(lambda connection: {hash_ for (hash_,) in connection.execute(RECORD, arguments)})
         if len(new) == len(fresh):  # otherwise a series may belong to duplicates only, and does not exist yet
             self._known_series |= unknown
         outcomes = []
@@ -151,23 +129,37 @@ class PostgresLedger(Ledger):
         return outcomes
 
     def release(self, *, now: float, hold: float) -> None:
-
         def work(connection: psycopg.Connection) -> None:
             if connection is not self._joined_connection:
                 self._join(connection, now, hold)
-            connection.execute(_RELEASE, {"now": now, "hold": hold})
+            connection.execute(RELEASE, {"now": now, "hold": hold})
+            self._durability.look(connection)
 
         self._write(work)
 
+    def warning(self) -> str:
+        return self._durability.warning
+
     def prune(self, *, now: float) -> int:
-        arguments = (int((now - KEEP_IDENTITIES) // DAY), PRUNE_SLICE)
-        return self._write(lambda connection: connection.execute(_PRUNE, arguments).rowcount)
+        arguments = {
+            "first": int((now - KEEP_IDENTITIES) // DAY),
+            "today": int(now // DAY),
+            "slice": PRUNE_SLICE,
+        }
+        return self._write(lambda connection: connection.execute(PRUNE, arguments).rowcount)
 
     def clock(self) -> float:
         """Return the server's time; see Session.clock."""
         return self._writer.clock()
 
-    def check(self, *, now: float, write: bool) -> None:
+    def clock_state(self) -> ClockState:
+        statement: LiteralString = "SELECT slot, count FROM smtpeter_total WHERE series = %s"
+        counts: dict[int, int] = self._write(
+            lambda connection: dict(connection.execute(statement, (CLOCK,)).fetchall())
+        )
+        return ClockState(counts.get(-1, 0), counts.get(-2, 0))
+
+    def check(self, *, now: float, write: bool, state: ClockState | None = None) -> None:
         del now
         if not write:
             self._write(lambda connection: connection.execute("SELECT 1 FROM smtpeter_schema"))
@@ -179,11 +171,16 @@ class PostgresLedger(Ledger):
             with connection.transaction():
                 connection.execute("INSERT INTO smtpeter_identity (hash, day) VALUES (%s, 0)", (probe,))
                 connection.execute("DELETE FROM smtpeter_identity WHERE hash = %s", (probe,))
+                if state:
+                    arguments = {"clock": CLOCK, "at": int(state.at), "even": int(state.even)}
+                    connection.execute(STORE_CLOCK, arguments)
+            self._writer.read_clock(connection)
 
         self._write(insert_and_delete)
 
     def totals(self) -> list[Total]:
-        rows = self._read(lambda connection: connection.execute(_TOTALS).fetchall())
+        arguments = {"latest": self.clock() + AHEAD}
+        rows = self._read(lambda connection: connection.execute(TOTALS, arguments).fetchall())
         try:
             return [Total(parse_series(series), count, held, at) for series, count, held, at in rows]
         except ValueError as error:
@@ -214,7 +211,7 @@ class PostgresLedger(Ledger):
                     cursor.execute(
                         sql.SQL("DELETE FROM {} WHERE series = %s").format(table), (json.dumps(COPY_MARKER),)
                     )
-                if cursor.execute("SELECT 1 FROM smtpeter_total LIMIT 1").fetchone():
+                if cursor.execute("SELECT 1 FROM smtpeter_total WHERE slot >= 0 LIMIT 1").fetchone():
                     raise LedgerError("DST counted failures during the copy; start again with an empty ledger")
                 rows = [(json.dumps(series), value, at if held else None, at) for series, value, held, at in totals]
                 cursor.executemany("INSERT INTO smtpeter_series VALUES (%s, %s)", [(row[0], row[2]) for row in rows])
@@ -225,7 +222,7 @@ class PostgresLedger(Ledger):
         self._write(replace)
 
     def size(self) -> int:
-        size: int = self._read(lambda connection: _value(connection, _SIZE))
+        size: int = self._read(lambda connection: _value(connection, SIZE))
         return size
 
     def close(self) -> None:

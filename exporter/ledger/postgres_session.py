@@ -1,5 +1,6 @@
 """Connections to a PostgreSQL ledger, opened on demand and with time limits, and the schema of its database."""
 
+import logging
 import os
 import socket
 import time
@@ -10,7 +11,10 @@ import psycopg
 from psycopg import conninfo
 
 from exporter.errors import LedgerError
+from exporter.ledger.clock import uptime
 from exporter.ledger.url import PostgresUrl
+
+log = logging.getLogger(__name__)
 
 LOCK: Final = 0x534D_5450_0000
 """Key ("SMTP") of the advisory lock for migrations. An exporter that uses the ledger holds the lock with LOCK + 1."""
@@ -49,7 +53,7 @@ class Session:
     def __init__(self, url: PostgresUrl) -> None:
         self._url = url
         self._connection: psycopg.Connection | None = None
-        self._clock = (time.time(), time.monotonic())
+        self._clock = (time.time(), uptime())
 
     def connection(self) -> psycopg.Connection:
         """Return an open connection in autocommit mode. Raise psycopg.Error if connecting fails."""
@@ -57,16 +61,20 @@ class Session:
             self._connection = _connect(self._url)
             try:
                 _prepare(self._connection)  # already stored, so that abort() can end this, too
-                self._clock = (_time_of(self._connection), time.monotonic())
+                self.read_clock(self._connection)
             except BaseException:
                 self._connection.close()
                 raise
         return self._connection
 
     def clock(self) -> float:
-        """Return the server's time when last connected, plus the time that has passed since on this machine."""
+        """Return the server's time when last read, plus the time that has passed since on this machine."""
         server_time, read_at = self._clock
-        return server_time + time.monotonic() - read_at
+        return server_time + uptime() - read_at
+
+    def read_clock(self, connection: psycopg.Connection) -> None:
+        """Read the server's time. It may have been corrected since the connection was opened."""
+        self._clock = (_time_of(connection), uptime())
 
     def close(self) -> None:
         """Close the connection if there is one."""
@@ -85,6 +93,38 @@ class Session:
                 descriptor = os.dup(self._connection.fileno())
                 with socket.socket(fileno=descriptor) as sock:
                     sock.shutdown(socket.SHUT_RDWR)
+
+
+_WEAKNESS: Final = """
+    SELECT current_setting('fsync', true), array(
+        SELECT relname::text FROM pg_class
+        WHERE relpersistence <> 'p' AND oid = ANY(ARRAY[
+            to_regclass('smtpeter_identity'), to_regclass('smtpeter_schema'),
+            to_regclass('smtpeter_series'), to_regclass('smtpeter_total')]::oid[])
+        ORDER BY relname)"""
+
+
+class Durability:
+    """Watch for settings and tables that make the database lose commits in a crash.
+
+    ``warning`` is one line that names them, empty if there are none. It is logged when it changes.
+    """
+
+    def __init__(self, url: PostgresUrl) -> None:
+        self._url = url
+        self.warning = ""
+
+    def look(self, connection: psycopg.Connection) -> None:
+        """Ask the database."""
+        fsync, unlogged = connection.execute(_WEAKNESS).fetchone() or ("", [])
+        found = ["fsync is off"] if fsync == "off" else []
+        found += [f"the table {table} is unlogged" for table in unlogged]
+        warning = ""
+        if found:
+            warning = f"ledger {self._url}: a crash can lose failures that were answered 200: {'; '.join(found)}"
+        if warning and warning != self.warning:
+            log.warning("ledger is not durable", extra={"why": warning})
+        self.warning = warning
 
 
 def _connect(url: PostgresUrl) -> psycopg.Connection:

@@ -11,7 +11,17 @@ from typing import Final
 
 from exporter.classification.series import Record
 from exporter.errors import LedgerError
-from exporter.ledger.contract import COPY_MARKER, DAY, KEEP_IDENTITIES, Ledger, StoredIdentity, Total, parse_series
+from exporter.ledger.contract import (
+    AHEAD,
+    COPY_MARKER,
+    DAY,
+    KEEP_IDENTITIES,
+    ClockState,
+    Ledger,
+    StoredIdentity,
+    Total,
+    parse_series,
+)
 from exporter.ledger.sqlite_file import SqliteFile
 
 PRUNE_SLICE: Final = 2_000
@@ -25,9 +35,14 @@ _INSERT: Final = {
     for size in (1, 2, 4, 8, 16, 32, _LARGEST)
 }
 _KNOWN: Final = "SELECT hash FROM identity WHERE hash = ?"
+_ANY_WRONG_DAY: Final = """
+    SELECT 1 FROM identity WHERE hash >= :start AND hash <= :end AND (day < :first OR day > :today) LIMIT 1"""
+_DELETE_EXPIRED: Final = "DELETE FROM identity WHERE hash >= :start AND hash <= :end AND day < :first"
+_DATE: Final = "UPDATE identity SET day = :today WHERE hash >= :start AND hash <= :end AND day > :today"
 _RAISE: Final = """
     INSERT INTO total SELECT key, value, :held_since, :now FROM json_each(:sums) WHERE true
-    ON CONFLICT DO UPDATE SET count = count + excluded.count, raised_at = max(raised_at, excluded.raised_at)"""
+    ON CONFLICT DO UPDATE SET count = count + excluded.count,
+    raised_at = iif(raised_at > :now + :ahead, :now, max(raised_at, :now))"""
 
 
 class SqliteLedger(Ledger):
@@ -41,42 +56,43 @@ class SqliteLedger(Ledger):
         self._any_held = False
         self._known_series: set[str] = set()
         self._prune_from = os.urandom(16)  # so that a series of short-lived processes prunes everything, too
-        self._file = SqliteFile(path, now=now, on_open=self._restart_holds)
+        self._file = SqliteFile(path, now=now, on_open=self._begin)
 
-    def _restart_holds(self, writer: sqlite3.Connection, now: float) -> None:
+    def _begin(self, writer: sqlite3.Connection, now: float) -> None:
+        _write_probe(writer)
         writer.execute("UPDATE total SET held_since = ? WHERE held_since IS NOT NULL", (now,))
         self._load_series(writer)
 
-    def record(self, batch: Sequence[Record], *, now: float, held: bool) -> list[bool]:
+    def record(self, batch: Sequence[Record], *, now: float, held: bool, day: int | None = None) -> list[bool]:
+        day = int(now // DAY) if day is None else day
         fresh = {record.identity: record for record in reversed(batch)}
         with self._file.transaction(now):
-            if self._insert(fresh, now) < len(fresh):
+            if self._insert(fresh, day) < len(fresh):
                 # Slow path (rare): the batch has duplicates. Roll back, look each identity up, and insert the new ones.
                 self._file.writer.execute("ROLLBACK")
                 self._file.writer.execute("BEGIN IMMEDIATE")
                 for identity in list(fresh):
                     if self._file.writer.execute(_KNOWN, (identity,)).fetchone():
                         del fresh[identity]
-                self._insert(fresh, now)
+                self._insert(fresh, day)
             sums: Counter[str] = Counter()
             # Most failures have the same series, so encode each combination once.
             for series, count in Counter(record.series for record in fresh.values()).items():
                 sums.update({json.dumps(one): count for one in series})
-            self._file.writer.execute(
-                _RAISE, {"sums": json.dumps(sums), "held_since": now if held else None, "now": now}
-            )
+            arguments = {"sums": json.dumps(sums), "held_since": now if held else None, "now": now, "ahead": AHEAD}
+            self._file.writer.execute(_RAISE, arguments)
         if not self._known_series.issuperset(sums):
             self._known_series.update(sums)
             self._any_held = self._any_held or held
         return [fresh.pop(record.identity, None) is not None for record in batch]
 
-    def _insert(self, identities: Iterable[bytes], now: float) -> int:
+    def _insert(self, identities: Iterable[bytes], day: int) -> int:
         inserted, left = 0, list(identities)
         while left:
             chunk, left = left[:_LARGEST], left[_LARGEST:]
             size = 1 << (len(chunk) - 1).bit_length()
             chunk += chunk[-1:] * (size - len(chunk))  # pad with a duplicate, which is not inserted
-            inserted += self._file.writer.execute(_INSERT[size], (int(now // DAY), *chunk)).rowcount
+            inserted += self._file.writer.execute(_INSERT[size], (day, *chunk)).rowcount
         return inserted
 
     def release(self, *, now: float, hold: float) -> None:
@@ -99,24 +115,36 @@ class SqliteLedger(Ledger):
                 "SELECT hash FROM identity WHERE hash > ? ORDER BY hash LIMIT 1 OFFSET ?", (start, PRUNE_SLICE)
             ).fetchone()
             end = row[0] if row else b"\xff" * 16
-            arguments = (start, end, int((now - KEEP_IDENTITIES) // DAY))
-            expired = "FROM identity WHERE hash >= ? AND hash <= ? AND day < ?"
+            limits = {
+                "start": start,
+                "end": end,
+                "first": int((now - KEEP_IDENTITIES) // DAY),
+                "today": int(now // DAY),
+            }
             deleted = 0
-            if self._file.writer.execute(f"SELECT 1 {expired} LIMIT 1", arguments).fetchone():
-                deleted = self._file.writer.execute(f"DELETE {expired}", arguments).rowcount
+            if self._file.writer.execute(_ANY_WRONG_DAY, limits).fetchone():
+                deleted = self._file.writer.execute(_DELETE_EXPIRED, limits).rowcount
+                self._file.writer.execute(_DATE, limits)
         self._prune_from = end if row else b""
         return deleted
 
     def clock(self) -> float:
         return time.time()
 
-    def check(self, *, now: float, write: bool) -> None:
+    def warning(self) -> str:
+        return ""
+
+    def clock_state(self) -> ClockState:
+        with self._file.wrapping_errors():
+            at, *even = [at for (at,) in self._file.writer.execute("SELECT at FROM opened ORDER BY rowid")]
+        return ClockState(at, *even or [0.0])
+
+    def check(self, *, now: float, write: bool, state: ClockState | None = None) -> None:
         with self._file.transaction(now, write=write):
             if write:
-                # Write to the tree of identities as a failure does: it may be damaged where the rest is not.
-                self._file.writer.execute(_INSERT[1], (0, probe := os.urandom(16)))
-                self._file.writer.execute("DELETE FROM identity WHERE hash = ?", (probe,))
-                self._file.writer.execute("UPDATE opened SET at = ?", (now,))
+                _write_probe(self._file.writer)
+            if write and state:  # an earlier version, which stores when it opened the ledger, sets both rows
+                self._file.writer.execute("REPLACE INTO opened (rowid, at) VALUES (1, ?), (2, ?)", state)
 
     def totals(self) -> list[Total]:
         with self._file.reader_lock, self._file.wrapping_errors():
@@ -156,3 +184,9 @@ class SqliteLedger(Ledger):
         rows = writer.execute("SELECT series, held_since FROM total").fetchall()
         self._known_series = {series for series, _ in rows}
         self._any_held = any(held_since is not None for _, held_since in rows)
+
+
+def _write_probe(writer: sqlite3.Connection) -> None:
+    """Write to the tree of identities as a failure does: it may be damaged where the rest is not."""
+    writer.execute(_INSERT[1], (0, probe := os.urandom(16)))
+    writer.execute("DELETE FROM identity WHERE hash = ?", (probe,))

@@ -1,26 +1,31 @@
 """The SQLite file of a ledger: lock it, check it, migrate its schema, and notice when the file is moved or replaced.
 
-A lock file next to the ledger keeps a second exporter out (see ``_lock``). Other programs may read the ledger, for
-example a backup or the ``sqlite3`` shell.
+A lock keeps a second exporter out (see ``sqlite_lock.py``). Other programs may read the ledger, for example a backup or
+the ``sqlite3`` shell.
 """
 
-import fcntl
 import json
 import os
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import IO, Final
+from typing import Final
 
-from exporter.errors import LedgerBusy, LedgerError
+from exporter.errors import LedgerError
+from exporter.ledger.sqlite_lock import DISK_ERRORS, FileLock
+from exporter.ledger.sqlite_place import check_place
 
 APPLICATION_ID: Final = (
     0x534D5450  # "SMTP" in the file's header (bytes 68 to 71), so that file(1) and this module recognize it
 )
 PAGE_SIZE: Final = 1_024
 """Bytes. Hashes are spread over the whole tree, so almost each one writes a page to the WAL: small pages are cheap."""
+CHECKPOINT_SIZE: Final = 4 * 2**20
+"""Bytes in the WAL after which SQLite copies them to the ledger, and then starts again at the beginning of the WAL."""
+WAL_LIMIT: Final = 2 * CHECKPOINT_SIZE
+"""Bytes to which the WAL shrinks when it starts again. It grows while another program reads for long."""
 FULL_CHECK_SIZE: Final = 8 * 2**20
 """Bytes. A larger file is checked only in part when it is opened, so that a start never takes long."""
 
@@ -47,29 +52,31 @@ class SqliteFile:
     """The ledger's file, opened at the time ``now``.
 
     ``writer`` is a connection for one thread, ``reader`` one for any thread that holds ``reader_lock``. ``on_open`` is
-    called with each new writer and the time, inside the transaction that proves that the file is writable. Raises
-    LedgerBusy if another process has the file open, and LedgerError if it is damaged, not writable, not a ledger, or
-    written by a newer version.
+    called with each new writer and the time, inside a transaction; it writes, which proves that the file is writable.
+    Raises LedgerBusy if another process has the file open, and LedgerError if it is damaged, not writable, not a
+    ledger, or written by a newer version.
     """
 
     def __init__(self, path: Path, *, now: float, on_open: Callable[[sqlite3.Connection, float], None]) -> None:
         self._path = Path(os.path.realpath(path))  # all links to the file lead to the same lock file
         self.reader_lock = threading.Lock()
-        self._files = (str(self._path), f"{self._path}-wal")
-        self._opened_files: list[int] = []
+        self._files = (str(self._path), f"{self._path}-wal", f"{self._path}-shm")
+        self._opened_files: list[tuple[int, int]] = []
+        self._hints = _HINTS
         self._on_open = on_open
         with self.wrapping_errors():
             if not self._path.parent.is_dir():
                 raise self._error(f"the directory {self._path.parent} does not exist; create it first")
             if self._path.is_dir():
                 raise self._error("this is a directory, expected a file")
+            self._lock = FileLock(self._path)
         self._connections: list[sqlite3.Connection] = []
-        self._lock_file = self._lock()
         try:
             self._open(now)
         except BaseException:
             self.close()
             raise
+        self._hints = _RUNNING_HINTS
 
     def close(self) -> None:
         """Close the connections and release the lock."""
@@ -77,20 +84,22 @@ class SqliteFile:
         if self.reader_lock.acquire(timeout=1):
             self._close()
             self.reader_lock.release()
-        self._lock_file.close()
+        self._lock.release()
 
     @contextmanager
     def transaction(self, now: float, *, write: bool = True) -> Iterator[None]:
         """Run the block in a transaction of ``writer``; roll back on any exception. Raises LedgerError."""
         with self.wrapping_errors():
-            self._reopen_if_moved(now)
-            self.writer.execute("BEGIN IMMEDIATE" if write else "BEGIN")
             try:
+                self._reopen_if_moved(now)
+                self.writer.execute("BEGIN IMMEDIATE" if write else "BEGIN")
                 yield
                 self.writer.execute("COMMIT")
             except BaseException:
                 with suppress(sqlite3.Error):
                     self.writer.execute("ROLLBACK")
+                if self._lock.is_dead():
+                    self._abandon()
                 raise
 
     @contextmanager
@@ -98,50 +107,28 @@ class SqliteFile:
         """Raise errors of SQLite and the operating system as LedgerError, with one line that names the ledger."""
         try:
             yield
-        except sqlite3.DatabaseError as error:
-            raise self._error(_HINTS.get(getattr(error, "sqlite_errorcode", 0) & 0xFF, "{}").format(error)) from error
-        except (sqlite3.Error, OSError) as error:
-            raise self._error(str(error)) from error
+        except sqlite3.Error as error:
+            hint = self._hints.get(getattr(error, "sqlite_errorcode", 0) & 0xFF, "{}")
+            raise self._error(hint.format(error)) from error
+        except OSError as error:
+            raise self._error(self._hints.get(-(error.errno or 0), "{}").format(error)) from error
         except (UnicodeDecodeError, ValueError) as error:
-            raise self._error(f"it is damaged ({error}); restore a backup, or move it away") from error
+            raise self._damaged(error) from error
 
     def size(self) -> int:
         """Return the size on disk in bytes."""
         with self.wrapping_errors():
-            return sum(path.stat().st_size for path in map(Path, self._files) if path.exists())
-
-    def _lock(self) -> IO[bytes]:
-        """Take the lock on the ledger. The kernel releases it however the process ends.
-
-        It is a separate file, because closing any file descriptor of the ledger would drop SQLite's locks on it.
-        """
-        with self.wrapping_errors():
-            file = self._path.with_name(self._path.name + ".lock").open("ab+", buffering=0)
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            file.seek(0)
-            holder = file.read().decode(errors="replace").strip() or "unknown"
-            file.close()
-            raise LedgerBusy(
-                f"ledger {self._path}: another exporter (process {holder}) is using it; stop that one, "
-                "or set another storage.url for this one"
-            ) from error
-        except OSError as error:
-            file.close()
-            raise self._error(f"can't lock it: {error.strerror}; move it to a local disk") from error
-        with suppress(OSError):  # disk full: the number only helps the user who starts a second exporter
-            file.truncate(0)
-            file.write(b"%d\n" % os.getpid())
-        return file
+            return sum(path.stat().st_size for path in map(Path, self._files[:2]) if path.exists())
 
     def _open(self, now: float) -> None:
         with self.wrapping_errors():
             self.writer = self._connect()
             self.reader = self._connect()
+            check_place(self._path)  # now that the file is open, but before SQLite applies a WAL to it
             self.writer.execute(f"PRAGMA page_size = {PAGE_SIZE}")  # affects only an empty file
             version = self._schema_version()
-            self.writer.execute(f"PRAGMA wal_autocheckpoint = {4 * 2**20 // PAGE_SIZE}")
+            self.writer.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_SIZE // PAGE_SIZE}")
+            self.writer.execute(f"PRAGMA journal_size_limit = {WAL_LIMIT}")
             if self.writer.execute("PRAGMA journal_mode = WAL").fetchone() != ("wal",):
                 raise self._error(
                     "SQLite can't use a WAL on this file system (a network share?); move the ledger to a local disk"
@@ -153,13 +140,12 @@ class SqliteFile:
                     f"PRAGMA user_version = {step}; COMMIT"
                 )
             self._check_whole()
-            self.writer.execute("BEGIN IMMEDIATE")
-            self.writer.execute("UPDATE opened SET at = ?", (now,))
-            self._on_open(self.writer, now)
-            self.writer.execute("COMMIT")
             for (series,) in self.reader.execute("SELECT series FROM total"):
                 json.loads(series)  # quick_check does not check the contents of texts
-            self._opened_files = self._inodes()
+            self.writer.execute("BEGIN IMMEDIATE")
+            self._on_open(self.writer, now)
+            self.writer.execute("COMMIT")
+            self._opened_files = self._find_files()
 
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self._path, timeout=1, isolation_level=None, check_same_thread=False)
@@ -186,23 +172,34 @@ class SqliteFile:
         for scope in ("1",) if whole else ("total", "opened"):
             (verdict,) = self.writer.execute(f"PRAGMA quick_check({scope})").fetchone()
             if verdict != "ok":
-                raise self._error(f"it is damaged ({verdict.splitlines()[-1]}); restore a backup, or move it away")
+                raise self._damaged(verdict.splitlines()[-1])
 
     def _reopen_if_moved(self, now: float) -> None:
-        """Open the ledger again if its files were moved or replaced.
+        """Open the ledger again if its files were moved, replaced or abandoned.
 
         A commit to a file that was moved away would be missing after a restart.
         """
-        if self._inodes() == self._opened_files:
+        found = self._find_files()
+        if found == self._opened_files:
             return
         if not self._path.exists():
             raise self._error("the file is gone; put it back, or restart the exporter to start a new ledger")
         with self.reader_lock:
             if self._opened_files:
                 self._empty_wal()
+                if found[0][0] != self._opened_files[0][0]:
+                    self._empty_wal_of_other_device()
             self._close()
-            self._opened_files = []  # stays empty if _open fails
+            self._opened_files = []  # stays empty if the rest fails
+            self._lock.renew()
             self._open(now)
+
+    def _abandon(self) -> None:
+        """Close all files, because those on a dead file system never recover, and prevent it from being unmounted."""
+        with self.reader_lock:
+            self._close()
+        self._lock.release()
+        self._opened_files = []
 
     def _empty_wal(self) -> None:
         """Copy the commits in the WAL to the file that was open, wherever that file is now.
@@ -212,16 +209,30 @@ class SqliteFile:
         """
         (busy, *_) = self.writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         if busy:
-            raise self._error("its files were moved while another program reads it; stop that program")
+            raise self._error(_MOVED)
 
-    def _inodes(self) -> list[int]:
-        """Return the inodes of the ledger and its WAL, 0 for a missing file."""
+    def _empty_wal_of_other_device(self) -> None:
+        """Copy the commits in the WAL that is at the path now, and remove that WAL.
+
+        A file system that was mounted there may give its files the same inodes, for example a copy of the old one.
+        SQLite does not compare devices: with the old file it would delete this WAL.
+        """
+        self._lock.renew()
+        check_place(self._path)
+        with closing(sqlite3.connect(self._path)) as other:
+            other.execute("SELECT 1 FROM sqlite_schema").fetchone()
+        if Path(self._files[1]).exists():
+            raise self._error(_MOVED)
+
+    def _find_files(self) -> list[tuple[int, int]]:
+        """Return device and inode of the ledger, its WAL and its shared memory, zeros for a missing file."""
         found = []
         for path in self._files:
             try:
-                found.append(os.stat(path).st_ino)  # noqa: PTH116 -- pathlib takes four times as long
+                status = os.stat(path)  # noqa: PTH116 -- pathlib takes four times as long
+                found.append((status.st_dev, status.st_ino))
             except FileNotFoundError:
-                found.append(0)
+                found.append((0, 0))
         return found
 
     def _close(self) -> None:
@@ -229,16 +240,28 @@ class SqliteFile:
             with suppress(sqlite3.Error):
                 self._connections.pop(0).close()
 
+    def _damaged(self, what: object) -> LedgerError:
+        return self._error(self._hints[sqlite3.SQLITE_CORRUPT].format(what))
+
     def _error(self, what: str) -> LedgerError:
         return LedgerError(f"ledger {self._path}: {what}")
 
 
+_MOVED: Final = "its files were moved while another program reads it; stop that program"
 _HINTS: Final = {
     sqlite3.SQLITE_BUSY: "{}: another program is writing to it",
     sqlite3.SQLITE_CANTOPEN: "{}: is the directory writable for this user?",
     sqlite3.SQLITE_CORRUPT: "it is damaged ({}); restore a backup, or move it away",
     sqlite3.SQLITE_FULL: "{}: free some space",
-    sqlite3.SQLITE_IOERR: "{}: is the disk or a quota full, or the disk broken?",
+    sqlite3.SQLITE_IOERR: "{}: the disk or a quota is full, or the disk fails",
     sqlite3.SQLITE_NOTADB: "it is damaged or not a ledger ({}); restore a backup, or move it away",
     sqlite3.SQLITE_READONLY: "{}: is the file writable for this user?",
+}
+# A disk that fails makes an intact ledger look damaged. Negative keys are error numbers of the operating system.
+_REMOUNT: Final = "remount the disk or restart the exporter first, and restore a backup only if the error remains"
+_RUNNING_HINTS: Final = _HINTS | {
+    sqlite3.SQLITE_CORRUPT: f"it is damaged ({{}}); {_REMOUNT}",
+    sqlite3.SQLITE_IOERR: f"{_HINTS[sqlite3.SQLITE_IOERR]}; {_REMOUNT}",
+    sqlite3.SQLITE_NOTADB: f"it is damaged or not a ledger ({{}}); {_REMOUNT}",
+    **{-number: f"{{}}; {_REMOUNT}" for number in DISK_ERRORS},
 }

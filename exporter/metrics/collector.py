@@ -13,7 +13,7 @@ from exporter.classification.labels import OTHER
 from exporter.classification.reason import REASONS
 from exporter.classification.series import FAMILIES, Series
 from exporter.errors import LedgerError
-from exporter.ledger.contract import Ledger, Total
+from exporter.ledger.contract import AHEAD, Ledger, Total
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +36,11 @@ class Snapshot(NamedTuple):
     totals: list[Total]
     size: int
     at: float
+
+
+def latest(times: Iterable[float], *, now: float) -> float:
+    """Return the latest of the times, or 0 if there is none. Leave out those from a clock that was ahead."""
+    return min(max((time for time in times if time <= now + AHEAD), default=0.0), now)
 
 
 class LedgerCollector(Collector):
@@ -80,7 +85,7 @@ class LedgerCollector(Collector):
         totals, size, _ = self.refresh()
         return _families(
             self._closed | {total.series: 0 if total.held else total.value for total in totals},
-            max((total.raised_at for total in totals), default=0.0),
+            latest((total.raised_at for total in totals), now=self._ledger.clock()),
             size,
             self._label_sets(totals),
             writable=self._problem() is None,

@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Final, NamedTuple
 
 from exporter.metrics.activity import Event
-from exporter.metrics.collector import Snapshot
+from exporter.metrics.collector import Snapshot, latest
 from exporter.refusals import reasons_of
 
 LOOKBACK: Final = 300
@@ -84,7 +84,7 @@ class Facts:
     @property
     def last_failure(self) -> float:
         """When a failure was last counted, by this process or by the ledger's latest snapshot."""
-        return max([self.at("counted"), *(total.raised_at for total in self.ledger.totals)])
+        return latest([self.at("counted"), *(total.raised_at for total in self.ledger.totals)], now=self.now)
 
     @property
     def none_yet(self) -> State:

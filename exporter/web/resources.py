@@ -87,20 +87,20 @@ class Healthy:
 
 
 class Ready:
-    """``/-/ready``: 200 while failures can be recorded, otherwise 503 with the cause."""
+    """``/-/ready``: 200 while failures can be recorded, maybe with a warning, otherwise 503 with the cause."""
 
     def __init__(self, committer: Committer) -> None:
         self._committer = committer
 
     def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
-        """Answer 200, or 503 with the cause."""
+        """Answer 200, with a warning if a crash can lose failures, or 503 with the cause."""
         resp.content_type = falcon.MEDIA_TEXT
-        problem = self._committer.problem
-        if problem is None:
-            resp.text = "ready\n"
-        else:
+        if problem := self._committer.problem:
             resp.status = falcon.HTTP_503
             resp.data = _bytes(f"not ready: {problem}\n")
+        else:
+            warning = self._committer.warning
+            resp.text = f"ready\nwarning: {warning}\n" if warning else "ready\n"
 
     on_head = on_get
 

@@ -5,6 +5,7 @@ from typing import Final
 
 import pytest
 
+from exporter.ledger.url import PostgresUrl
 from tests.support.postgres import PASSWORD, QUOTED, shared_server
 from tests.support.running import exporter, failure, until
 
@@ -34,6 +35,21 @@ def test_a_stopped_server_is_answered_503_until_it_is_back(tmp_path: Path, url: 
         assert [replica.post(failure(number)).status for number in (1, 2)] == [200, 200]
         assert replica.failures() == {SERIES: 2}
         assert [line for line in replica.lines if QUOTED in line or PASSWORD in line or "Traceback" in line] == []
+
+
+def test_a_server_without_fsync_is_ready_with_a_warning(tmp_path: Path, url: str) -> None:
+    """While a crash of the server can lose failures, readiness is 200, and its text and the log say so."""
+    with exporter(tmp_path, "--storage.url", url) as replica:
+        start = f"ready\nwarning: ledger {PostgresUrl(url)}: a crash can lose failures that were answered 200: "
+        until(lambda: replica.get("/-/ready").text == f"{start}fsync is off\n")
+        shared_server().execute("ALTER TABLE smtpeter_total SET UNLOGGED", url.rpartition("/")[2])
+        unlogged = "fsync is off; the table smtpeter_total is unlogged"
+        until(lambda: replica.get("/-/ready").text == f"{start}{unlogged}\n")
+        assert replica.get("/-/ready").status == 200
+        assert replica.post(failure(1)).status == 200
+    lines = [line for line in replica.log() if line["msg"] == "ledger is not durable"]
+    assert [line["level"] for line in lines] == ["warning", "warning"]
+    assert [line["why"].rpartition("200: ")[2] for line in lines] == ["fsync is off", unlogged]
 
 
 def test_totals_are_exposed_if_the_server_stops_before_the_first_scrape(tmp_path: Path, url: str) -> None:

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
 from typing import ClassVar, Final
 
@@ -18,7 +19,16 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from exporter.classification.series import Record, Series
-from exporter.ledger.contract import DAY, KEEP_IDENTITIES, Ledger, Total, parse_series
+from exporter.ledger.contract import (
+    AHEAD,
+    DAY,
+    KEEP_IDENTITIES,
+    UNDATED,
+    ClockState,
+    Ledger,
+    Total,
+    parse_series,
+)
 from tests.support.engines import ALL_ENGINES, Reopenable
 from tests.support.records import BOUNCE, DEFER, HOLD, NOW, count, failure, failures, identity, prune_all
 from tests.support.running import TIMEOUT
@@ -165,11 +175,22 @@ def test_a_reopened_ledger_has_everything(reopenable: Reopenable) -> None:
     assert count(ledger, failures([1, 2, 3])) == [False] * 3
 
 
-def test_the_time_of_the_last_failure_never_decreases(ledger: Ledger) -> None:
-    """After the clock was set back a failure is counted, and the time of the last failure stays the latest one."""
+def test_the_time_of_the_last_failure_is_the_latest(ledger: Ledger) -> None:
+    """If the clock is adjusted by some seconds, the time of the last failure does not decrease."""
     count(ledger, [failure(1)])
-    count(ledger, [failure(2)], now=NOW - 3 * DAY)
+    count(ledger, [failure(2)], now=NOW - AHEAD)
     assert ledger.totals() == [Total(BOUNCE, 2, held=False, raised_at=NOW)]
+
+
+@pytest.mark.parametrize("ahead", [AHEAD + 1, 31 * DAY], ids=["a minute", "a month"])
+def test_the_time_of_the_last_failure_is_corrected(ledger: Ledger, ahead: float) -> None:
+    """If the clock was ahead and is right again, the next failure has its real time."""
+    count(ledger, [failure(1), failure(2, DEFER)], now=NOW + ahead)
+    count(ledger, [failure(3)], now=NOW)
+    assert sorted(ledger.totals()) == [
+        Total(DEFER, 1, held=False, raised_at=NOW + ahead),
+        Total(BOUNCE, 2, held=False, raised_at=NOW),
+    ]
 
 
 def test_readers_only_see_complete_batches(ledger: Ledger) -> None:
@@ -356,6 +377,50 @@ def test_a_clock_set_back_prunes_nothing(ledger: Ledger) -> None:
     assert count(ledger, failures(range(10))) == [False] * 10
 
 
+def test_undated_identities_are_kept_until_they_are_dated(ledger: Ledger) -> None:
+    """An identity without a day is kept for 30 days from the first pass of pruning, whatever its time was."""
+    ledger.record(failures(range(10)), now=0, held=False, day=UNDATED)
+    assert prune_all(ledger, NOW, slices=5) == 0
+    assert prune_all(ledger, NOW + KEEP_IDENTITIES, slices=5) == 0
+    assert count(ledger, failures(range(10))) == [False] * 10
+    assert prune_all(ledger, NOW + KEEP_IDENTITIES + DAY, slices=5) == 10
+
+
+def test_identities_of_a_clock_that_was_ahead_are_not_kept_permanently(ledger: Ledger) -> None:
+    """A pass of pruning changes a day in the future to the day of the pass."""
+    count(ledger, failures(range(10)), now=NOW + 4_000 * DAY)
+    assert prune_all(ledger, NOW, slices=5) == 0
+    assert prune_all(ledger, NOW + KEEP_IDENTITIES + DAY, slices=5) == 10
+
+
+def test_dating_in_slices_dates_all(ledger: Ledger) -> None:
+    """Some dozens of slices date 20,000 identities, each slice a small part of them."""
+    for start in range(0, 20_000, 1000):
+        ledger.record(failures(range(start, start + 1000)), now=NOW, held=False, day=UNDATED)
+    left = [20_000]
+    while left[-1]:
+        ledger.prune(now=NOW)
+        left.append(sum(kept.day == UNDATED for kept in ledger.identities(b"", 20_000)))
+    assert max(before - after for before, after in pairwise(left)) < 5_000
+    assert {kept.day for kept in ledger.identities(b"", 20_000)} == {int(NOW // DAY)}
+
+
+# The clock
+
+
+def test_the_state_of_the_clock_is_stored(reopenable: Reopenable) -> None:
+    """It is zeros at first, then the last one that was written, also after a restart. It is not a total."""
+    ledger = reopenable.ledger
+    assert ledger.clock_state() == ClockState(0, 0)
+    for state in (ClockState(NOW, 60), ClockState(NOW - 5 * DAY, 86_400)):
+        ledger.check(now=NOW, write=True, state=state)
+        assert ledger.clock_state() == state
+    ledger.check(now=NOW, write=False, state=ClockState(1, 1))
+    ledger.check(now=NOW, write=True)
+    assert reopenable.reopen(NOW + 9 * DAY).clock_state() == state
+    assert reopenable.ledger.totals() == []
+
+
 # Everything in any order, against a model
 
 SERIES: Final = st.sampled_from([BOUNCE, DEFER, ("failures", 'q"\0\ud800', "", "\\"), ("other", "x")])
@@ -407,11 +472,12 @@ class LedgerMachine(RuleBasedStateMachine):
     def increment(self, series: Series, *, held: bool) -> None:
         """Increment a series of the model."""
         if series not in self.sums:
-            self.sums[series] = Total(series, 0, held=held, raised_at=self.now)
+            self.sums[series] = Total(series, 0, held=held, raised_at=0)
             if held:
                 self.held_since[series] = self.now
         total = self.sums[series]
-        self.sums[series] = total._replace(value=total.value + 1, raised_at=max(total.raised_at, self.now))
+        before = total.raised_at if total.raised_at <= self.now + AHEAD else 0
+        self.sums[series] = total._replace(value=total.value + 1, raised_at=max(before, self.now))
 
     @rule(hold=st.sampled_from([0.0, HOLD]))
     def release(self, hold: float) -> None:
@@ -434,6 +500,9 @@ class LedgerMachine(RuleBasedStateMachine):
         assert prune_all(self.ledger, self.now, slices=3) == len(old)
         for known in old:
             del self.counted_at[known]
+        for known, at in self.counted_at.items():
+            if at // DAY > self.now // DAY:
+                self.counted_at[known] = self.now
 
     @rule(seconds=st.sampled_from([1.0, 30.0, 60.0, -1.0, -90.0]))
     def pass_seconds(self, seconds: float) -> None:

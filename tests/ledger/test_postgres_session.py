@@ -2,7 +2,7 @@
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing, nullcontext
+from contextlib import ExitStack, closing, nullcontext, suppress
 
 import psycopg
 import pytest
@@ -37,6 +37,53 @@ def url(server: Postgres) -> str:
 def opened(url: str) -> Ledger:
     """Open the ledger in the database."""
     return PostgresLedger(PostgresUrl(url), now=NOW)
+
+
+# Durability
+
+
+def maintained(url: str) -> str:
+    """Return the warning of a ledger after its first maintenance."""
+    with closing(opened(url)) as ledger:
+        ledger.release(now=NOW, hold=0)
+        return ledger.warning()
+
+
+def test_a_durable_database_has_no_warning(caplog: pytest.LogCaptureFixture) -> None:
+    """With the default settings of PostgreSQL, a crash loses nothing, so there is no warning."""
+    durable = Postgres(durable=True)
+    try:
+        assert maintained(durable.create_new()) == ""
+    finally:
+        durable.end()
+    assert caplog.records == []
+
+
+def test_a_database_that_is_not_durable_has_a_warning(url: str, caplog: pytest.LogCaptureFixture) -> None:
+    """If fsync is off or a table is unlogged, the warning says so. It is logged each time it changes.
+
+    A new connection does not repeat it.
+    """
+    name, own = url.rpartition("/")[2], "pg_backend_pid()"
+    start = f"ledger {PostgresUrl(url)}: a crash can lose failures that were answered 200: fsync is off"
+    with closing(opened(url)) as ledger:
+        said = []
+        for statement in (
+            "SELECT 1",
+            "ALTER TABLE smtpeter_total SET UNLOGGED",
+            "ALTER TABLE smtpeter_identity SET UNLOGGED",
+            f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}' AND pid <> {own}",
+            "ALTER TABLE smtpeter_total SET LOGGED",
+        ):
+            shared_server().execute(statement, name)
+            for _ in range(2):
+                with suppress(LedgerError):  # the first call after the connection was closed
+                    ledger.release(now=NOW, hold=0)
+            said.append(ledger.warning())
+    one, other = "; the table smtpeter_total is unlogged", "; the table smtpeter_identity is unlogged"
+    assert said == [start, start + one, start + other + one, start + other + one, start + other]
+    logged = [(record.levelname, record.getMessage(), vars(record)["why"]) for record in caplog.records]
+    assert logged == [("WARNING", "ledger is not durable", said[place]) for place in (0, 1, 2, 4)]
 
 
 # Connections

@@ -16,7 +16,7 @@ from exporter.errors import LedgerBusy, LedgerError
 from exporter.ledger import sqlite_file
 from exporter.ledger.contract import Total
 from exporter.ledger.sqlite import SqliteLedger
-from exporter.ledger.sqlite_file import APPLICATION_ID, FULL_CHECK_SIZE, MIGRATIONS, SqliteFile
+from exporter.ledger.sqlite_file import APPLICATION_ID, FULL_CHECK_SIZE, MIGRATIONS, WAL_LIMIT, SqliteFile
 from tests.support.records import BOUNCE, NOW, count, error_of, failure, failures
 from tests.support.sqlite import ask, filled, kill, line, start
 from tests.support.texts import Texts
@@ -67,6 +67,22 @@ def test_a_closed_ledger_is_one_file(path: Path, tmp_path: Path) -> None:
     """After closing there is no WAL that a backup could miss. Only the lock file stays."""
     filled(path)
     assert sorted(file.name for file in tmp_path.iterdir()) == ["ledger.db", "ledger.db.lock"]
+
+
+def test_the_wal_shrinks_after_a_long_reader(ledger: SqliteLedger, path: Path) -> None:
+    """The WAL grows while another program reads, and shrinks to its limit when that has ended."""
+    wal = Path(f"{path}-wal")
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN")
+        other.execute("SELECT * FROM total").fetchall()
+        begin = 0
+        while wal.stat().st_size < 2 * WAL_LIMIT:
+            count(ledger, failures(range(begin, begin + 2_000)))
+            begin += 2_000
+    for number in range(begin, begin + 3):
+        count(ledger, [failure(number)])
+    assert wal.stat().st_size <= WAL_LIMIT
+    assert count(ledger, failures(range(begin + 4))) == [False] * (begin + 3) + [True]
 
 
 # Opening
@@ -429,6 +445,19 @@ def test_a_removed_wal_is_an_error_while_another_program_reads(ledger: SqliteLed
         Path(f"{path}-wal").unlink()
         texts.check(error_of(lambda: count(ledger, [failure(50)])))
     assert count(ledger, failures(range(51))) == [False] * 50 + [True]
+
+
+def test_a_removed_shm_does_not_unlock_the_ledger(ledger: SqliteLedger, path: Path) -> None:
+    """SQLite's locks are in the -shm file. If it is removed, two programs still don't write at the same time."""
+    writing = "import sqlite3; c = sqlite3.connect(sys.argv[1], isolation_level=None); c.execute('BEGIN IMMEDIATE')"
+    count(ledger, failures(range(50)))
+    Path(f"{path}-shm").unlink()
+    assert count(ledger, failures(range(51))) == [False] * 50 + [True]
+    process = start(f"{writing}; say('writing'); sys.stdin.read()", path)
+    assert line(process) == "writing"
+    assert "another program is writing to it" in str(error_of(lambda: count(ledger, [failure(51)])))
+    process.communicate("")
+    assert count(ledger, failures(range(52))) == [False] * 51 + [True]
 
 
 # A moved or replaced file

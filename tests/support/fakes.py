@@ -6,10 +6,10 @@ from queue import SimpleQueue
 from typing import Final, NamedTuple
 
 from exporter.classification.series import Record
-from exporter.ledger.contract import StoredIdentity, Total
+from exporter.ledger.contract import ClockState, StoredIdentity, Total
 
 NOW: Final = 1_800_000_000.0
-"""The time of its clock."""
+"""The first time of its clock."""
 TIMEOUT: Final = 30.0
 """Seconds after which a test fails that waits for another thread."""
 
@@ -24,31 +24,34 @@ class Call(NamedTuple):
 class FakeLedger:
     """A ledger in memory: see ``ledger.contract.Ledger`` for its methods.
 
-    ``batches`` are the batches that were recorded, and ``arguments`` the values of ``now`` and ``held`` for each. While
-    ``gate`` is not set, ``record`` sets ``inside`` and waits. ``error`` is raised by ``record`` and by ``check`` with
-    ``write``, ``release_error`` by ``release``. Each call of maintenance is put in ``maintenance`` before it is carried
-    out.
+    ``batches`` are the batches that were recorded, and ``arguments`` the values of ``now``, ``held`` and ``day`` for
+    each. ``now`` is the time of its clock, and ``states`` are the states of the clock that were stored. While ``gate`` is
+    not set, ``record`` sets ``inside`` and waits. ``error`` is raised by ``record`` and by ``check`` with ``write``,
+    ``release_error`` by ``release``. Each call of maintenance is put in ``maintenance`` before it is carried out.
     """
 
     def __init__(self) -> None:
         self.batches: list[list[Record]] = []
-        self.arguments: list[tuple[float, bool]] = []
+        self.arguments: list[tuple[float, bool, int | None]] = []
+        self.now = NOW
+        self.states: list[ClockState] = []
         self.known: set[bytes] = set()
         self.gate = threading.Event()
         self.gate.set()
         self.inside = threading.Event()
         self.error: Exception | None = None
         self.release_error: Exception | None = None
+        self.warning_text = ""
         self.maintenance: SimpleQueue[Call] = SimpleQueue()
 
-    def record(self, batch: Sequence[Record], *, now: float, held: bool) -> list[bool]:
+    def record(self, batch: Sequence[Record], *, now: float, held: bool, day: int | None = None) -> list[bool]:
         """Count each identity once, as soon as the gate is open."""
         self.inside.set()
         assert self.gate.wait(TIMEOUT)
         if self.error:
             raise self.error
         self.batches.append(list(batch))
-        self.arguments.append((now, held))
+        self.arguments.append((now, held, day))
         outcomes = []
         for record in batch:
             outcomes.append(record.identity not in self.known)
@@ -56,8 +59,12 @@ class FakeLedger:
         return outcomes
 
     def clock(self) -> float:
-        """Return a constant time."""
-        return NOW
+        """Return ``now``."""
+        return self.now
+
+    def clock_state(self) -> ClockState:
+        """Return zeros: nothing was stored."""
+        return ClockState(0, 0)
 
     def release(self, *, now: float, hold: float) -> None:
         """Do nothing, or raise ``release_error``."""
@@ -70,8 +77,14 @@ class FakeLedger:
         self.maintenance.put(Call("prune", (now,)))
         return 0
 
-    def check(self, *, now: float, write: bool) -> None:
+    def warning(self) -> str:
+        """Return ``warning_text``."""
+        return self.warning_text
+
+    def check(self, *, now: float, write: bool, state: ClockState | None = None) -> None:
         """Do nothing, or raise ``error`` if ``write`` is true."""
+        if write and state:
+            self.states.append(state)
         self.maintenance.put(Call("check", (now, write)))
         if self.error and write:
             raise self.error

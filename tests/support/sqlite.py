@@ -4,6 +4,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
@@ -35,9 +36,12 @@ def ask(path: Path, question: str) -> list[Any]:
         return other.execute(question).fetchall()
 
 
-def start(code: str, *arguments: object) -> subprocess.Popen[str]:
-    """Run code after PRELUDE in another process, with pipes for its input and output."""
-    command = [sys.executable, "-c", f"{PRELUDE}\n{code}", *map(str, arguments)]
+def start(code: str, *arguments: object, prefix: Sequence[str] = ()) -> subprocess.Popen[str]:
+    """Run code after PRELUDE in another process, with pipes for its input and output.
+
+    ``prefix`` are words to put in front of the command.
+    """
+    command = [*prefix, sys.executable, "-c", f"{PRELUDE}\n{code}", *map(str, arguments)]
     return subprocess.Popen(command, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
 

@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -12,8 +12,9 @@ import pytest
 
 from exporter.errors import LedgerError
 from exporter.ledger import committer as module
+from exporter.ledger.clock import EVEN_PERIOD, Clock
 from exporter.ledger.committer import Committer
-from exporter.ledger.contract import Ledger
+from exporter.ledger.contract import DAY, UNDATED, ClockState, Ledger
 from exporter.ledger.sqlite import SqliteLedger
 from exporter.metrics.telemetry import Telemetry
 from tests.support.fakes import TIMEOUT, Call, FakeLedger
@@ -38,9 +39,18 @@ def ledger() -> FakeLedger:
 
 
 @contextmanager
-def running(ledger: Ledger, telemetry: Telemetry | None = None, *, hold: float = 60.0) -> Iterator[Committer]:
-    """Run a committer on the ledger."""
-    committer = Committer(ledger, committed=(telemetry or Telemetry()).committed, hold=hold)
+def running(
+    ledger: Ledger,
+    telemetry: Telemetry | None = None,
+    *,
+    hold: float = 60.0,
+    uptime: Callable[[], float] = lambda: 0.0,
+    trusted: bool = True,
+) -> Iterator[Committer]:
+    """Run a committer on the ledger, whose clock is trusted at first unless ``trusted`` is false."""
+    stored = ClockState(ledger.clock(), EVEN_PERIOD) if trusted else ClockState(0, 0)
+    clock = Clock(ledger.clock, stored, uptime=uptime)
+    committer = Committer(ledger, clock=clock, committed=(telemetry or Telemetry()).committed, hold=hold)
     committer.start()
     try:
         yield committer
@@ -107,7 +117,7 @@ def test_failures_are_recorded_with_time_and_hold(ledger: FakeLedger, hold: floa
     """Failures are recorded at the time of the ledger's clock. New series are held unless the hold is 0."""
     with running(ledger, hold=hold) as committer:
         committer.record(failure(1))
-    assert ledger.arguments == [(NOW, held)]
+    assert ledger.arguments == [(NOW, held, NOW // DAY)]
 
 
 def test_waiting_failures_share_a_batch(committer: Committer, ledger: FakeLedger, threads: ThreadPoolExecutor) -> None:
@@ -384,6 +394,49 @@ def test_maintenance_notices_a_problem(
         ledger.release_error = None
         until(lambda: committer.problem is None)
     assert logged(caplog) == [("ERROR", BROKEN), ("INFO", WORKING)]
+
+
+def test_a_disk_that_dies_while_idle_is_noticed(ledger: FakeLedger, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each minute one round writes, although no failure arrives. If that fails, the ledger is not writable."""
+    set_interval(0.005, monkeypatch)
+    up = 0.0
+    with running(ledger, uptime=lambda: up) as committer:
+        assert [next_round(ledger)[0] for _ in range(5)] == [Call("check", (NOW, False))] * 5
+        up = 59.0
+        assert [next_round(ledger)[0] for _ in range(5)] == [Call("check", (NOW, False))] * 5
+        up = 60.0
+        until(lambda: next_round(ledger)[0] == Call("check", (NOW, True)))
+        assert [next_round(ledger)[0] for _ in range(5)] == [Call("check", (NOW, False))] * 5
+        ledger.error = LedgerError("ledger x: disk I/O error")
+        assert [next_round(ledger)[0] for _ in range(5)] == [Call("check", (NOW, False))] * 5
+        assert committer.problem is None
+        up = 120.0
+        until(lambda: committer.problem == "ledger x: disk I/O error")
+        ledger.error = None
+        until(lambda: committer.problem is None)
+
+
+def test_nothing_is_pruned_while_the_clock_is_not_trusted(ledger: FakeLedger, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the moment of a jump on, no round prunes, and failures are counted without a day. The rest goes on."""
+    set_interval(0.005, monkeypatch)
+    with running(ledger) as committer:
+        assert [call.name for call in next_round(ledger)] == ["check", "release", "prune"]
+        ledger.now = later = NOW + 31 * DAY
+        committer.record(failure(1))
+        until(lambda: next_call(ledger) == Call("check", (later, True)))  # stores the pause
+        unpruned = [Call("release", (later, 60.0)), Call("check", (later, False))]
+        assert [next_call(ledger) for _ in range(6)] == unpruned * 3
+    assert ledger.arguments == [(later, True, UNDATED)]
+    assert ledger.states[-1] == ClockState(later, 0)
+
+
+def test_a_new_ledger_is_not_pruned_at_first(ledger: FakeLedger, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its clock is not trusted yet: failures are counted without a day."""
+    set_interval(0.005, monkeypatch)
+    with running(ledger, trusted=False) as committer:
+        committer.record(failure(1))
+        assert [next_call(ledger).name for _ in range(6)] == ["check", "release"] * 3
+    assert ledger.arguments == [(NOW, True, UNDATED)]
 
 
 def test_an_internal_error_in_maintenance_does_not_end_the_thread(

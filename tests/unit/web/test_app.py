@@ -8,6 +8,7 @@ import falcon
 import pytest
 from falcon.testing import TestClient
 
+from exporter.ledger.clock import Clock
 from exporter.ledger.committer import Committer
 from exporter.metrics.telemetry import Telemetry
 from exporter.web import passwords as passwords_module
@@ -23,7 +24,9 @@ USERS: Final = {"alice": hashed("sesame").encode()}
 
 def client_of(passwords: Passwords | None = None, found: Callable[[], Facts] = facts) -> TestClient:
     """Return a client of the application."""
-    committer = Committer(FakeLedger(), committed=lambda _seconds, _outcomes: None, hold=0)
+    ledger = FakeLedger()
+    clock = Clock(ledger.clock, ledger.clock_state())
+    committer = Committer(ledger, clock=clock, committed=lambda _seconds, _outcomes: None, hold=0)
     return TestClient(private_app(Telemetry(), committer, passwords or Passwords({}), found))
 
 

@@ -185,7 +185,7 @@ def test_healthy() -> None:
 
 def test_ready_shows_the_problem() -> None:
     """Readiness is 503 with the cause while the ledger is not writable, whatever bytes the cause contains."""
-    committer = SimpleNamespace(problem=None)
+    committer = SimpleNamespace(problem=None, warning="")
     app = falcon.App()
     app.add_route("/-/ready", Ready(committer))  # type: ignore[arg-type]  # nothing else is used
     client = TestClient(app)
@@ -194,6 +194,19 @@ def test_ready_shows_the_problem() -> None:
         answer = client.simulate_get("/-/ready")
         answers.append((answer.status_code, answer.text))
     assert answers == [(200, "ready\n"), (503, "not ready: ledger /odd-\\udcff: gone\n"), (200, "ready\n")]
+
+
+def test_ready_shows_the_warning() -> None:
+    """Readiness is 200 with the warning while a crash can lose failures, unless the ledger is not writable at all."""
+    committer = SimpleNamespace(problem=None, warning="fsync is off")
+    app = falcon.App()
+    app.add_route("/-/ready", Ready(committer))  # type: ignore[arg-type]  # nothing else is used
+    client = TestClient(app)
+    answers = []
+    for committer.problem in (None, "gone"):
+        answer = client.simulate_get("/-/ready")
+        answers.append((answer.status_code, answer.text))
+    assert answers == [(200, "ready\nwarning: fsync is off\n"), (503, "not ready: gone\n")]
 
 
 def test_page_has_its_headers() -> None:
