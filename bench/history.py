@@ -26,7 +26,8 @@ from bench.requests import FORMS
 from bench.servers import database_here
 from exporter.classification.labels import STATES
 from exporter.classification.series import Record
-from exporter.ledger.contract import DAY, KEEP_IDENTITIES, Ledger
+from exporter.ledger.clock import EVEN_PERIOD
+from exporter.ledger.contract import DAY, KEEP_IDENTITIES, ClockState, Ledger
 from exporter.ledger.factory import open_ledger
 from exporter.ledger.url import storage
 
@@ -153,6 +154,8 @@ def prune(url: str, size: int) -> list[str]:
     """Measure requests at half of the saturating rate while the ledger is pruned; return a row of the table."""
     began = time.time()
     fill(url, size, at=began - EXPIRED_AGE)
+    with opened(url) as ledger:  # a new ledger is not pruned on its first day
+        ledger.check(now=began, write=True, state=ClockState(began, EVEN_PERIOD))
     before = expired(url, now=began)
     with serving(url) as (_, port, _, _):
         rate = saturate([port], FORMS, "saturation", 5).rate / 2

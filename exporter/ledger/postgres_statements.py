@@ -38,7 +38,7 @@ RESTART_HOLDS: Final = """
     UPDATE smtpeter_series SET held_since = %(now)s
     WHERE held_since IS NOT NULL AND (%(first)s OR held_since <= %(now)s::double precision - %(hold)s)"""
 # SKIP LOCKED: pruning never waits for another session. ORDER BY: the planner then uses the index on the day, whatever
-# it believes about the number of later days.
+# it believes about the days in the table.
 PRUNE: Final = """
     WITH dated AS (
         UPDATE smtpeter_identity SET day = %(today)s::integer WHERE hash IN (
@@ -47,7 +47,8 @@ PRUNE: Final = """
         )
     )
     DELETE FROM smtpeter_identity WHERE hash IN (
-        SELECT hash FROM smtpeter_identity WHERE day < %(first)s LIMIT %(slice)s FOR UPDATE SKIP LOCKED
+        SELECT hash FROM smtpeter_identity WHERE day < %(first)s ORDER BY day LIMIT %(slice)s
+        FOR UPDATE SKIP LOCKED
     )"""
 # The state of the clock is in rows of this series, because earlier versions ignore a total of an unknown family.
 CLOCK: Final = json.dumps(["clock"])

@@ -13,7 +13,9 @@ import psycopg
 import pytest
 
 from exporter.errors import LedgerBusy, LedgerError
-from exporter.ledger.contract import DAY, KEEP_IDENTITIES, Ledger, Total
+from exporter.ledger import postgres_session
+from exporter.ledger.clock import uptime
+from exporter.ledger.contract import DAY, KEEP_IDENTITIES, ClockState, Ledger, Total
 from exporter.ledger.factory import open_ledger
 from exporter.ledger.postgres import PostgresLedger
 from exporter.ledger.postgres_session import READ_TIMEOUT
@@ -148,6 +150,55 @@ def test_replicas_use_the_clock_of_the_server(url: str, monkeypatch: pytest.Monk
     monkeypatch.setattr(time, "time", lambda: now + 40 * DAY)
     assert ledger.clock() == pytest.approx(now, abs=60)
     ledger.close()
+
+
+def test_the_clock_of_the_server_is_read_with_each_write(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the server's clock was wrong when the exporter connected, the next check that writes reads the right one."""
+    ledger = opened(url)
+    now = time.time()
+    for wrong in (31 * DAY, 0):
+        monkeypatch.setattr(postgres_session, "_time_of", lambda _connection, wrong=wrong: now + wrong)
+        before = ledger.clock()
+        ledger.check(now=NOW, write=False)
+        assert ledger.clock() == pytest.approx(before, abs=60)
+        ledger.check(now=NOW, write=True)
+        assert ledger.clock() == pytest.approx(now + wrong, abs=60)
+    ledger.close()
+
+
+def test_the_clock_goes_on_while_the_machine_sleeps(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between two readings the clock goes on with the uptime, which includes sleep, unlike the monotonic clock."""
+    ledger = opened(url)
+    before, up = ledger.clock(), uptime()
+    monkeypatch.setattr(postgres_session, "uptime", lambda: up + 5 * DAY)
+    assert ledger.clock() == pytest.approx(before + 5 * DAY, abs=60)
+    ledger.close()
+
+
+def test_a_last_failure_in_the_future_does_not_hide_that_of_another_slot(url: str) -> None:
+    """If a replica counted a failure while the clock was ahead, the next failure of another one has its real time."""
+    now = time.time()
+    one, other = opened(url), opened(url)
+    one.record(failures([1]), now=now + 31 * DAY, held=False)
+    assert other.totals() == [Total(BOUNCE, 1, held=False, raised_at=now + 31 * DAY)]
+    other.record(failures([2]), now=now, held=False)
+    assert other.totals() == [Total(BOUNCE, 2, held=False, raised_at=now)]
+    one.close()
+    other.close()
+
+
+def test_the_state_of_the_clock_is_shared(url: str) -> None:
+    """A replica that starts has the state that another one stored; it neither adds up nor is it a total."""
+    one, other = opened(url), opened(url)
+    for at in (NOW, NOW + 60):
+        for replica in (one, other):
+            replica.check(now=NOW, write=True, state=ClockState(at, 86_400))
+    third = opened(url)
+    assert (third.clock_state(), third.totals()) == (ClockState(NOW + 60, 86_400), [])
+    third.import_totals([Total(BOUNCE, 3, held=False, raised_at=NOW)])
+    assert third.totals() == [Total(BOUNCE, 3, held=False, raised_at=NOW)]
+    for replica in (one, other, third):
+        replica.close()
 
 
 # Births

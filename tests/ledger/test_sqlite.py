@@ -20,7 +20,7 @@ from exporter.classification.labels import labels_of
 from exporter.classification.report import Report
 from exporter.classification.series import Record
 from exporter.errors import LedgerError
-from exporter.ledger.contract import DAY, Total
+from exporter.ledger.contract import DAY, ClockState, Total
 from exporter.ledger.sqlite import PRUNE_SLICE, SqliteLedger
 from tests.support.confinement import confined
 from tests.support.records import BOUNCE, HOLD, NOW, count, error_of, failure, failures, prune_all
@@ -60,6 +60,19 @@ def test_the_clock_is_that_of_the_machine(ledger: SqliteLedger, monkeypatch: pyt
     """Its clock returns the time of the machine, in seconds since the epoch."""
     monkeypatch.setattr("time.time", lambda: NOW + 0.5)
     assert ledger.clock() == NOW + 0.5
+
+
+@pytest.mark.parametrize(
+    ("rows", "state"), [(1, ClockState(NOW - 9, 0)), (2, ClockState(NOW - 9, NOW - 9))], ids=["upgraded", "and back"]
+)
+def test_the_time_of_an_earlier_version_is_that_of_its_start(path: Path, rows: int, state: ClockState) -> None:
+    """An earlier version stores when it opened the ledger, in each row. How long its clock ran evenly is unknown."""
+    with closing(SqliteLedger(path, now=NOW)) as ledger:
+        if rows == 2:
+            ledger.check(now=NOW, write=True, state=ClockState(NOW - DAY, 60))
+    ask(path, f"UPDATE opened SET at = {NOW - 9}")
+    with closing(SqliteLedger(path, now=NOW)) as ledger:
+        assert ledger.clock_state() == state
 
 
 def test_the_file_is_small(path: Path) -> None:

@@ -25,8 +25,8 @@ class FakeLedger:
     """A ledger in memory: see ``ledger.contract.Ledger`` for its methods.
 
     ``batches`` are the batches that were recorded, and ``arguments`` the values of ``now``, ``held`` and ``day`` for
-    each. ``now`` is the time of its clock, and ``states`` are the states of the clock that were stored. While ``gate`` is
-    not set, ``record`` sets ``inside`` and waits. ``error`` is raised by ``record`` and by ``check`` with ``write``,
+    each. ``now`` is the time of its clock, and ``states`` are the states of the clock that were stored. While ``gate``
+    is not set, ``record`` sets ``inside`` and waits. ``error`` is raised by ``record`` and by ``check`` with ``write``,
     ``release_error`` by ``release``. Each call of maintenance is put in ``maintenance`` before it is carried out.
     """
 

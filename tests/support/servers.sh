@@ -1,5 +1,6 @@
 #!/bin/sh
-# Download Debian's Prometheus, Alertmanager, nginx, Caddy and systemd-analyze for the tests, unless they are installed.
+# Download Debian's Prometheus, Alertmanager, nginx, Caddy, systemd-analyze and libfaketime for the tests, unless they
+# are installed.
 # The packages are only unpacked into .servers, so nothing is installed and no daemon starts. Without them, the tests
 # that need them are skipped.
 set -eu
@@ -8,7 +9,8 @@ PATH=$PWD/.servers/usr/bin:$PWD/.servers/usr/sbin:$PATH
 
 missing() {
     for pair in prometheus:prometheus promtool:prometheus prometheus-alertmanager:prometheus-alertmanager \
-        nginx:nginx caddy:caddy systemd-analyze:systemd,libsystemd-shared,libapparmor1,libip4tc2,libkmod2; do
+        nginx:nginx caddy:caddy faketime:faketime,libfaketime \
+        systemd-analyze:systemd,libsystemd-shared,libapparmor1,libip4tc2,libkmod2; do
         command -v "${pair%:*}" >/dev/null 2>&1 || echo "${pair#*:}"
     done | tr , '\n' | sort -u
 }

@@ -21,7 +21,7 @@ from exporter.classification.series import FAMILIES, Record, Series
 from exporter.errors import LedgerError
 from exporter.ledger.contract import Ledger, Total
 from exporter.ledger.sqlite import SqliteLedger
-from exporter.metrics.collector import USUAL_CLASSES, LedgerCollector, Snapshot, closed_series
+from exporter.metrics.collector import USUAL_CLASSES, LedgerCollector, Snapshot, closed_series, latest
 from tests.support.fakes import FakeLedger
 from tests.support.texts import Texts
 
@@ -211,6 +211,35 @@ def test_closed_series_are_exposed_if_the_ledger_was_never_readable() -> None:
     ledger = FixedLedger([Total(SERIES, 5, held=False, raised_at=7.5)])
     ledger.readable = False
     assert exposed(collector(ledger)) == dict.fromkeys(CLOSED, 0)
+
+
+@pytest.mark.parametrize(
+    ("times", "expected"),
+    [
+        ([], 0),
+        ([0.0], 0),
+        ([100.0, 300.0, 200.0], 300),
+        ([100.0, 1_000.0], 1_000),
+        ([100.0, 1_060.0], 1_000),
+        ([100.0, 1_061.0], 100),
+        ([1e10], 0),
+    ],
+    ids=str,
+)
+def test_the_latest_time_is_never_in_the_future(times: list[float], expected: float) -> None:
+    """A time that is up to a minute ahead is now; a later one, of a clock that was wrong, is left out."""
+    assert latest(times, now=1_000) == expected
+
+
+def test_a_last_failure_in_the_future_is_not_exposed() -> None:
+    """If the clock was ahead, the last failure is the last one that was counted with the right time."""
+    ledger = FixedLedger([Total(SERIES, 1, held=False, raised_at=800), Total(REASON, 1, held=False, raised_at=9e9)])
+    ledger.now = 1_000
+    registry = CollectorRegistry()
+    registry.register(collector(ledger))
+    assert registry.get_sample_value("smtpeter_last_failure_timestamp_seconds") == 800
+    ledger.readable, ledger.now = False, 700
+    assert registry.get_sample_value("smtpeter_last_failure_timestamp_seconds") == 0
 
 
 def test_a_snapshot_has_the_time_of_this_host() -> None:

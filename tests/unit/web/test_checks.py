@@ -119,6 +119,12 @@ def test_documentation_exists(docs: str) -> None:
     assert not anchor or anchor in anchors(f"docs/{page}")
 
 
+def test_no_failure_is_shown_in_the_future() -> None:
+    """After the clock was ahead, the page shows the last failure that was counted with the right time."""
+    wrong = facts(ledger=USED._replace(totals=[*USED.totals, *totals(NOW + 9_000)]), last={"counted": NOW + 9_000})
+    assert line_of("Failures", wrong).at == NOW - 90
+
+
 DONE: Final = {
     "ledger": USED,
     "last": dict.fromkeys(("request", "public_url", "file", "signed", "counted", "read", "scrape"), NOW - 1),
