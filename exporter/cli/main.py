@@ -1,8 +1,12 @@
 """The command line. Only here is the environment read, and the exit code of an error chosen."""
 
 import io
+import os
+import select
 import sys
-from typing import Final
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
 
 import click
 from click.shell_completion import BashComplete, FishComplete, ZshComplete
@@ -17,9 +21,36 @@ from exporter.cli.serve import check_config_command, serve_command
 from exporter.errors import ExporterError
 
 _SHELLS: Final = {shell.name: shell for shell in (BashComplete, FishComplete, ZshComplete)}
+_STDOUT: Final = 1
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@contextmanager
+def _ending_with_the_reader() -> Iterator[None]:
+    """Exit with 0 if the program that reads standard output has ended, as ``head`` does."""
+    try:
+        yield
+    except BrokenPipeError:
+        broken = select.poll()
+        broken.register(_STDOUT, 0)
+        if not broken.poll(0):  # another pipe, or a connection
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), _STDOUT)  # the interpreter flushes once more
+        sys.exit(0)
+
+
+class _Group(click.Group):
+    """The program. Click itself would exit with 1 if standard output was closed."""
+
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:  # noqa: ANN401 -- passed on
+        with _ending_with_the_reader():  # of --help or --version
+            return super().make_context(*args, **kwargs)
+
+    def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 -- as in click
+        with _ending_with_the_reader():
+            return super().invoke(ctx)
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name=COMMAND)
 def cli() -> None:
     """Count the failed deliveries that SMTPeter reports, for Prometheus."""

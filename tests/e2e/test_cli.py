@@ -1,11 +1,13 @@
 """The command line as a process: its streams, its exit codes, and requests to a real server."""
 
 import json
+import os
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from subprocess import PIPE
 from typing import Final, NamedTuple
 
 import pytest
@@ -33,6 +35,48 @@ def test_classifies_a_stream_of_bytes() -> None:
     lines = [json.loads(line) for line in out.splitlines()]
     assert (code, list(lines[0]), lines[1]["reason"]) == (1, ["error"], "recipient_unknown")
     assert (err.count("\n"), err.startswith("smtpeter-exporter: ")) == (1, True)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("classify",),
+        ("classify", "--summary"),
+        ("completion", "bash"),
+        ("check-config", "--signature.mode", "off"),
+        ("--version",),
+        ("--help",),
+        ("serve", "--help"),
+    ],
+    ids=" ".join,
+)
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_closed_standard_output_ends_a_command_quietly(words: tuple[str, ...], unbuffered: str) -> None:
+    """If the program that reads the output has ended, as ``head`` does, the exit code is 0, and there is no error."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "exporter", *words]
+    env = {**environment(), "PYTHONUNBUFFERED": unbuffered}
+    line = b'{"code": "550"}\n'
+    done = subprocess.run(command, input=line, stdout=writing, stderr=subprocess.PIPE, check=False, env=env)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_a_closed_standard_output_ends_a_long_run() -> None:
+    """``classify`` does not read the rest of its input for nobody."""
+    command = [sys.executable, "-m", "exporter", "classify"]
+    with subprocess.Popen(command, stdin=PIPE, stdout=PIPE, stderr=PIPE, env=environment()) as running:
+        assert running.stdin is not None
+        assert running.stdout is not None
+        assert running.stderr is not None
+        running.stdin.write(b'{"code": "550"}\n')
+        running.stdin.flush()
+        assert json.loads(running.stdout.readline())["code_class"] == "5xx"  # although standard input is open
+        running.stdout.close()
+        running.stdin.write(b'{"code": "550"}\n')
+        running.stdin.flush()
+        assert (running.wait(), running.stderr.read()) == (0, b"")
 
 
 class Posted(NamedTuple):
