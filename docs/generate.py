@@ -188,13 +188,17 @@ def repairs() -> Iterator[str]:
 def exit_codes() -> Iterator[str]:
     """Describe each exit code."""
     yield "## Exit codes"
-    rows = ["| code | meaning |", "|---|---|", "| 0 | success; for `serve`, stopped by a signal |"]
+    rows = [
+        "| code | meaning |",
+        "|---|---|",
+        "| 0 | success; stopped by a signal (`serve`), or by the reader of the output (such as `head`) |",
+    ]
     rows += [
         f"| {code} | {what} |"
         for code, what in (
             (
                 errors.ExporterError.exit_code,
-                "another error: `send` was not answered 200, `classify` could not read a line, `assets` found changes",
+                "another error: `send` got no 200, `classify` found unreadable records, `assets` found changes",
             ),
             (errors.SettingError.exit_code, "a setting or an argument is invalid"),
             (errors.LedgerError.exit_code, "the ledger is damaged, not writable, newer than this version, or in use"),
