@@ -201,7 +201,7 @@ def exit_codes() -> Iterator[str]:
         for code, what in (
             (
                 errors.ExporterError.exit_code,
-                "another error: `send` was not answered 200, `classify` could not read a line, `assets` found changes",
+                "another error: `send` got no 200, `classify` found unreadable records, `assets` found changes",
             ),
             (errors.SettingError.exit_code, "a setting or an argument is invalid"),
             (

@@ -35,3 +35,12 @@ class ListenError(ExporterError):
     """An address cannot be listened on."""
 
     exit_code = 4
+
+
+class LogFileError(ExporterError):
+    """The rest of a log file of SMTPeter cannot be read: ``where`` is the position, and ``why`` the reason."""
+
+    def __init__(self, where: str, why: str) -> None:
+        super().__init__(f"{where}: {why}")
+        self.where = where
+        self.why = why

@@ -1,8 +1,8 @@
 """Read the variables of a report as text, so that only an unusable id or recipient can reject it.
 
-Shared by the webhook and ``classify``, because requests and SMTPeter's log files have the same variables. Texts come
-with the bytes that are not UTF-8 as surrogate escapes (PEP 383): only the reader of a variable knows what they become.
-Pure.
+Shared by the webhook and the reader of log files, because requests and SMTPeter's log files have the same variables.
+Texts come with the bytes that are not UTF-8 as surrogate escapes (PEP 383): only the reader of a variable knows what
+they become. Pure.
 """
 
 import json
@@ -70,6 +70,10 @@ class Fields:
     def __contains__(self, name: str) -> bool:
         """Return whether the variable is present, even if it has no value."""
         return name in self._values
+
+    def names(self) -> list[str]:
+        """Return the names of all variables, in their order."""
+        return list(self._values)
 
     def identifier(self, name: str) -> str:
         """Return the id or the recipient, without loss: different values stay different.
@@ -197,24 +201,34 @@ def read_json(body: bytes, repaired: Iterable[str] = ()) -> Fields:
         text, utf8 = body.decode(errors="surrogateescape"), False
     try:
         try:
-            value = _loads(text, strict=True)
+            value = _STRICT_JSON.decode(text)
         except ValueError:
-            value = _loads(text, strict=False)
+            value = LENIENT_JSON.decode(text)
             repaired.add("malformed")
     except (ValueError, RecursionError) as error:  # RecursionError: deeply nested brackets
         _refuse("malformed", f"invalid JSON: {error}")
+    return fields_of(value, repaired, surrogates_are_bytes=not utf8)
+
+
+def fields_of(value: object, repaired: Iterable[str] = (), *, surrogates_are_bytes: bool) -> Fields:
+    """Return the variables in a value of the decoders below. Raises :class:`Refusal` (400) if it is no object."""
     if not isinstance(value, Pairs):
         _refuse("malformed", f"the JSON is of type {_type(value)}, expected an object")
-    return Fields(value, repaired, surrogates_are_bytes=not utf8)
+    return Fields(value, repaired, surrogates_are_bytes=surrogates_are_bytes)
 
 
 class Pairs(list[tuple[str, Any]]):
     """The members of a JSON object with repeated names, as a type that differs from that of a JSON array."""
 
 
-def _loads(text: str, *, strict: bool) -> Any:  # noqa: ANN401 -- JSON holds anything
+def _decoder(*, strict: bool) -> json.JSONDecoder:
     # Numbers stay text: an int of more than 4,300 digits would be an error, and a float would lose digits.
-    return json.loads(text, object_pairs_hook=Pairs, parse_int=str, parse_float=str, strict=strict)
+    return json.JSONDecoder(object_pairs_hook=Pairs, parse_int=str, parse_float=str, strict=strict)
+
+
+_STRICT_JSON: Final = _decoder(strict=True)
+LENIENT_JSON: Final = _decoder(strict=False)
+"""Decodes objects to :class:`Pairs`, and accepts control characters in texts."""
 
 
 def _type(value: object) -> str:

@@ -32,11 +32,11 @@ FOLLOWED: Final = "docs/tutorial.md"
 """The page that is followed from beginning to end."""
 
 LOG: Final = (
-    (1_204, "550", "5.1.1", "5.1.1 <jane@example.com>: Recipient address rejected: User unknown"),
-    (311, "452", "4.2.2", "452 4.2.2 The email account that you tried to reach is over quota"),
-    (163, "554", "5.7.1", "554 5.7.1 Service unavailable; client host [192.0.2.1] blocked"),
+    (1_204, "example.com", "550", "5.1.1", "5.1.1 <jane@example.com>: Recipient address rejected: User unknown"),
+    (311, "gmail.com", "452", "4.2.2", "452 4.2.2 The email account that you tried to reach is over quota"),
+    (163, "example.org", "554", "5.7.1", "554 5.7.1 Service unavailable; client host [192.0.2.1] blocked"),
 )
-"""The lines of the sample log that pages classify: number of lines, code, status, text."""
+"""The lines of the sample log that pages classify: number of lines, domain, code, status, text."""
 
 
 def exclusion(block: Block) -> str | None:
@@ -86,8 +86,17 @@ def test_commands_do_what_the_page_says(page: str, tmp_path: Path) -> None:
     if missing := missing_programs():
         pytest.skip(f"needs {', '.join(missing)}, not on PATH")
     lines = (
-        json.dumps({"state": "rcptto", "code": code, "extended": extended, "description": text})
-        for times, code, extended, text in LOG
+        json.dumps(
+            {
+                "time": "2026-11-23 10:00:00",
+                "recipient": f"jane@{domain}",
+                "state": "rcptto",
+                "code": code,
+                "status": status,
+                "description": text,
+            }
+        )
+        for times, domain, code, status, text in LOG
         for _ in range(times)
     )
     (tmp_path / "failures.2026-11-23.log").write_text("\n".join(lines))

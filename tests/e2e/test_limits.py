@@ -64,7 +64,7 @@ def test_too_few_threads_are_an_error(tmp_path: Path) -> None:
         stderr=subprocess.PIPE,
         text=True,
     )
-    answers = []
+    answers: list[int] = []
     try:
         while process.poll() is None and not answers:
             with suppress(OSError), Client(f"127.0.0.1:{port}") as client:

@@ -16,6 +16,11 @@ def values_of(fields: Fields, *names: str) -> list[str]:
     return [fields.text(name) for name in names]
 
 
+def test_names_are_in_their_order() -> None:
+    """Each variable is named once, unknown ones too."""
+    assert Fields([("x", "1"), ("tags[]", "a"), ("x", "2"), ("tags[]", "b")]).names() == ["x", "tags"]
+
+
 # Identifiers
 
 
