@@ -10,18 +10,24 @@ export PATH := $(CURDIR)/.servers/usr/bin:$(CURDIR)/.servers/usr/sbin:$(PATH)
 help: ## List the targets.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
 
-run: $(VENV)/run ## Run the exporter on loopback for a first look: without signatures, with the ledger in this directory.
-	@echo
-	@echo '  SMTPeter posts failures to   http://127.0.0.1:10125/failures'
-	@echo '  Prometheus scrapes           http://127.0.0.1:10126/metrics'
-	@echo
-	@echo '  Try it in another terminal:'
-	@echo "    curl -i -d 'id=1&recipient=someone@example.com&state=rcptto&code=550&extended=5.1.1' http://127.0.0.1:10125/failures"
-	@echo '    curl -s http://127.0.0.1:10126/metrics | grep ^smtpeter_failures_total'
-	@echo '  A new series is exposed as 0 for one minute, so that increase() sees its first failure. Press Ctrl-C to stop.'
-	@echo
+run: $(VENV)/run ## Run the exporter on loopback for a first look: without signatures, with the ledger in this directory. ARGS adds flags.
+	@$(if $(strip $(ARGS)),,$(FIRST_LOOK))
 	@$(BIN)/smtpeter-exporter serve --signature.mode off \
-	  --webhook.listen-address 127.0.0.1:10125 --web.listen-address 127.0.0.1:10126
+	  --webhook.listen-address 127.0.0.1:10125 --web.listen-address 127.0.0.1:10126 $(ARGS)
+
+# With ARGS, the addresses may be others; the exporter logs them when it is ready.
+define FIRST_LOOK
+echo; \
+echo '  SMTPeter posts failures to   http://127.0.0.1:10125/failures'; \
+echo '  Prometheus scrapes           http://127.0.0.1:10126/metrics'; \
+echo '  Status page                  http://127.0.0.1:10126/'; \
+echo; \
+echo '  Try it in another terminal:'; \
+echo "    curl -i -d 'id=1&recipient=someone@example.com&state=rcptto&code=550&extended=5.1.1' http://127.0.0.1:10125/failures"; \
+echo '    curl -s http://127.0.0.1:10126/metrics | grep ^smtpeter_failures_total'; \
+echo '  A new series is exposed as 0 for one minute, so that increase() sees its first failure. Press Ctrl-C to stop.'; \
+echo
+endef
 
 demo: $(VENV)/demo servers ## Run the exporter with Prometheus, Alertmanager and simulated traffic that contains a spike.
 	@$(BIN)/python -m deploy.demo $(ARGS)
@@ -136,11 +142,15 @@ servers:
 	@sh tests/support/servers.sh
 
 $(BIN)/python:
+	@command -v $(PYTHON) >/dev/null || { echo '$(PYTHON) is not installed. Try: make PYTHON=python3.11' >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed. Try: make PYTHON=python3.11")'
-	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
 	  echo 'Python has no venv module. On Debian and Ubuntu: apt-get install python3-venv' >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+	  echo 'The virtual environment $(VENV) could not be made here: see the error above. Is the disk full, or the directory not yours?' >&2; exit 1; }
 
 $(VENV)/%: requirements/%.txt pyproject.toml $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $< || { \
+	  echo 'The packages in $< could not be installed: see the error above. Is the network reachable?' >&2; exit 1; }
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable .
 	@touch $@

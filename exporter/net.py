@@ -1,8 +1,11 @@
 """Listen addresses: parsed from text, and bound to a socket."""
 
+import errno
 import re
 import socket
-from typing import NamedTuple
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final, NamedTuple
 
 from exporter.errors import ListenError
 
@@ -46,8 +49,27 @@ def bind(host: str, port: int) -> socket.socket:
     except OSError as error:
         if bound:
             bound.close()
-        raise ListenError(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
+        hint = _HINTS.get(error.errno or 0, "").format(port=port)
+        raise ListenError(f"cannot listen on {host}:{port}: {error.strerror or error}{hint}") from error
     return bound
+
+
+_HINTS: Final = {
+    errno.EACCES: "; choose a port above 1023, or grant the capability CAP_NET_BIND_SERVICE",
+    errno.EADDRINUSE: "; stop the process that uses it (ss -ltnp 'sport = :{port}' shows it), or set another address",
+    errno.EADDRNOTAVAIL: "; set an address of this machine",
+    socket.EAI_NONAME: "; set an address of this machine",
+}
+"""The way out, by the number of the error. Those of name lookups are negative, so they never collide."""
+
+
+@contextmanager
+def naming_setting(name: str) -> Iterator[None]:
+    """Name the setting of the address in a ListenError of the block."""
+    try:
+        yield
+    except ListenError as error:
+        raise ListenError(f"{name}: {error}") from error
 
 
 def address_of(host: str, bound: socket.socket) -> str:

@@ -19,6 +19,7 @@ from exporter.ledger.contract import Total
 from exporter.ledger.factory import open_ledger
 from exporter.metrics.collector import LedgerCollector, Snapshot, closed_series
 from exporter.metrics.telemetry import Telemetry
+from exporter.net import naming_setting
 from exporter.process import Connections, raise_file_limit, requiring_threads, sd_notify, stop_on_signals, wait_for
 from exporter.refusals import reason_for
 from exporter.settings.table import Settings
@@ -130,26 +131,29 @@ class Exporter:
     def _public_listener(self, classifier: Classifier) -> "Listener | GranianListener":
         settings, telemetry = self._settings, self._telemetry
         listener = _granian_listener() if settings.webhook_server == "granian" else Listener
-        return listener(
-            public_app(
-                Failures(self._verifier(), classifier, self._committer, telemetry),
-                telemetry,
-                host=settings.public_host,
-                prefix=settings.public_path,
-                files=self._files,
-            ),
-            *settings.webhook_listen_address,
-            threads=PUBLIC_THREADS,
-            connections=self._connections.public,
-            refused=lambda status: telemetry.refused(reason_for(status)),
-            failed=self._fail,
+        app = public_app(
+            Failures(self._verifier(), classifier, self._committer, telemetry),
+            telemetry,
+            host=settings.public_host,
+            prefix=settings.public_path,
+            files=self._files,
         )
+        with naming_setting("webhook.listen-address"):
+            return listener(
+                app,
+                *settings.webhook_listen_address,
+                threads=PUBLIC_THREADS,
+                connections=self._connections.public,
+                refused=lambda status: telemetry.refused(reason_for(status)),
+                failed=self._fail,
+            )
 
     def _private_listener(self) -> PrivateListener:
         passwords = self._web_config.passwords if self._web_config else Passwords({})
         app = private_app(self._telemetry, self._committer, passwords, self._facts)
         address, most = self._settings.web_listen_address, self._connections.private
-        return PrivateListener(app, *address, self._web_config, connections=most, failed=self._fail)
+        with naming_setting("web.listen-address"):
+            return PrivateListener(app, *address, self._web_config, connections=most, failed=self._fail)
 
     def _verifier(self) -> Verifier | None:
         settings = self._settings
@@ -218,6 +222,7 @@ def serve(settings: Settings, notify_socket: str = "") -> int:
         extra={
             "failures": f"http://{exporter.public.address}/failures",
             "metrics": f"{exporter.private.scheme}://{exporter.private.address}/metrics",
+            "status_page": f"{exporter.private.scheme}://{exporter.private.address}/",
             "ledger": place.absolute() if isinstance(place := settings.storage_url, Path) else place,
             "version": __version__,
         },

@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import click
 
@@ -75,8 +76,19 @@ def send_command(  # noqa: PLR0913, PLR0917 -- click passes arguments by name
     signer = _signer(sign_key, sign_key_id, sign_account)
     answer = send(url, {"id": message_id or uuid.uuid4().hex, **fields}, form=form, signer=signer)
     click.echo(f"{answer.status} {answer.phrase}: {answer.body}".rstrip(": "))
+    _hint(url, answer.status, answer.body)
     if answer.status != 200:
         sys.exit(1)
+
+
+def _hint(url: str, status: int, body: str = "") -> None:
+    """Print a way out after an answer that a first test often gets."""
+    if status == 404 and not urlsplit(url).path.endswith("/failures"):
+        click.echo("The path of the webhook ends in /failures.", err=True)
+    if body == "unsigned":
+        click.echo(
+            "Sign the request with --sign-key, or test with an exporter that has --signature.mode off.", err=True
+        )
 
 
 _MAX_DAYS: Final = 3_660
@@ -176,6 +188,8 @@ def simulate_command(  # noqa: PLR0913, PLR0917 -- click passes arguments by nam
 ) -> None:
     """Post a realistic stream of failures to URL, as SMTPeter would, until interrupted.
 
+    Exits with 1 if a failure was not answered, or none was answered 200.
+
     Use it to try out dashboards and alerts. The exporter counts these failures permanently, as it counts any other, so
     never send them to an exporter in production.
     """
@@ -195,5 +209,11 @@ def simulate_command(  # noqa: PLR0913, PLR0917 -- click passes arguments by nam
         say=lambda line: click.echo(line, err=True),
     )
     click.echo(f"sending {failures_per_day:,.0f} failures a day to {url}, seed {seed}; Ctrl-C stops", err=True)
-    simulation.run()
-    click.echo(str(simulation.tally))
+    try:
+        simulation.run()
+    finally:
+        click.echo(str(simulation.tally))
+    if not simulation.tally.complete:
+        for status in simulation.tally.statuses:
+            _hint(url, status)
+        sys.exit(1)

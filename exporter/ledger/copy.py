@@ -25,7 +25,7 @@ def copy(source: Ledger, target: Ledger, *, say: Callable[[str], None]) -> str:
     existing = target.totals()
     if totals and sorted(existing) == totals:  # interrupted after the last step, so only compare
         number = _copy_identities(source, target, say)
-        return f"already copied: {number:,} identities and {len(totals):,} series are the same"
+        return f"already copied, and the same: {_what(number, totals)}"
     if existing and [total.series for total in existing] != [COPY_MARKER]:
         raise LedgerError("DST has counted failures: expected an empty ledger, or one with an unfinished copy")
     if not existing:
@@ -42,8 +42,15 @@ def copy(source: Ledger, target: Ledger, *, say: Callable[[str], None]) -> str:
         raise LedgerError(
             "DST does not return the totals that were written to it; don't use it, and please report this"
         )
-    added = sum(total.value for total in totals)
-    return f"copied {number:,} identities and {len(totals):,} series with a total of {added:,}"
+    return f"copied {_what(number, totals)}"
+
+
+def _what(identities: int, totals: list[Total]) -> str:
+    failures = sum(total.value for total in totals if total.series[0] == "failures")
+    return (
+        f"{failures:,} counted failures in {len(totals):,} time series, and {identities:,} identities, by which the "
+        "failures of the last 30 days are recognized if they are reported again"
+    )
 
 
 def _copy_identities(source: Ledger, target: Ledger, say: Callable[[str], None]) -> int:

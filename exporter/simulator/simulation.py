@@ -12,7 +12,7 @@ from queue import Empty, SimpleQueue
 from typing import Final, Literal, NamedTuple
 from urllib.parse import urlsplit
 
-from exporter.errors import SettingError
+from exporter.errors import ExporterError, SettingError
 from exporter.simulator.client import TIMEOUT, Response, Signing, headers_and_body
 from exporter.simulator.traffic import SimulatedRequest
 
@@ -26,6 +26,9 @@ IDLE: Final = 10.0
 """Seconds after which an idle connection is not reused; the exporter closes those that are idle for 30."""
 PROGRESS_SECONDS: Final = 60.0
 PROGRESS_REQUESTS: Final = 10_000
+
+UNREACHABLE: Final = 5.0
+"""Seconds without any answer since the start after which the simulation is given up."""
 
 _OK: Final = 200
 _UNAVAILABLE: Final = 503
@@ -75,6 +78,24 @@ class Tally:
         self._lock = threading.Lock()
         self._statuses: Counter[int] = Counter()
         self._repeats = 0
+        self._unanswered = 0
+
+    def lose(self) -> None:
+        """Count a request that was given up without an answer."""
+        with self._lock:
+            self._unanswered += 1
+
+    @property
+    def statuses(self) -> Counter[int]:
+        """Number of answers by status."""
+        with self._lock:
+            return Counter(self._statuses)
+
+    @property
+    def complete(self) -> bool:
+        """Whether each request was answered, and not all of them were rejected."""
+        with self._lock:
+            return not self._unanswered and bool(self._statuses[_OK] or not self._statuses.total())
 
     def add(self, status: int, *, repeated: bool) -> None:
         """Count an answer to a request, ``repeated`` if the same failure was sent before."""
@@ -85,18 +106,18 @@ class Tally:
     @property
     def requests(self) -> int:
         """Number of requests that were answered."""
-        with self._lock:
-            return self._statuses.total()
+        return self.statuses.total()
 
     def __str__(self) -> str:
         """Return the summary."""
         with self._lock:
-            statuses, repeats = Counter(self._statuses), self._repeats
+            statuses, repeats, unanswered = Counter(self._statuses), self._repeats, self._unanswered
         requests, good = statuses.total(), statuses.pop(_OK, 0)
         kinds = ", ".join(f"{count:,} with {status}" for status, count in sorted(statuses.items()))
         return (
             f"{requests:,} requests sent: {good:,} answered 200, {repeats:,} of them repeats; "
             f"{statuses.total():,} rejected{kinds and f': {kinds}'}"
+            f"{f'; {unanswered:,} without an answer' if unanswered else ''}"
         )
 
 
@@ -145,8 +166,8 @@ class _Connection:
 class Simulation:
     """Posts the requests before ``end`` (Unix seconds), each at its time by ``clock``; late ones immediately.
 
-    A request without an answer is retried until ``end``, one that is answered 503 a few times. ``say`` receives
-    messages for the user, each one line.
+    A request without an answer is retried until ``end``, one that is answered 503 a few times. So the target may be
+    restarted meanwhile, but it must answer at the start. ``say`` receives messages for the user, each one line.
     """
 
     def __init__(  # noqa: PLR0913 -- by name
@@ -168,13 +189,17 @@ class Simulation:
         self._at = clock.now
         self._say_lock = threading.Lock()
         self._reachable = True
+        self._failing_since = 0.0  # when a request had no answer for the first time
         self._reported: set[int] = {_OK}
         # Wakes the main thread when a worker has ended or a signal has arrived. Unlike an Event, a SimpleQueue may be
         # used in a signal handler at any time: its put() is reentrant.
         self._wakeups: SimpleQueue[Literal["ended", "signal"]] = SimpleQueue()
 
     def run(self) -> None:
-        """Run to the end, or until SIGINT or SIGTERM. A second signal does not wait for requests in flight."""
+        """Run to the end, or until SIGINT or SIGTERM. A second signal does not wait for requests in flight.
+
+        Raises ExporterError if there is no answer at all for some seconds.
+        """
         signal.signal(signal.SIGINT, lambda *_: self._wakeups.put("signal"))
         signal.signal(signal.SIGTERM, lambda *_: self._wakeups.put("signal"))
         running = CONNECTIONS
@@ -192,6 +217,8 @@ class Simulation:
             except Empty:
                 pass
             sent, now = self.tally.requests, time.monotonic()
+            if self._failing_since and not sent and now > self._failing_since + UNREACHABLE:
+                raise ExporterError(f"no answer from {self._target.url} in {UNREACHABLE:.0f} seconds; is it running?")
             if sent >= reported + PROGRESS_REQUESTS or now >= reported_at + PROGRESS_SECONDS:
                 reported, reported_at = sent, now
                 self._say(f"{_time(self._at)}: {self.tally}")
@@ -224,8 +251,10 @@ class Simulation:
             try:
                 answer = connection.post(headers, body)
             except (OSError, HTTPException) as error:
+                self._failing_since = self._failing_since or time.monotonic()
                 self._report(f"no answer from {self._target.url}: {str(error) or type(error).__name__}; retrying")
                 if self._clock.until(self._end) <= 0:
+                    self.tally.lose()
                     return
                 self._stopping.wait(RETRY)
                 continue

@@ -11,7 +11,7 @@ from exporter.classification.report import Report
 from exporter.errors import LedgerError
 from exporter.ledger.committer import Committer
 from exporter.metrics.telemetry import Telemetry
-from exporter.refusals import Refusal
+from exporter.refusals import Refusal, answer
 from exporter.signature.verifier import Request, Verifier
 from exporter.webhook.parsing import MAX_BODY, parse
 
@@ -30,7 +30,7 @@ class Failures:
         self._classifier = classifier
         self._telemetry = telemetry
 
-    def on_post(self, req: falcon.Request, _resp: falcon.Response) -> None:
+    def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Verify, parse, classify and record the failure. Raises Refusal."""
         began = perf_counter()
         body = read_body(req)
@@ -48,8 +48,10 @@ class Failures:
             self._telemetry.repaired(report.repaired)
             if failure.overflowed:
                 self._telemetry.overflowed()
+        outcome = "counted" if new else "duplicate"
         if log.isEnabledFor(logging.DEBUG):
-            log.debug("counted" if new else "duplicate", extra=_about(report, failure))
+            log.debug(outcome, extra=_about(report, failure))
+        answer(resp, 200, outcome)
         self._telemetry.answered(perf_counter() - began)
 
     def on_options(self, _req: falcon.Request, _resp: falcon.Response) -> None:

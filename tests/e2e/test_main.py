@@ -142,7 +142,7 @@ def test_ctrl_c_while_standard_input_is_read() -> None:
     ) as process:
         assert process.stdin
         assert process.stdout
-        process.stdin.write(b"{}\n" * 10_000)
+        process.stdin.write(b'{"state": "data"}\n' * 1_000)
         process.stdin.flush()
         assert json.loads(process.stdout.readline())["reason"] == "unclassified"
         process.send_signal(signal.SIGINT)
@@ -238,7 +238,7 @@ def test_serve_outlives_the_reader_of_its_log(tmp_path: Path) -> None:
         assert process.stderr
         ready = next(line for line in process.stderr if "msg=ready" in line)
         process.stderr.close()
-        public, private = re.findall(r"http://([^/]+)", ready)
+        public, private, _ = re.findall(r"http://([^/]+)", ready)
         with Client(public) as client:
             assert [client.post(failure(number)).status for number in (1, 2)] == [200, 200]  # each is logged
         with Client(private) as client:
@@ -263,7 +263,7 @@ PRINTING: Final = (
 @pytest.fixture
 def printing(tmp_path: Path, line: str) -> tuple[str, ...]:
     """Return a command that prints something, and has what it needs."""
-    (tmp_path / "log.jsonl").write_text("{}\n" * 1_000)
+    (tmp_path / "log.jsonl").write_text('{"state": "data"}\n' * 1_000)
     return (*PROGRAM, *line.replace("FOLDER", str(tmp_path)).split())
 
 

@@ -128,13 +128,21 @@ def test_a_signal_stops_it(number: signal.Signals, running: Exporter) -> None:
     assert (errors.count("\n"), url(running) in errors) == (1, True)
 
 
-def test_no_answer_is_reported_once() -> None:
-    """While the target does not answer, requests are retried; at the end, none was sent."""
+def test_a_target_that_never_answers_is_an_error() -> None:
+    """Without ``--for``, too, it ends within seconds: the problem is reported once, and the summary is printed."""
     target = f"http://127.0.0.1:{free_port()}/failures"
-    done = simulate(target, *"--past 1d --for 1s --seed 3".split())
-    assert (done.returncode, summary_of(done.stdout)) == (0, (0, 0, 0, 0))
-    _, problem = done.stderr.splitlines()
+    done = simulate(target, *"--past 1d --seed 3".split())
+    assert (done.returncode, summary_of(done.stdout)) == (1, (0, 0, 0, 0))
+    _, problem, error = done.stderr.splitlines()
     assert (target in problem, "Connection refused" in problem) == (True, True)
+    assert error.startswith(f"smtpeter-exporter: no answer from {target} "), error
+
+
+def test_failures_without_an_answer_are_an_error() -> None:
+    """If the time is over before the target answers, the summary says how many failures are missing."""
+    done = simulate(f"http://127.0.0.1:{free_port()}/failures", *"--past 1d --for 1s --seed 3".split())
+    assert done.returncode == 1
+    assert re.search(r"; \d+ without an answer$", done.stdout.strip()), done.stdout
 
 
 def test_a_password_in_the_url_is_not_shown() -> None:

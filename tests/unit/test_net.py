@@ -5,7 +5,7 @@ import socket
 import pytest
 
 from exporter.errors import ListenError
-from exporter.net import Address, address_of, bind, parse_address
+from exporter.net import Address, address_of, bind, naming_setting, parse_address
 from tests.support.texts import Texts
 
 
@@ -58,3 +58,13 @@ def test_an_address_of_another_machine_is_an_error(texts: Texts) -> None:
         bind("192.0.2.1", 1)
     assert "192.0.2.1:1: " in str(caught.value)
     texts.check(caught.value)
+
+
+def test_a_port_in_use_is_an_error(texts: Texts) -> None:
+    """The error names the setting, and a command that shows which process uses the port."""
+    with bind("127.0.0.1", 0) as bound:
+        bound.listen()
+        port = bound.getsockname()[1]
+        with pytest.raises(ListenError) as caught, naming_setting("web.listen-address"):
+            bind("127.0.0.1", port)
+    texts.check(str(caught.value).replace(str(port), "PORT"))

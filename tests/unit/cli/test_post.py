@@ -23,7 +23,9 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 
     def send(url: str, fields: Mapping[str, str], *, form: str, signer: Signing | None) -> Response:
         calls.append({"url": url, "form": form, "signer": signer, **fields})
-        return Response(403, "Forbidden", "unsigned") if "403" in url else Response(200, "OK", "")
+        answers = {403: ("Forbidden", "unsigned"), 404: ("Not Found", "not_found"), 200: ("OK", "counted")}
+        status = next((status for status in answers if str(status) in url), 200)
+        return Response(status, *answers[status])
 
     monkeypatch.setattr(post, "send", send)
     return calls
@@ -31,7 +33,7 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 
 def test_send_posts_a_failure_that_is_counted(sent: list[dict[str, Any]]) -> None:
     """Without options it posts a complete failure, whose id is another one each time."""
-    assert [invoke("send", URL)[:3] for _ in range(2)] == [(0, "200 OK\n", "")] * 2
+    assert [invoke("send", URL)[:3] for _ in range(2)] == [(0, "200 OK: counted\n", "")] * 2
     first, second = sent
     assert first["id"] != second["id"]
     assert {name: text for name, text in first.items() if name not in {"id", "description"}} == {
@@ -56,8 +58,23 @@ def test_send_posts_the_given_failure(sent: list[dict[str, Any]], form: str) -> 
 
 def test_send_fails_unless_the_answer_is_200(sent: list[dict[str, Any]]) -> None:
     """Another answer is printed, and the exit code is 1."""
-    assert invoke("send", f"{URL}/403")[:3] == (1, "403 Forbidden: unsigned\n", "")
+    assert invoke("send", f"{URL}/403")[:2] == (1, "403 Forbidden: unsigned\n")
     assert len(sent) == 1
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:10125/404", "http://127.0.0.1:10125/403"])
+@pytest.mark.usefixtures("sent")
+def test_send_has_hints(url: str, texts: Texts) -> None:
+    """After an answer that a first test often gets, one more line on standard error shows the way out."""
+    outcome = invoke("send", url)
+    assert (outcome.code, outcome.err.count("\n")) == (1, 1)
+    texts.check(outcome.err.strip())
+
+
+@pytest.mark.usefixtures("sent")
+def test_the_right_path_has_no_hint() -> None:
+    """If the path is that of the webhook, the cause is another one."""
+    assert invoke("send", "http://127.0.0.1:10125/404/failures")[:3] == (1, "404 Not Found: not_found\n", "")
 
 
 def test_a_url_of_another_scheme_is_an_error() -> None:

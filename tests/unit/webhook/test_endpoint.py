@@ -95,19 +95,19 @@ def raised(served: Served, body: bytes) -> tuple[tuple[int, str], Samples]:
 
 
 def test_a_new_failure_is_recorded_and_counted() -> None:
-    """A new failure is answered 200 with an empty body, and counted by the step that found its reason."""
+    """A new failure is answered 200 with "counted", and counted by the step that found its reason."""
     served = Served()
     decided = 'smtpeter_exporter_reason_decisions_total{decided_by="extended"}'
-    assert raised(served, body_of(1)) == ((200, ""), {decided: 1.0, ANSWERED: 1.0})
+    assert raised(served, body_of(1)) == ((200, "counted\n"), {decided: 1.0, ANSWERED: 1.0})
     (record,) = served.recorder.records
     assert ("failures", "rcptto", "5xx", "5.1.1") in record.series
 
 
 def test_a_duplicate_is_answered_but_not_counted() -> None:
-    """A repeated failure is answered 200, and only its duration is recorded."""
+    """A repeated failure is answered 200 with "duplicate", and only its duration is recorded."""
     served = Served()
     served.post(body_of(1))
-    assert raised(served, body_of(1)) == ((200, ""), {ANSWERED: 1.0})
+    assert raised(served, body_of(1)) == ((200, "duplicate\n"), {ANSWERED: 1.0})
 
 
 def test_a_repaired_report_is_counted_once_for_each_mistake() -> None:
@@ -115,7 +115,7 @@ def test_a_repaired_report_is_counted_once_for_each_mistake() -> None:
     served = Served()
     body = body_of(1, code="550", extended="\0", description="\0") + b"&code=551&state=%FF&tags=%FF"
     before = served.samples()
-    assert [served.post(body) for _ in range(2)] == [(200, ""), (200, "")]
+    assert [served.post(body) for _ in range(2)] == [(200, "counted\n"), (200, "duplicate\n")]
     repaired = {name: value for name, value in changes(before, served.samples()).items() if "repaired" in name}
     assert repaired == {
         'smtpeter_exporter_repaired_total{what="encoding"}': 1.0,
