@@ -94,11 +94,16 @@ def _body(number: int) -> bytes:
     return urlencode(failure(number, **KINDS[kind_of(number)])).encode()
 
 
+def records_of(numbers: range) -> list[Record]:
+    """Return the records of the failures with these numbers."""
+    classifier = Classifier(LabelSets(), Providers({}), ())
+    return [classifier.failure_of(parse(FORM, _body(number))).record for number in numbers]
+
+
 def cut_power(recording: Recording, points: int, seed: int) -> Cuts:
     """Cut the power at a number of points, half of them during checkpoints; each leaves other writes on the disk."""
     chance = Random(seed)  # noqa: S311 -- seeded
-    classifier = Classifier(LabelSets(), Providers({}), ())
-    records = [classifier.failure_of(parse(FORM, _body(number))).record for number in range(recording.sent)]
+    records = records_of(range(recording.sent))
     busy = _checkpoints(recording)
     moments = Counter(
         chance.choice(busy) if busy and point % 2 else chance.randrange(len(recording.events) + 1)

@@ -35,6 +35,7 @@ from tests.support.running import (
     until,
 )
 from tests.support.signing import ACCOUNT, KEY_ID, NameServer, headers_for, key, record
+from tests.support.smuggling import PAYLOADS, attempt
 
 FILE: Final = "/smtpeter/smtpeter-x7_Y.txt"
 CONTENT: Final = b"\xef\xbb\xbfproof\r\n\0\xff of the owner"
@@ -171,6 +172,12 @@ def test_another_host_is_rejected(proxy: Proxy, running: Exporter) -> None:
     status = proxy.send("POST", CALLBACK, headers, body).status
     assert status == {"caddy": 421, "nginx": 403}[proxy.name]
     assert failures_of(incremented(before, running.samples())) == {}
+
+
+@pytest.mark.parametrize("name", list(PAYLOADS)[::10])
+def test_nothing_is_smuggled(proxy: Proxy, running: Exporter, name: str) -> None:
+    """The exporter handles no request that the client of the proxy got no answer for. ``make hostile`` sends more."""
+    assert attempt(name, CALLBACK, proxy.connect, running.samples).problem == ""
 
 
 def test_http_2_is_not_offered(proxy: Proxy) -> None:
