@@ -35,7 +35,7 @@ class Recording(NamedTuple):
     """The events of a run whose ledger is the file ``ledger``, and the number of failures that were sent."""
 
     ledger: str
-    events: list[Event]
+    events: Sequence[Event]
     sent: int
 
 

@@ -1,8 +1,10 @@
 """Send requests with another one hidden inside to an exporter, directly and through the reverse proxies of deploy/."""
 
+import socket
 import sys
 import tempfile
 from collections import Counter
+from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -12,7 +14,7 @@ import pytest
 from bench.measure import columns
 from tests.support.guarded import guarded_exporter
 from tests.support.proxies import CALLBACK, HOST, SHIPPED, proxied
-from tests.support.running import connect
+from tests.support.running import Exporter, connect
 from tests.support.smuggling import PAYLOADS, Attempt, attempt
 
 
@@ -23,10 +25,12 @@ def smuggle(proxy: str | None) -> list[Attempt]:
         url = ("--webhook.public-url", f"https://{HOST}/smtpeter")
         running = stack.enter_context(guarded_exporter(directories[0], *url)).running
         if proxy is None:
-            open_connection = partial(connect, running.public)
-        else:
-            open_connection = stack.enter_context(proxied(proxy, directories[1], running.public)).connect
-        return [attempt(name, CALLBACK, open_connection, running.samples) for name in PAYLOADS]
+            return _attempts(running, partial(connect, running.public))
+        return _attempts(running, stack.enter_context(proxied(proxy, directories[1], running.public)).connect)
+
+
+def _attempts(running: Exporter, open_connection: Callable[[], socket.socket]) -> list[Attempt]:
+    return [attempt(name, CALLBACK, open_connection, running.samples) for name in PAYLOADS]
 
 
 def main() -> bool:
