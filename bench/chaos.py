@@ -4,6 +4,7 @@ Prints a table in Markdown. Exits with 1 if a failure that was answered 200 was 
 """
 
 import argparse
+import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -48,6 +49,9 @@ def _kills(wanted: argparse.Namespace) -> Iterator[Row]:
 
 
 def _cuts(wanted: argparse.Namespace) -> Iterator[Row]:
+    if not shutil.which("strace"):
+        print("chaos: power cuts: skipped: needs strace, which is not on PATH", file=sys.stderr)
+        return
     with tempfile.TemporaryDirectory(prefix="chaos-") as directory:
         recording = record_run(Path(directory), wanted.failures)
     cuts = cut_power(recording, wanted.points, wanted.seed)
@@ -83,16 +87,16 @@ def main() -> None:
     wanted = parser.parse_args()
     if unknown := set(wanted.parts) - set(PARTS):
         parser.error(f"unknown part {min(unknown)}; the parts are {', '.join(PARTS)}")
-    rows = [row for part in wanted.parts or PARTS for row in PARTS[part](wanted)]
-    head = ["", "times", "failures sent", "not answered 200 at first", "lost", "counted twice"]
-    cells = [
-        [row.what, f"{row.times:,}", f"{row.sent:,}", row.unanswered, *(f"{count:,}" for count in row.verdict)]
-        for row in rows
-    ]
-    print(columns([head, *cells]))
-    problems = [f"{row.what}: {problem}" for row in rows for problem in row.problems]
-    print("\n".join(problems[:20]))
-    sys.exit(1 if problems or any(any(row.verdict) for row in rows) else 0)
+    print(columns([["", "times", "failures sent", "not answered 200 at first", "lost", "counted twice"]]))
+    problems: list[str] = []
+    for part in wanted.parts or PARTS:
+        for row in PARTS[part](wanted):
+            numbers = (f"{row.times:,}", f"{row.sent:,}", row.unanswered, *(f"{count:,}" for count in row.verdict))
+            print(f"| {row.what} | {' | '.join(numbers)} |", flush=True)
+            problems += [f"{row.what}: {problem}" for problem in row.problems or map(str, filter(any, [row.verdict]))]
+    for problem in problems[:20]:
+        print(problem)
+    sys.exit(1 if problems else 0)
 
 
 if __name__ == "__main__":

@@ -121,7 +121,7 @@ def cut_power(recording: Recording, points: int, seed: int) -> Cuts:
                 answered.add(event.number)
             elif event is not None:
                 disk.apply(event)
-    during = sum(count for moment, count in moments.items() if moment in set(busy))
+    during = sum(moments[moment] for moment in busy)
     lost, twice = (sum(verdict[at] for verdict, _ in problems) for at in (0, 1))
     return Cuts(during, Verdict(lost, twice), [why for _, why in problems])
 

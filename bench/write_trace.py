@@ -1,8 +1,6 @@
 """Record with strace what an exporter writes to its ledger, what it flushes to disk, and when it answers 200."""
 
 import re
-import shutil
-import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -35,15 +33,9 @@ Event = DiskEvent | Answer
 
 
 def traced(trace: Path, program: Sequence[str] = PROGRAM) -> tuple[str, ...]:
-    """Return the command that runs a program under strace. The process that it starts is the program's, not strace's.
-
-    Exits if strace is not installed.
-    """
-    strace = shutil.which("strace")
-    if strace is None:
-        sys.exit("chaos: needs strace, which is not on PATH. On Debian and Ubuntu: apt-get install strace")
+    """Return the command that runs a program under strace. The process that it starts is the program's, not strace's."""
     options = ("-D", "-f", "-q", "-yy", "-xx", "-s", "1000000", "-e", f"trace={','.join(_CALLS)}")
-    return (strace, *options, "-o", str(trace), *program)
+    return ("strace", *options, "-o", str(trace), *program)
 
 
 def read_trace(trace: Path, pid: int, directory: Path, sent: Mapping[int, Sequence[int]]) -> list[Event]:
