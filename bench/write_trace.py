@@ -33,7 +33,7 @@ Event = DiskEvent | Answer
 
 
 def traced(trace: Path, program: Sequence[str] = PROGRAM) -> tuple[str, ...]:
-    """Return the command that runs a program under strace. The process that it starts is the program's, not strace's."""
+    """Return the command that runs a program under strace. The process that it starts is that of the program."""
     options = ("-D", "-f", "-q", "-yy", "-xx", "-s", "1000000", "-e", f"trace={','.join(_CALLS)}")
     return ("strace", *options, "-o", str(trace), *program)
 
