@@ -27,7 +27,7 @@ PAGE: Final = 4_096
 """Bytes that a tmpfs allocates at a time."""
 LOAD: Final = 200
 """Failures answered before the file system is filled, at most, or while it has no inodes."""
-_MOUNT: Final = 'mount -t tmpfs -o "size=$0,nr_inodes=$1" tmpfs "$2" && cd "$3" && shift 3 && exec "$@"'
+_MOUNT: Final = 'mount -t tmpfs -o "size=$0,nr_inodes=$1" tmpfs "$2" && shift 2 && exec "$@"'
 
 
 class Fills(NamedTuple):
@@ -43,7 +43,7 @@ def fill_again_and_again(kind: str, rounds: int, seed: int) -> Fills | None:
     """Fill the "space" or the "inodes" this many times, in a mount namespace. Return None if none can be made."""
     with tempfile.TemporaryDirectory(prefix="chaos-") as directory:
         user = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
-        words = ["unshare", *user, "--mount", "sh", "-c", _MOUNT, str(SIZE), str(INODES), directory, str(Path.cwd())]
+        words = ["unshare", *user, "--mount", "sh", "-c", _MOUNT, str(SIZE), str(INODES), directory]
         if not shutil.which("unshare") or subprocess.run([*words, "true"], check=False, capture_output=True).returncode:
             return None
         program = [sys.executable, "-m", "bench.full_disk", kind, directory, str(rounds), str(seed)]
