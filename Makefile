@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # The tests start real servers: the system's, or those that tests/support/servers.sh fetches.
 export PATH := $(CURDIR)/.servers/usr/bin:$(CURDIR)/.servers/usr/sbin:$(PATH)
 
-.PHONY: help run demo test coverage test-fast test-pythons texts lint lint-bench dist bench history soak fuzz hostile rules dashboards docs site lock clean
+.PHONY: help run demo test coverage test-fast test-pythons texts lint lint-bench dist bench history soak fuzz hostile chaos rules dashboards docs site lock clean
 
 help: ## List the targets.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -94,11 +94,14 @@ history: $(VENV)/bench ## Measure with 10,000 and with 10,000,000 failures in th
 soak: $(VENV)/bench ## Run an exporter for MINUTES (60) under hostile clients. Exits with 1 if a failure was lost.
 	$(BIN)/python -m bench.soak
 
-fuzz: $(VENV)/bench ## Send 100,000 mutated requests. Exits with 1 on an internal error, a wrong count or growing memory.
-	$(BIN)/python -m bench.fuzz
+fuzz: $(VENV)/bench ## Send 100,000 mutated requests and 1,300 forged signatures. Exits with 1 if one is treated wrongly.
+	$(BIN)/python -m bench.fuzz $(ARGS)
 
-hostile: $(VENV)/bench ## Measure good clients and scrapes during 200 and 1,500 hostile connections.
+hostile: $(VENV)/bench $(VENV)/test servers ## Measure good clients during 1,500 hostile connections, and try to smuggle requests.
 	$(BIN)/python -m bench.hostile
+
+chaos: $(VENV)/bench ## Kill the exporter, cut its power and fill its disk. Exits with 1 on a loss or a double. ARGS=--help
+	$(BIN)/python -m bench.chaos $(ARGS)
 
 rules: $(VENV)/run ## Generate the Prometheus rules from deploy/prometheus/.
 	$(BIN)/python deploy/prometheus/make_rules.py

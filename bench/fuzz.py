@@ -1,7 +1,7 @@
 """Send mutated requests to a real exporter; tests/support/mutations.py makes them.
 
-Exits with 1 if an answer was not allowed, the log has an error or a traceback, the count differs from the number of
-answers 200, or memory grew.
+Forged signatures follow. Exits with 1 if an answer was not allowed, a forgery was accepted, a line of the log can't be
+parsed or is an error, the count differs from the number of answers 200, or memory grew.
 """
 
 import argparse
@@ -11,6 +11,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from tests.support.forgeries import forge
+from tests.support.log_lines import read_line
 from tests.support.mutations import Outcome, fuzz, name_server
 from tests.support.running import Exporter, exporter
 from tests.support.signing import ACCOUNT
@@ -26,13 +28,13 @@ def resident(running: Exporter) -> float:
     return running.samples()["process_resident_memory_bytes"]
 
 
-def unexpected_lines(running: Exporter) -> list[str]:
-    """Return the lines of the log that show a bug, or that are not in the format of the log."""
-    return [
-        line
-        for line, read in zip(running.lines, running.log(), strict=True)
-        if not line.startswith("ts=") or "Traceback" in line or read["level"] not in {"debug", "info", "warning"}
-    ]
+def is_unexpected(line: str) -> bool:
+    """Return whether a line of the log shows a bug, or is not in the format of the log."""
+    try:
+        fields = read_line(line)
+    except ValueError:
+        return True
+    return "ts" not in fields or fields["level"] not in {"debug", "info", "warning"} or "Traceback" in line
 
 
 def report(name: str, outcome: Outcome, seconds: float) -> None:
@@ -45,6 +47,7 @@ def main() -> None:
     """Send the requests and print the results."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--count", type=int, default=100_000, help="cases after the warm-up (default: %(default)s)")
+    parser.add_argument("--forgeries", type=int, default=1_300, help="forged signatures (default: %(default)s)")
     parser.add_argument("--seed", default="1", help="seed of the random cases (default: %(default)s)")
     wanted = parser.parse_args()
     # glibc caches freed memory per thread and size. With 64 threads these caches grow for a long time and hide leaks.
@@ -61,23 +64,28 @@ def main() -> None:
             report("fuzzing", later, time.perf_counter() - began)
             after = resident(running)
             outcome.add(later)
+            forged = forge(running.public, wanted.forgeries, wanted.seed, first=1_000 * wanted.count)
             counted, repeated = (
                 sum(running.failures().values()),
                 running.samples()["smtpeter_exporter_duplicates_total"],
             )
-        unexpected = unexpected_lines(running)
+        unexpected = list(filter(is_unexpected, running.lines))
+    rejected = ", ".join(f"{times:,} x {reason}" for reason, times in forged.reasons.most_common())
+    print(f"forged signatures: {forged.forged:,}, valid ones in between: {forged.valid:,} answered 200; {rejected}")
     words = ", ".join(
         f"{count:,} x {word.partition(chr(13))[0]}" for word, count in outcome.reasons.most_common() if word
     )
     print(f"reasons for rejection: {words}")
-    print(f"new failures answered 200: {outcome.counted:,}, counted: {counted:,.0f}")
+    good = outcome.counted + forged.valid
+    print(f"new failures answered 200: {good:,}, counted: {counted:,.0f}")
     print(f"repeated failures answered 200: {outcome.repeated:,}, counted as duplicates: {repeated:,.0f}")
     print(f"resident memory: {before / 1e6:.1f} MB after the warm-up, {after / 1e6:.1f} MB at the end")
-    print(f"wrong answers: {len(outcome.problems)}, unexpected lines in the log: {len(unexpected)}")
-    for line in (*outcome.problems[:10], *unexpected[:10]):
+    problems = [*outcome.problems, *forged.problems]
+    print(f"wrong answers: {len(problems)}, lines of the log: {len(running.lines):,}, unexpected: {len(unexpected)}")
+    for line in (*problems[:10], *unexpected[:10]):
         print(f"  {line}")
-    right = (counted, repeated) == (outcome.counted, outcome.repeated) and after - before < GROWTH
-    sys.exit(0 if right and not outcome.problems and not unexpected else 1)
+    right = (counted, repeated) == (good, outcome.repeated) and after - before < GROWTH
+    sys.exit(0 if right and not problems and not unexpected else 1)
 
 
 if __name__ == "__main__":

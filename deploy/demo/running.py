@@ -170,7 +170,7 @@ class Exporter:
 
     def log(self) -> list[dict[str, str]]:
         """Return the fields of each log line so far."""
-        return [_logfmt(line) for line in list(self.lines)]
+        return [json.loads(line) if line.startswith("{") else _logfmt(line) for line in list(self.lines)]
 
     def client(self) -> Client:
         """Return a client of the public listener."""

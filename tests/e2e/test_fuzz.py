@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Final
 
+from tests.support.forgeries import FORGERIES, VALID_EVERY, forge
+from tests.support.guarded import REQUIRED
 from tests.support.mutations import STATUSES, fuzz, name_server
 from tests.support.running import exporter
 from tests.support.signing import ACCOUNT
@@ -24,3 +26,12 @@ def test_mutated_requests(tmp_path: Path) -> None:
     assert counted > AMOUNT / 4
     assert [line for line in running.lines if not line.startswith("ts=") or "Traceback" in line] == []
     assert {line["level"] for line in running.log()} <= {"debug", "info", "warning"}
+
+
+def test_forged_signatures(tmp_path: Path) -> None:
+    """No forgery of any kind is accepted or counted; the valid requests in between are. ``make fuzz`` sends 1,300."""
+    amount = 5 * len(FORGERIES)
+    with name_server() as names, exporter(tmp_path, *REQUIRED, "--signature.nameserver", names.address) as running:
+        outcome = forge(running.public, amount, "a test", first=0)
+        assert running.failures() == {"rcptto/5xx/5.1.1": amount // VALID_EVERY}
+    assert (outcome.problems, outcome.forged, outcome.valid) == ([], amount, amount // VALID_EVERY)

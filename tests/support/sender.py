@@ -1,7 +1,7 @@
 """A sender of distinct failures over many connections, which knows what was answered 200."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from http.client import HTTPException
@@ -31,17 +31,27 @@ def total(running: Exporter) -> float:
 
 
 class Sender:
-    """A sender over CONNECTIONS connections. ``sent`` is how many failures it sent, ``answered`` those answered 200."""
+    """A sender over CONNECTIONS connections.
+
+    ``sent`` is how many failures it sent, ``answered`` those answered 200, ``rejected`` how often it was answered 503.
+    """
 
     def __init__(self) -> None:
-        self.sent = 0
+        self.sent = self.rejected = 0
         self.answered: set[int] = set()
         self._new = count()
         self._again: SimpleQueue[int] = SimpleQueue()
         self._counting = threading.Lock()
 
-    def run(self, running: Exporter, meanwhile: Callable[[], object] = lambda: None) -> None:
-        """Resend what was not answered, then send new failures while ``meanwhile`` runs and the exporter answers."""
+    def run(
+        self, running: Exporter, meanwhile: Callable[[], object] = lambda: None, *, again: Iterable[int] = ()
+    ) -> None:
+        """Resend what was not answered, and the failures ``again``.
+
+        Then send new failures while ``meanwhile`` runs and the exporter answers.
+        """
+        for number in again:
+            self._again.put(number)
         over = threading.Event()
         with ThreadPoolExecutor(CONNECTIONS) as pool:
             threads = [pool.submit(self._send_all, running, over) for _ in range(CONNECTIONS)]
@@ -74,6 +84,11 @@ class Sender:
         except (OSError, HTTPException):
             self._again.put(number)
             return False
+        if status == 503:
+            self._again.put(number)
+            self.rejected += 1
+            threading.Event().wait(0.02)  # a faster sender only keeps the ledger from recovering
+            return True
         assert status == 200
         self.answered.add(number)
         return True
