@@ -153,7 +153,8 @@ $(BIN)/python:
 	  echo 'The virtual environment $(VENV) could not be made here: see the error above. Is the disk full, or the directory not yours?' >&2; exit 1; }
 
 $(VENV)/%: requirements/%.txt pyproject.toml $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $< || { \
+	@echo 'Installing the packages of $< in $(VENV)'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $< || { \
 	  echo 'The packages in $< could not be installed: see the error above. Is the network reachable?' >&2; exit 1; }
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable .
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable .
 	@touch $@

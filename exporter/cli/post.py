@@ -213,7 +213,7 @@ def simulate_command(  # noqa: PLR0913, PLR0917 -- click passes arguments by nam
         simulation.run()
     finally:
         click.echo(str(simulation.tally))
-    if not simulation.tally.complete:
+    if not simulation.tally.is_complete():
         for status in simulation.tally.statuses:
             _hint(url, status)
         sys.exit(1)

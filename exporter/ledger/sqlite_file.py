@@ -4,6 +4,7 @@ A lock keeps a second exporter out (see ``sqlite_lock.py``). Other programs may 
 the ``sqlite3`` shell.
 """
 
+import errno
 import json
 import os
 import sqlite3
@@ -256,8 +257,11 @@ _HINTS: Final = {
     sqlite3.SQLITE_IOERR: "{}: the disk or a quota is full, or the disk fails",
     sqlite3.SQLITE_NOTADB: "it is damaged or not a ledger ({}); restore a backup, or move it away",
     sqlite3.SQLITE_READONLY: "{}: is the file writable for this user?",
+    -errno.EACCES: "{}: is the directory writable for this user?",
 }
-# A disk that fails makes an intact ledger look damaged. Negative keys are error numbers of the operating system.
+"""What to do, by SQLite's error code or, negative, by the error number of the operating system."""
+
+# A disk that fails makes an intact ledger look damaged.
 _REMOUNT: Final = "remount the disk or restart the exporter first, and restore a backup only if the error remains"
 _RUNNING_HINTS: Final = _HINTS | {
     sqlite3.SQLITE_CORRUPT: f"it is damaged ({{}}); {_REMOUNT}",

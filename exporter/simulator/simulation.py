@@ -6,6 +6,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
 from datetime import UTC, datetime
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from queue import Empty, SimpleQueue
@@ -28,7 +29,7 @@ PROGRESS_SECONDS: Final = 60.0
 PROGRESS_REQUESTS: Final = 10_000
 
 UNREACHABLE: Final = 5.0
-"""Seconds without any answer since the start after which the simulation is given up."""
+"""Seconds after which the simulation is given up if the target can't be reached at its start."""
 
 _OK: Final = 200
 _UNAVAILABLE: Final = 503
@@ -91,9 +92,8 @@ class Tally:
         with self._lock:
             return Counter(self._statuses)
 
-    @property
-    def complete(self) -> bool:
-        """Whether each request was answered, and not all of them were rejected."""
+    def is_complete(self) -> bool:
+        """Return whether each request was answered, and not all of them were rejected."""
         with self._lock:
             return not self._unanswered and bool(self._statuses[_OK] or not self._statuses.total())
 
@@ -144,6 +144,10 @@ class _Connection:
                 raise
             return self._post(headers, body)  # the server closed the connection after the last request
 
+    def open(self) -> None:
+        """Open the connection. Raises OSError if the target cannot be reached."""
+        self._http.connect()
+
     def close(self) -> None:
         """Close the connection; the next request opens it again."""
         self._http.close()
@@ -189,7 +193,6 @@ class Simulation:
         self._at = clock.now
         self._say_lock = threading.Lock()
         self._reachable = True
-        self._failing_since = 0.0  # when a request had no answer for the first time
         self._reported: set[int] = {_OK}
         # Wakes the main thread when a worker has ended or a signal has arrived. Unlike an Event, a SimpleQueue may be
         # used in a signal handler at any time: its put() is reentrant.
@@ -198,8 +201,9 @@ class Simulation:
     def run(self) -> None:
         """Run to the end, or until SIGINT or SIGTERM. A second signal does not wait for requests in flight.
 
-        Raises ExporterError if there is no answer at all for some seconds.
+        Raises ExporterError if the target can't be reached at the start.
         """
+        self._reach()  # until it returns, a signal ends the process
         signal.signal(signal.SIGINT, lambda *_: self._wakeups.put("signal"))
         signal.signal(signal.SIGTERM, lambda *_: self._wakeups.put("signal"))
         running = CONNECTIONS
@@ -217,11 +221,26 @@ class Simulation:
             except Empty:
                 pass
             sent, now = self.tally.requests, time.monotonic()
-            if self._failing_since and not sent and now > self._failing_since + UNREACHABLE:
-                raise ExporterError(f"no answer from {self._target.url} in {UNREACHABLE:.0f} seconds; is it running?")
             if sent >= reported + PROGRESS_REQUESTS or now >= reported_at + PROGRESS_SECONDS:
                 reported, reported_at = sent, now
                 self._say(f"{_time(self._at)}: {self.tally}")
+
+    def _reach(self) -> None:
+        """Connect once. Otherwise, a wrong port would be noticed only when the first request is due."""
+        deadline = time.monotonic() + UNREACHABLE
+        while True:
+            try:
+                with closing(_Connection(self._target)) as connection:
+                    connection.open()
+            except OSError as error:
+                problem = f"no answer from {self._target.url}: {error}"
+                if time.monotonic() > deadline:
+                    raise ExporterError(f"{problem}; given up after {UNREACHABLE:.0f} seconds") from error
+                self._report(f"{problem}; retrying")
+                self._stopping.wait(RETRY)
+            else:
+                self._report(None)
+                return
 
     def _work(self) -> None:
         connection = _Connection(self._target)
@@ -251,7 +270,6 @@ class Simulation:
             try:
                 answer = connection.post(headers, body)
             except (OSError, HTTPException) as error:
-                self._failing_since = self._failing_since or time.monotonic()
                 self._report(f"no answer from {self._target.url}: {str(error) or type(error).__name__}; retrying")
                 if self._clock.until(self._end) <= 0:
                     self.tally.lose()

@@ -346,3 +346,17 @@ def test_example_hosts_are_hosts_of_users() -> None:
     assert named == USERS_HOSTS.keys()
     link = re.compile(r"//(?:[^\s/@]*@)?example\.com\b|(?<![\w.@-])example\.com[/:]|git@example\.com")
     assert {file: found for file, text in texts.items() if (found := link.findall(text))} == {}
+
+
+def test_git_ignores_what_the_tutorial_leaves() -> None:
+    """The files that the tutorial tells to delete are not offered to git."""
+    (line,) = re.findall(r"^rm -r (.+)$", PAGES["docs/tutorial.md"], re.MULTILINE)
+    left = [
+        name.replace("*", end) for name in line.split() for end in (("", "-wal", "-shm", ".lock") if "*" in name else "x")
+    ]
+    ignored = subprocess.run(
+        ["git", "check-ignore", "--no-index", *left], cwd=ROOT, check=False, capture_output=True, text=True
+    )
+    if ignored.returncode == 128:
+        pytest.skip(f"needs a git checkout: {ignored.stderr}")
+    assert ignored.stdout.split() == left

@@ -78,20 +78,20 @@ def test_requests_without_an_answer_are_in_the_summary(texts: Texts) -> None:
     """They are listed after the answers, and the simulation is not complete."""
     tally = Tally()
     tally.add(200, repeated=False)
-    assert tally.complete
+    assert tally.is_complete()
     tally.lose()
-    assert not tally.complete
+    assert not tally.is_complete()
     texts.check(tally)
 
 
 def test_a_simulation_that_is_always_rejected_is_not_complete() -> None:
     """It is complete without any request, and with at least one answer of 200."""
     tally = Tally()
-    assert tally.complete
+    assert tally.is_complete()
     tally.add(404, repeated=False)
-    assert not tally.complete
+    assert not tally.is_complete()
     tally.add(200, repeated=False)
-    assert tally.complete
+    assert tally.is_complete()
 
 
 def test_threads_lose_no_answer() -> None:
