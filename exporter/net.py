@@ -9,6 +9,9 @@ from typing import Final, NamedTuple
 
 from exporter.errors import ListenError
 
+OUT_OF_FILES: Final = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+"""The errors of ``accept`` that last until something is closed."""
+
 
 class Address(NamedTuple):
     """A host name or IP address (IPv6 without brackets), and a port."""

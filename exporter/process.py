@@ -38,7 +38,7 @@ def requiring_threads(count: int) -> Iterator[None]:
 
 
 def stop_on_signals(requests: SimpleQueue[str]) -> None:
-    """Put the name of each SIGTERM, SIGINT or SIGHUP into the queue.
+    """Put the name of each SIGTERM, SIGINT or SIGHUP into the queue. An ignored SIGHUP, as set by nohup, stays ignored.
 
     An Event can deadlock in a signal handler: if the signal arrives while the main thread holds the Event's internal
     lock, ``set`` waits for it forever. ``SimpleQueue.put`` is safe there.
@@ -48,7 +48,8 @@ def stop_on_signals(requests: SimpleQueue[str]) -> None:
         requests.put(signal.Signals(number).name)
 
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, put)
+        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, put)
 
 
 def wait_for(requests: SimpleQueue[str]) -> str:

@@ -1,6 +1,7 @@
 """``serve``: create the components, connect them, and run them until a signal arrives."""
 
 import logging
+import os
 import socket
 import time
 from functools import partial
@@ -203,8 +204,9 @@ class Exporter:
 def serve(settings: Settings, notify_socket: str = "") -> int:
     """Run until SIGTERM or SIGINT, and return the exit code. ``notify_socket`` is systemd's, empty if there is none.
 
-    SIGHUP reloads the web configuration.
+    SIGHUP reloads the web configuration, unless it comes because the terminal was closed.
     """
+    terminal = os.isatty(2)
     connections = raise_file_limit(MAX_CONNECTIONS)
     if connections != MAX_CONNECTIONS:
         log.warning(
@@ -228,7 +230,7 @@ def serve(settings: Settings, notify_socket: str = "") -> int:
         },
     )
     sd_notify(notify_socket, "READY=1")
-    while (name := wait_for(requests)) == "SIGHUP":
+    while (name := wait_for(requests)) == "SIGHUP" and os.isatty(2) == terminal:
         exporter.reload()
     log.info("stopping", extra={"signal": name} if name else {"why": "a listener failed"})
     sd_notify(notify_socket, "STOPPING=1")

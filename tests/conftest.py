@@ -1,5 +1,6 @@
 """Fixtures that several test modules use."""
 
+import signal
 from collections.abc import Collection, Generator, Iterator, Mapping
 
 import pytest
@@ -27,6 +28,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Read the texts, once per process."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # a background job of a shell; programs would inherit that
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     update = config.getoption("--update-texts")
     options = [config.getoption(name, None) for name in ("numprocesses", "keyword", "markexpr")]
     if update and (any(options) or any("::" in argument for argument in config.args)):

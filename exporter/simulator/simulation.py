@@ -233,6 +233,8 @@ class Simulation:
                 with closing(_Connection(self._target)) as connection:
                     connection.open()
             except OSError as error:
+                if self._clock.until(self._end) <= 0:
+                    return
                 problem = f"no answer from {self._target.url}: {error}"
                 if time.monotonic() > deadline:
                     raise ExporterError(f"{problem}; given up after {UNREACHABLE:.0f} seconds") from error

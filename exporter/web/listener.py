@@ -4,8 +4,8 @@ Prometheus's Python client serves metrics the same way. The TLS handshake runs i
 client that connects and sends nothing does not block others.
 """
 
-import errno
 import logging
+import re
 import select
 import socket
 import ssl
@@ -14,34 +14,38 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from http.client import LineTooLong
-from io import BufferedIOBase
+from io import BytesIO
 from socketserver import ThreadingMixIn
 from typing import Any, Final
 from wsgiref.simple_server import ServerHandler, WSGIRequestHandler, WSGIServer
 from wsgiref.types import WSGIApplication
 
-from exporter.net import address_of, bind
+from exporter.net import OUT_OF_FILES, address_of, bind
 from exporter.web.web_config import WebConfig
 
 log = logging.getLogger(__name__)
 
-MAX_HEAD: Final = 16_384
-"""Maximum size of request line and headers together, in bytes."""
 DISCONNECTED: Final = "exporter.disconnected"
 """Name in the WSGI environment of a function that returns whether the client has disconnected."""
+MAX_HEAD: Final = 16_384
+"""Maximum size of the request line and all headers of a request together, in bytes."""
 DEADLINE: Final = 15.0
 """Seconds after which a connection is closed. Handshake, request and answer must be complete by then."""
+
+# RFC 9112 section 5: a continued line, a NUL or a bare CR must not be accepted as they are.
+_HEADERS: Final = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+:[^\0\r\n]*\r?\n)*\r?\n")
+# Only Linux has RDHUP, for a client that has closed its half of the connection.
+_ENDED: Final = getattr(select, "POLLRDHUP", 0) | select.POLLHUP | select.POLLERR
 
 
 class PrivateListener:
     """A server of ``app`` on ``host``:``port`` (0: a free one), with TLS if ``web_config`` configures it.
 
-    When more than ``connections`` are open, the oldest is closed. ``failed`` is called if the serving thread dies.
-    Raises ListenError if the address cannot be bound.
+    It has at most ``connections`` open. When one more arrives, the oldest is closed. ``failed`` is called if the
+    serving thread dies. Raises ListenError if the address cannot be bound.
     """
 
-    def __init__(  # noqa: PLR0913 -- keyword-only, and all of one concern
+    def __init__(  # noqa: PLR0913 -- the last two by name
         self,
         app: WSGIApplication,
         host: str,
@@ -91,16 +95,15 @@ class _Server(ThreadingMixIn, WSGIServer):
         bound.listen(128)
         self._web_config = web_config
         self._connections = connections
-        self._deadlines: dict[Any, float] = {}
+        self._deadlines: dict[Any, float] = {}  # of all open connections, the oldest first
         self._ended = threading.Condition()
 
     def get_request(self) -> tuple[Any, Any]:
         try:
             connection, address = super().get_request()
         except OSError as error:
-            if error.errno in {errno.EMFILE, errno.ENFILE}:
-                self._make_room(self._connections // 2)
-                time.sleep(0.1)  # otherwise the loop would try again at once
+            if error.errno in OUT_OF_FILES:
+                self._make_room(0.2)  # the server would try again at once, and forever
             raise
         connection.settimeout(DEADLINE)
         if self._web_config and self._web_config.tls:
@@ -114,20 +117,20 @@ class _Server(ThreadingMixIn, WSGIServer):
         return connection, address
 
     def process_request(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 -- a socket
-        self._make_room(self._connections - 1)
+        if len(self._deadlines) >= self._connections:
+            self._make_room(1)
         with self._ended:
             self._deadlines[request] = time.monotonic() + DEADLINE
         super().process_request(request, client_address)
 
-    def _make_room(self, most: int) -> None:
-        """Close the oldest connections until at most ``most`` are left."""
+    def _make_room(self, seconds: float) -> None:
+        """Close the oldest connection, and wait up to ``seconds`` until its thread, or another, has ended."""
         with self._ended:
-            oldest = list(self._deadlines)[: max(0, len(self._deadlines) - most)]
-            for request in oldest:
-                # Forget it now to make room; its thread notices the closed connection a moment later.
-                del self._deadlines[request]
-        for request in oldest:
-            _hang_up(request)
+            before = len(self._deadlines)
+            if oldest := next(iter(self._deadlines), None):
+                self._deadlines[oldest] = self._deadlines.pop(oldest)  # if its thread hangs, the next one is tried
+                _hang_up(oldest)
+            self._ended.wait_for(lambda: len(self._deadlines) < before, seconds)
 
     def shutdown_request(self, request: Any) -> None:  # noqa: ANN401 -- as its base has it
         with self._ended:
@@ -169,33 +172,10 @@ def _hang_up(connection: socket.socket) -> None:
 
 
 def _disconnected(connection: socket.socket) -> bool:
-    """Return whether the client has closed the connection, or its sending half."""
+    """Return whether the client or this server has closed the connection, with TLS or without. It reads nothing."""
     poll = select.poll()
-    try:
-        # Linux reports a client's end as RDHUP, other systems as HUP, which need not be asked for.
-        poll.register(connection, getattr(select, "POLLRDHUP", 0))
-    except ValueError:  # closed on this side
-        return True
+    poll.register(connection, _ENDED)
     return bool(poll.poll(0))
-
-
-class _Head:
-    """The lines of a request's head, at most MAX_HEAD bytes in all.
-
-    The standard library would read 100 lines of 64 KiB before anybody is asked for a password.
-    """
-
-    def __init__(self, stream: BufferedIOBase) -> None:
-        self._stream = stream
-        self._left = MAX_HEAD
-
-    def readline(self, _limit: int = -1) -> bytes:
-        """Return the next line. Raises LineTooLong if the head is too large."""
-        line = self._stream.readline(self._left + 1)
-        self._left -= len(line)
-        if self._left < 0:
-            raise LineTooLong("head")
-        return line
 
 
 class _ResponseWriter(ServerHandler):
@@ -210,6 +190,7 @@ class _ResponseWriter(ServerHandler):
 
 
 class _Handler(WSGIRequestHandler):
+    rbufsize = 4_096
     error_message_format = "malformed\n"
     error_content_type = "text/plain"
     server_version = "smtpeter-exporter"
@@ -222,26 +203,44 @@ class _Handler(WSGIRequestHandler):
         super().setup()
 
     def handle(self) -> None:
-        head = _Head(self.rfile)
         self.requestline, self.request_version, self.command = "", "HTTP/1.1", ""
-        try:
-            self.raw_requestline = head.readline()
-        except LineTooLong:
-            self.send_error(414)
+        head = self._read_head()
+        if len(head) > MAX_HEAD:
+            self.send_error(431)
             return
-        stream, self.rfile = self.rfile, head  # type: ignore[assignment]  # parse_request only reads lines
-        valid = self.raw_requestline and self.parse_request()
-        self.rfile = stream
-        if valid:
-            writer = _ResponseWriter(
-                self.rfile,
-                self.wfile,  # type: ignore[arg-type]  # a BufferedIOBase, of which it only writes to
-                self.get_stderr(),
-                self.get_environ() | {DISCONNECTED: partial(_disconnected, self.connection)},
-                multithread=True,
-            )
-            writer.request_handler = self  # type: ignore[attr-defined]  # as wsgiref does
-            writer.run(self.server.get_app())  # type: ignore[attr-defined]  # a WSGIServer
+        self.raw_requestline, end, headers = head.partition(b"\n")
+        self.rfile = BytesIO(headers)  # without a body, which no request needs
+        if not (end and self.parse_request()):
+            return
+        if not _HEADERS.fullmatch(headers):
+            self.send_error(400)
+            return
+        writer = _ResponseWriter(
+            self.rfile,
+            self.wfile,  # type: ignore[arg-type]  # a BufferedIOBase, of which it only writes to
+            self.get_stderr(),
+            self.get_environ(),
+            multithread=True,
+        )
+        writer.request_handler = self  # type: ignore[attr-defined]  # as wsgiref does
+        writer.run(self.server.get_app())  # type: ignore[attr-defined]  # a WSGIServer
+
+    def _read_head(self) -> bytes:
+        """Return the request up to the empty line, more than MAX_HEAD bytes if it is too long, or nothing if cut off.
+
+        The standard library would read 100 headers of 64 KiB each.
+        """
+        head = bytearray()
+        with self.rfile as stream:
+            while len(head) <= MAX_HEAD and (line := stream.readline(MAX_HEAD + 1 - len(head))):
+                head += line
+                if line in {b"\n", b"\r\n"}:
+                    return bytes(head)
+        return bytes(head) if len(head) > MAX_HEAD else b""
+
+    def get_environ(self) -> dict[str, Any]:
+        """Return the WSGI environment, in which the application can ask whether the client has disconnected."""
+        return super().get_environ() | {DISCONNECTED: partial(_disconnected, self.request)}
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:  # noqa: ARG002 -- as its base
         """Answer with the status only; ``message`` would repeat what the client sent."""

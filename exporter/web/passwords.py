@@ -17,7 +17,7 @@ MAX_COST: Final = 14
 """Maximum cost of a hash: a check then takes about a second, and each further step doubles that."""
 MAX_WAITING: Final = 8
 """Maximum number of checks that wait or run; other requests are rejected."""
-MAX_WAITING_OF_CLIENT: Final = 4
+MAX_WAITING_OF_CLIENT: Final = 2
 """Maximum number of them from the same address, so that one client leaves room for others."""
 _POLL_INTERVAL: Final = 0.1
 """Seconds after which a waiting check looks whether its client is still there."""

@@ -21,7 +21,7 @@ from waitress.parser import HTTPRequestParser, ParsingError, TransferEncodingNot
 from waitress.server import create_server
 from waitress.task import ErrorTask
 
-from exporter.net import address_of, bind
+from exporter.net import OUT_OF_FILES, address_of, bind
 from exporter.webhook.parsing import MAX_BODY
 
 log = logging.getLogger(__name__)
@@ -72,6 +72,8 @@ class Listener:
             ident=None,
         )
         self._server.channel_class = _channel_class(refused)
+        self._server.accept = self._accept
+        self._out_of_files = False
         make_nonblocking(self._server.trigger)
         self._refused = refused
         self._most = connections * 9 // 10
@@ -106,9 +108,18 @@ class Listener:
         # poll, because select does not support file descriptors above 1023.
         wasyncore.loop(timeout=timeout, use_poll=True, map=self._sockets, count=1)
 
+    def _accept(self) -> Any:  # noqa: ANN401 -- waitress has no types
+        try:
+            return wasyncore.dispatcher.accept(self._server)
+        except OSError as error:
+            if error.errno in OUT_OF_FILES:  # the loop would try again at once, and forever
+                self._out_of_files = True
+                self._server.accepting = False
+            raise
+
     def _sweep(self, now: float) -> None:
         """Close connections that waitress would keep: slow ones, and the longest idle ones when there are too many."""
-        full = len(self._server.active_channels) > self._most
+        full = self._out_of_files or len(self._server.active_channels) > self._most
         if now < self._swept + 1 and not full:
             return
         self._swept = now
@@ -120,6 +131,9 @@ class Listener:
             if channel.request is not None:
                 self._refused(HTTPStatus.REQUEST_TIMEOUT)
             channel.handle_close()
+        # If nothing could be closed, it is tried again in a second.
+        self._server.accepting = bool(late) or not self._out_of_files
+        self._out_of_files = False
 
     def _drain(self) -> None:
         wasyncore.dispatcher.close(self._server)  # only the listening socket; the server's close includes the trigger

@@ -213,8 +213,8 @@ def test_send_signs_as_smtpeter_does(tmp_path: Path) -> None:
     with guarded_exporter(tmp_path) as guarded:
         url = f"http://{guarded.running.public}/failures"
         for form in ("form", "json", "multipart"):
-            assert send(f"{url}?a=1", *sign, "--format", form) == (0, "200 OK\n", "")
-        assert send(url) == (1, "403 Forbidden: unsigned\n", "")
+            assert send(f"{url}?a=1", *sign, "--format", form) == (0, "200 OK: counted\n", "")
+        assert send(url)[:2] == (1, "403 Forbidden: unsigned\n")
         assert guarded.running.failures() == {"rcptto/5xx/5.1.1": 3.0}
 
 

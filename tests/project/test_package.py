@@ -185,7 +185,7 @@ def test_the_wheel_counts(run: Run, programs: Path, tmp_path: Path) -> None:
     """``serve`` of the wheel counts what ``send`` of the wheel posts."""
     program = [str(programs / "smtpeter-exporter")]
     with exporter(tmp_path, measured=False, program=program) as running:
-        assert run("smtpeter-exporter", "send", f"http://{running.public}/failures") == (0, "200 OK\n", "")
+        assert run("smtpeter-exporter", "send", f"http://{running.public}/failures") == (0, "200 OK: counted\n", "")
         assert running.failures() == {"rcptto/5xx/5.1.1": 1.0}
 
 

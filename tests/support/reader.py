@@ -62,8 +62,6 @@ class Reader:
             "PYTHONPATH": str(ROOT),
             "HOME": str(directory),
             "SMTPETER_EXPORTER_METRICS_BIRTH_HOLD": "3s",
-            # For the demo: its ports, a shorter history, and no spike of its own during the test.
-            "ARGS": f"--offset {self._offset} --days 1 --spike-after 1h",
         }
         self._set_up()
 
@@ -73,7 +71,10 @@ class Reader:
             link.parent.mkdir(parents=True, exist_ok=True)
             link.symlink_to(ROOT / name)
         (self._directory / "Makefile").unlink()
-        (self._directory / "Makefile").write_text(self._translated((ROOT / "Makefile").read_text()))
+        # The demo has its own ports, a shorter history, and no spike of its own during the test.
+        demo = f"-m deploy.demo --offset {self._offset} --days 1 --spike-after 1h"
+        makefile = (ROOT / "Makefile").read_text().replace("-m deploy.demo", demo)
+        (self._directory / "Makefile").write_text(self._translated(makefile))
         programs = self._directory / ".venv/bin"
         programs.mkdir(parents=True)
         for name, module in (("python", ""), ("smtpeter-exporter", "-m exporter")):

@@ -233,7 +233,7 @@ def test_the_same_password_is_checked_once_for_all_that_wait(checks: Checks) -> 
     """Scrapes that arrive together after a start need one check."""
     passwords = passwords_of(alice=hashed("sesame"))
     with ThreadPoolExecutor(4) as pool:
-        waiting = [pool.submit(passwords.admits, basic("alice:sesame")) for _ in range(4)]
+        waiting = [pool.submit(passwords.admits, basic("alice:sesame"), client=str(number)) for number in range(4)]
         until(lambda: len(passwords._waiting) == 4)
         checks.released.set()
         assert [future.result(TIMEOUT) for future in waiting] == [True] * 4
