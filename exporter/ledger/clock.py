@@ -62,11 +62,12 @@ class Clock:
         now = wall()
         self._offset = now - self._read_at
         self._latest = max(now, stored.at)
-        self._even = min(stored.even, EVEN_PERIOD)
+        # An earlier version stores the time of its start instead, and nobody watched the clock since.
+        self._even = stored.even if stored.even <= EVEN_PERIOD else 0.0
         self._reported = False
         if now < stored.at - AHEAD:
             self._distrust(f"{_days(stored.at - now)} before the last time in the ledger", now)
-        elif stored.at and now > stored.at + KEEP_IDENTITIES:
+        elif self._even and now > stored.at + KEEP_IDENTITIES:
             self._distrust(f"{_days(now - stored.at)} after the last time in the ledger", now)
         elif self._even < EVEN_PERIOD and now > stored.at + MAX_JUMP:
             self._even = 0.0  # nothing is wrong, but nobody knows whether it ran evenly meanwhile

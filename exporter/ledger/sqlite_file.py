@@ -6,6 +6,7 @@ the ``sqlite3`` shell.
 
 import errno
 import json
+import logging
 import os
 import sqlite3
 import threading
@@ -17,6 +18,8 @@ from typing import Final
 from exporter.errors import LedgerError
 from exporter.ledger.sqlite_lock import DISK_ERRORS, FileLock
 from exporter.ledger.sqlite_place import check_place
+
+log = logging.getLogger(__name__)
 
 APPLICATION_ID: Final = (
     0x534D5450  # "SMTP" in the file's header (bytes 68 to 71), so that file(1) and this module recognize it
@@ -63,6 +66,7 @@ class SqliteFile:
         self.reader_lock = threading.Lock()
         self._files = (str(self._path), f"{self._path}-wal", f"{self._path}-shm")
         self._opened_files: list[tuple[int, int]] = []
+        self._last_file: tuple[int, int] | None = None
         self._hints = _HINTS
         self._on_open = on_open
         with self.wrapping_errors():
@@ -147,6 +151,9 @@ class SqliteFile:
             self._on_open(self.writer, now)
             self.writer.execute("COMMIT")
             self._opened_files = self._find_files()
+        if self._last_file not in (None, self._opened_files[0]):  # totals may go back, for example after an unmount
+            log.warning("ledger replaced: another file is at its path now", extra={"ledger": self._path})
+        self._last_file = self._opened_files[0]
 
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self._path, timeout=1, isolation_level=None, check_same_thread=False)

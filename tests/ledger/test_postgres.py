@@ -5,7 +5,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 
@@ -199,6 +199,27 @@ def test_the_state_of_the_clock_is_shared(url: str) -> None:
     assert third.totals() == [Total(BOUNCE, 3, held=False, raised_at=NOW)]
     for replica in (one, other, third):
         replica.close()
+
+
+def test_a_replica_that_hangs_does_not_lock_the_state_of_the_clock(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between two statements of a check, other replicas can store the state of the clock without waiting."""
+    ledger = opened(url)
+    ledger.check(now=NOW, write=True, state=ClockState(NOW, 1))
+    execute: Callable[..., psycopg.Cursor] = psycopg.Connection.execute
+    rows = []
+    with psycopg.connect(url, autocommit=True) as other:
+
+        def executed(connection: psycopg.Connection, *arguments: object) -> object:
+            cursor = execute(connection, *arguments)
+            rows.append(execute(other, "SELECT 1 FROM smtpeter_total WHERE slot < 0 FOR UPDATE NOWAIT").rowcount)
+            return cursor
+
+        monkeypatch.setattr(psycopg.Connection, "execute", executed)
+        ledger.check(now=NOW, write=True, state=ClockState(NOW, 2))
+        monkeypatch.undo()
+    assert rows == [2, 2, 2, 2]
+    assert ledger.clock_state() == ClockState(NOW, 2)
+    ledger.close()
 
 
 # Births

@@ -513,14 +513,21 @@ def test_a_removed_file_is_not_created_again(ledger: SqliteLedger, path: Path, t
         assert count(new, [failure(1)]) == [True]
 
 
-def test_a_ledger_that_replaces_it_is_used(ledger: SqliteLedger, path: Path) -> None:
-    """If another ledger replaces the file, failures are counted in that one."""
+def test_a_ledger_that_replaces_it_is_used(ledger: SqliteLedger, path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """If another ledger replaces the file, failures are counted in that one. A line is logged, as totals may go back.
+
+    Nothing is logged if only the WAL was removed.
+    """
     other = path.with_name("other.db")
     filled(other, range(1000, 1010))
     count(ledger, failures(range(50)))
+    Path(f"{path}-wal").unlink()
+    count(ledger, [failure(1)])
+    assert caplog.messages == []
     other.replace(path)
     assert count(ledger, failures(range(1009, 1011))) == [False, True]
     assert ledger.totals() == [Total(BOUNCE, 11, held=False, raised_at=NOW)]
+    assert caplog.messages == ["ledger replaced: another file is at its path now"]
     ledger.close()
     assert ask(path, "PRAGMA integrity_check") == [("ok",)]
     assert ask(path, "SELECT count(*) FROM identity") == [(11,)]

@@ -119,6 +119,17 @@ def test_a_wrong_time_at_the_start_is_not_trusted(machine: Machine, logged: Logg
     assert (trusted(clock), logged()) == (True, [(PAUSED, reason), (RESUMED, "")])
 
 
+@pytest.mark.parametrize("even", [0, NOW], ids=["first upgrade", "after a downgrade"])
+def test_the_ledger_of_an_earlier_version_is_as_a_new_one(machine: Machine, logged: Logged, even: float) -> None:
+    """That version stored only when it started, perhaps long ago, and did not watch the clock."""
+    machine.wall += 60 * DAY
+    clock = machine.start(ClockState(NOW, even))
+    machine.run(clock, EVEN_PERIOD - 1)
+    assert (trusted(clock), logged()) == (False, [])
+    machine.run(clock, 1)
+    assert (trusted(clock), logged()) == (True, [(RESUMED, "")])
+
+
 def test_restarts_neither_shorten_nor_prolong_the_pause(machine: Machine, logged: Logged) -> None:
     """An exporter that is restarted every hour trusts the clock after 24 hours in which it ran."""
     state = NEW
