@@ -100,7 +100,7 @@ fuzz: $(VENV)/bench ## Send 100,000 mutated requests and 1,300 forged signatures
 hostile: $(VENV)/bench $(VENV)/test servers ## Measure good clients during 1,500 hostile connections, and try to smuggle requests.
 	$(BIN)/python -m bench.hostile
 
-chaos: $(VENV)/bench ## Kill the exporter, cut its power and fill its disk. Exits with 1 on a loss or a double. ARGS=--help
+chaos: $(VENV)/bench ## Kill the exporter, cut its power, fill its disk. Exits with 1 on a lost or doubled failure. ARGS=--help
 	$(BIN)/python -m bench.chaos $(ARGS)
 
 rules: $(VENV)/run ## Generate the Prometheus rules from deploy/prometheus/.
@@ -150,7 +150,7 @@ $(BIN)/python:
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
 	  echo 'Python has no venv module. On Debian and Ubuntu: apt-get install python3-venv' >&2; exit 1; }
 	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
-	  echo 'The virtual environment $(VENV) could not be made here: see the error above. Is the disk full, or the directory not yours?' >&2; exit 1; }
+	  echo 'The virtual environment $(VENV) could not be created: see the error above. Is the disk full, or the directory not writable?' >&2; exit 1; }
 
 $(VENV)/%: requirements/%.txt pyproject.toml $(BIN)/python
 	@echo 'Installing the packages of $< in $(VENV)'

@@ -194,7 +194,7 @@ def exit_codes() -> Iterator[str]:
     rows = [
         "| code | meaning |",
         "|---|---|",
-        "| 0 | success; for `serve`, stopped by a signal; or the output has no reader any more, as with `head` |",
+        "| 0 | success; for `serve`, stopped by a signal; or the output was closed early, as by `head` |",
     ]
     rows += [
         f"| {code} | {what} |"
@@ -206,7 +206,7 @@ def exit_codes() -> Iterator[str]:
             (errors.SettingError.exit_code, "a setting or an argument is invalid"),
             (
                 errors.LedgerError.exit_code,
-                "the ledger is damaged, not writable, newer than this version, in use, or its file has a second name",
+                "the ledger is damaged, not writable, of a newer version, in use, hard-linked or mounted as a file",
             ),
             (errors.ListenError.exit_code, "an address cannot be listened on"),
             (130, "interrupted by Ctrl-C, except for `simulate` and a `serve` that has started, which exit with 0"),

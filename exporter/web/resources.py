@@ -87,7 +87,7 @@ class Healthy:
 
 
 class Ready:
-    """``/-/ready``: 200 while failures can be recorded, maybe with a warning, otherwise 503 with the cause."""
+    """``/-/ready``: 200 while failures can be recorded, possibly with a warning, otherwise 503 with the cause."""
 
     def __init__(self, committer: Committer) -> None:
         self._committer = committer

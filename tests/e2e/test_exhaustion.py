@@ -250,7 +250,7 @@ def test_too_few_threads_prevent_the_start(tmp_path: Path, number: int) -> None:
 
 AS_USER: Final = """
 import os, resource, sys
-import exporter.serve
+import exporter.cli.group, exporter.cli.serve, exporter.cli.streams, exporter.serve
 from exporter.cli.main import main
 
 resource.setrlimit(resource.RLIMIT_NPROC, (20, 20))
