@@ -95,7 +95,7 @@ def connections_within(limit: int, wanted: Connections) -> Connections:
     left = limit - RESERVED_FILES
     if left < _FEWEST_CONNECTIONS:
         raise ExporterError(
-            f"the limit on open files is {limit}: expected at least {RESERVED_FILES + _FEWEST_CONNECTIONS}, better "
+            f"the limit on open files is {limit}: expected at least {RESERVED_FILES + _FEWEST_CONNECTIONS}, preferably "
             f"{RESERVED_FILES + sum(wanted)}; raise it (ulimit -n, or LimitNOFILE= of systemd)"
         )
     private = min(wanted.private, left // 4)

@@ -110,9 +110,10 @@ def classify_command(file: Any, config_file: Path | None, *, summary: bool) -> N
     used are providers and reasons. Exits with 1 if a record could not be read.
     """
     results = classify(read(file), Providers(dict(providers_in_file(config_file))), reasons_in_file(config_file))
-    tables, unreadable, problems = Summary(), 0, list[str]()
+    tables, found, unreadable, problems = Summary(), 0, 0, list[str]()
     try:
         for result in with_progress(results, lambda line: click.echo(line, err=True)):
+            found += 1
             if not summary:
                 click.echo(result.as_json() if isinstance(result, Classified) else _as_json(result))
             if isinstance(result, Unreadable):
@@ -129,6 +130,8 @@ def classify_command(file: Any, config_file: Path | None, *, summary: bool) -> N
         click.echo(line)
     if problems:
         fail(f"records that could not be read: {unreadable}; {'; '.join(problems)}", 1)
+    if not found:  # perhaps the download before a pipe failed
+        click.echo("no records in the input", err=True)
 
 
 def _as_json(error: Unreadable | LogFileError) -> str:

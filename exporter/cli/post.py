@@ -188,7 +188,7 @@ def simulate_command(  # noqa: PLR0913, PLR0917 -- click passes arguments by nam
 ) -> None:
     """Post a realistic stream of failures to URL, as SMTPeter would, until interrupted.
 
-    Exits with 1 if a failure was not answered, or none was answered 200.
+    Exits with 1 if a request got no answer, or if none was answered 200.
 
     Use it to try out dashboards and alerts. The exporter counts these failures permanently, as it counts any other, so
     never send them to an exporter in production.

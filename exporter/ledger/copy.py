@@ -48,8 +48,8 @@ def copy(source: Ledger, target: Ledger, *, say: Callable[[str], None]) -> str:
 def _what(identities: int, totals: list[Total]) -> str:
     failures = sum(total.value for total in totals if total.series[0] == "failures")
     return (
-        f"{failures:,} counted failures in {len(totals):,} time series, and {identities:,} identities, by which the "
-        "failures of the last 30 days are recognized if they are reported again"
+        f"{failures:,} counted failures in {len(totals):,} time series, and {identities:,} identities, which recognize "
+        "repeated reports of the last 30 days"
     )
 
 

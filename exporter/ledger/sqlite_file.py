@@ -272,7 +272,7 @@ _HINTS: Final = {
 _REMOUNT: Final = "remount the disk or restart the exporter first, and restore a backup only if the error remains"
 _RUNNING_HINTS: Final = _HINTS | {
     sqlite3.SQLITE_CORRUPT: f"it is damaged ({{}}); {_REMOUNT}",
-    sqlite3.SQLITE_IOERR: f"{_HINTS[sqlite3.SQLITE_IOERR]}; {_REMOUNT}",
+    sqlite3.SQLITE_IOERR: f"{{}}: if the disk or a quota is full, free some space; otherwise, {_REMOUNT}",
     sqlite3.SQLITE_NOTADB: f"it is damaged or not a ledger ({{}}); {_REMOUNT}",
     **{-number: f"{{}}; {_REMOUNT}" for number in DISK_ERRORS},
 }

@@ -94,7 +94,7 @@ class _Document:
         if self._depth == 1 and name != "records":
             self._fail(f"the XML begins with <{name[:40]}>, expected <records>")
         if self._depth > _MAX_DEPTH:
-            self._fail(f"more than {_MAX_DEPTH} elements in each other")
+            self._fail(f"elements nested more than {_MAX_DEPTH} deep")
         if self._depth == _RECORD:
             self._number += 1
             self._size = 0

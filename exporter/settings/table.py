@@ -163,7 +163,7 @@ class Settings:
         "URL",
         "sqlite:///smtpeter-exporter.db",
         "sqlite:///relative/path, sqlite:////absolute/path or postgresql://host/database",
-        "The ledger, which stores what was counted. Under systemd, if not set, it is a file in the unit's state "
+        "The ledger, which stores what was counted. If not set under systemd, it is a file in the unit's state "
         "directory. Several exporters can share a PostgreSQL database; see docs/postgresql.md.",
         storage,
         redact=without_password,

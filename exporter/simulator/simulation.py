@@ -237,7 +237,7 @@ class Simulation:
                     return
                 problem = f"no answer from {self._target.url}: {error}"
                 if time.monotonic() > deadline:
-                    raise ExporterError(f"{problem}; given up after {UNREACHABLE:.0f} seconds") from error
+                    raise ExporterError(f"{problem}; gave up after {UNREACHABLE:.0f} seconds") from error
                 self._report(f"{problem}; retrying")
                 self._stopping.wait(RETRY)
             else:

@@ -9,7 +9,7 @@ from exporter.classification.series import Record, Series
 from exporter.errors import LedgerError
 from exporter.ledger.contract import Ledger
 
-NOW: Final = 1_700_000_000.0
+NOW: Final = 1_800_000_000.0
 HOLD: Final = 60.0
 BOUNCE: Final = ("failures", "rcptto", "5xx", "5.1.1")
 DEFER: Final = ("failures", "data", "4xx", "4.2.2")

@@ -228,3 +228,12 @@ def test_a_missing_file_is_exit_code_2(tmp_path: Path) -> None:
     """The argument is named."""
     outcome = invoke("classify", str(tmp_path / "none"))
     assert (outcome.code, outcome.out, str(tmp_path / "none") in outcome.err) == (2, "", True)
+
+
+@pytest.mark.parametrize("text", [b"", b"[]", b"<records></records>"], ids=["nothing", "array", "XML"])
+def test_an_input_without_records_is_noted(tmp_path: Path, text: bytes) -> None:
+    """It is no error, but a failed download looks the same, so one line says it."""
+    log = tmp_path / "log"
+    log.write_bytes(text)
+    outcome = invoke("classify", str(log))
+    assert (outcome.code, outcome.out, outcome.err) == (0, "", "no records in the input\n")
