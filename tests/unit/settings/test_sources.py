@@ -12,8 +12,9 @@ import pytest
 from exporter.classification.reason import Decision
 from exporter.errors import SettingError
 from exporter.net import Address
-from exporter.settings.sources import Value, gather_values, parse_settings, providers_in_file, reasons_in_file
+from exporter.settings.sources import Value, providers_in_file, reasons_in_file
 from exporter.settings.table import SETTINGS, Setting, Settings
+from tests.support.settings import gathered, parsed
 from tests.support.texts import Texts
 
 OFF: Final = {"signature.mode": "off"}
@@ -23,7 +24,7 @@ def settings_of(
     flags: dict[str, str | None] | None = None, environment: dict[str, str] | None = None, file: Path | None = None
 ) -> Settings:
     """Return the settings with ``signature.mode`` off, unless a flag has another mode or None."""
-    return parse_settings(gather_values({**OFF, **(flags or {})}, environment or {}, file))
+    return parsed(gathered({**OFF, **(flags or {})}, environment, file))
 
 
 def error_of(
@@ -45,7 +46,7 @@ def test_a_flag_overrides_the_environment_and_that_overrides_the_file(file: Path
     """The first of flag, variable, file and default that has a setting wins, and is named as the origin."""
     file.write_text('log.level = "error"\nlog.format = "json"\n[web]\nlisten-address = ":9100"\n')
     environment = {"SMTPETER_EXPORTER_LOG_LEVEL": "warning", "SMTPETER_EXPORTER_LOG_FORMAT": "logfmt", "HOME": "/"}
-    values = gather_values({"log.level": "debug"}, environment, file)
+    values = gathered({"log.level": "debug"}, environment, file)
     assert {name: values[name] for name in ("log.level", "log.format", "web.listen-address", "storage.url")} == {
         "log.level": Value("debug", "--log.level"),
         "log.format": Value("logfmt", "SMTPETER_EXPORTER_LOG_FORMAT"),
@@ -57,7 +58,7 @@ def test_a_flag_overrides_the_environment_and_that_overrides_the_file(file: Path
 
 def test_the_default_ledger_is_in_systemds_state_directory() -> None:
     """The first state directory of the unit has the ledger, unless ``storage.url`` is set."""
-    values = gather_values({}, {"STATE_DIRECTORY": "/var/lib/a:/var/lib/b"}, None)
+    values = gathered({}, {"STATE_DIRECTORY": "/var/lib/a:/var/lib/b"})
     assert values["storage.url"] == Value("sqlite:////var/lib/a/smtpeter-exporter.db", "STATE_DIRECTORY")
     environment = {"STATE_DIRECTORY": "/var/lib/a", "SMTPETER_EXPORTER_STORAGE_URL": "sqlite:////srv/x.db"}
     assert settings_of(environment=environment).storage_url == Path("/srv/x.db")
