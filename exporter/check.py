@@ -5,6 +5,8 @@ Whatever a running exporter holds is no error, because the check before an upgra
 
 import errno
 import os
+import re
+import ssl
 from collections.abc import Callable, Mapping, Sequence
 from http.client import HTTPException
 from typing import Final
@@ -12,7 +14,7 @@ from typing import Final
 from exporter.errors import ExporterError, Findings, ListenError, SettingError
 from exporter.healthcheck import ask
 from exporter.ledger.factory import inspect_ledger
-from exporter.net import Address, bind
+from exporter.net import Address, bind, naming_setting
 from exporter.serve import warnings_of
 from exporter.settings.sources import Value
 from exporter.settings.table import BY_NAME, Settings
@@ -81,18 +83,24 @@ def _check_address(name: str, address: Address, *, tls: bool) -> list[str]:
     try:
         bind(*address).close()
     except ListenError as error:
-        used = getattr(error.__cause__, "errno", None) == errno.EADDRINUSE
-        if used and any(_is_exporter(address, tls=each) for each in ((False, True) if tls else (False,))):
-            return [f"{name}: a running exporter is using {address}"]
-        raise ListenError(f"{name}: {error}") from error
+        if getattr(error.__cause__, "errno", None) == errno.EADDRINUSE:
+            for each in (False, True) if tls else (False,):
+                if user := _user_of(address, tls=each):
+                    return [f"{name}: {user} is using {address}"]
+        with naming_setting(name):
+            raise
     return []
 
 
-def _is_exporter(address: Address, *, tls: bool) -> bool:
+def _user_of(address: Address, *, tls: bool) -> str:
+    """Return what listens at the address if it is an exporter, otherwise an empty string."""
     try:
-        return ask(address, tls=tls) in _ANSWERS
+        return "a running exporter" if ask(address, tls=tls) in _ANSWERS else ""
+    except ssl.SSLError as error:
+        asks = re.search("ALERT_(CERTIFICATE_REQUIRED|HANDSHAKE_FAILURE)", error.reason or "")
+        return "a server that requires a client certificate, probably a running exporter," if asks else ""
     except (OSError, HTTPException):
-        return False
+        return ""
 
 
 def _check_user(_settings: Settings, _values: Values) -> list[str]:

@@ -7,7 +7,7 @@ import psycopg
 from exporter.classification.series import Series
 from exporter.errors import LedgerError
 from exporter.ledger.contract import parse_series
-from exporter.ledger.postgres_session import MIGRATIONS, Session, schema_version, to_ledger_error, weakness_of
+from exporter.ledger.postgres_session import MIGRATIONS, Session, damaged, schema_version, to_ledger_error, weakness_of
 from exporter.ledger.postgres_statements import PRUNE, RECORD, RELEASE, RESTART_HOLDS, SIZE, STORE_CLOCK, TOTALS
 from exporter.ledger.url import PostgresUrl
 
@@ -16,8 +16,16 @@ _STATEMENTS: Final[tuple[tuple[str, dict[str, object]], ...]] = (
     (
         RECORD,
         {
-            **{"hashes": [b""], "kinds": [0], "kind_of": [0], "series": [""], "unknown": [""]},
-            **{"day": 0, "held_since": 0.0, "slot": 0, "now": 0.0, "ahead": 0.0},
+            "hashes": [b""],
+            "kinds": [0],
+            "kind_of": [0],
+            "series": [""],
+            "unknown": [""],
+            "day": 0,
+            "held_since": 0.0,
+            "slot": 0,
+            "now": 0.0,
+            "ahead": 0.0,
         },
     ),
     (RELEASE, {"now": 0.0, "hold": 0.0}),
@@ -58,7 +66,11 @@ def _inspect(connection: psycopg.Connection, url: PostgresUrl) -> tuple[list[Ser
     if connection.execute("SELECT has_sequence_privilege('smtpeter_slot', 'USAGE, UPDATE')").fetchone() != (True,):
         raise LedgerError(f"ledger {url}: permission denied for sequence smtpeter_slot; grant it to this user")
     connection.execute(SIZE)
-    return [parse_series(series) for series, *_ in connection.execute(TOTALS, {"latest": 0.0})], notes
+    rows = connection.execute(TOTALS, {"latest": 0.0}).fetchall()
+    try:
+        return [parse_series(series) for series, *_ in rows], notes
+    except ValueError as error:
+        raise damaged(url, error) from error
 
 
 _WRITABLE_SCHEMA: Final = "SELECT name FROM current_schema() AS name WHERE has_schema_privilege(name, 'CREATE')"

@@ -215,3 +215,8 @@ def to_ledger_error(url: PostgresUrl, error: Exception) -> LedgerError:
         psycopg.errors.DiskFull: "; free some space",
     }
     return LedgerError(f"ledger {url}: {text}{hints.get(type(error), '')}")
+
+
+def damaged(url: PostgresUrl, error: ValueError) -> LedgerError:
+    """Return an error for a text in the ledger that cannot be read."""
+    return LedgerError(f"ledger {url}: it is damaged ({error}); restore a backup")

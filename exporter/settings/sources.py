@@ -75,6 +75,13 @@ def _check_addresses(settings: Settings, _values: Mapping[str, Value]) -> None:
         raise SettingError(
             f"web.listen-address: '{private}' is also webhook.listen-address: expected two different addresses"
         )
+    hosts = {public.host, private.host}
+    overlap = "0.0.0.0" in hosts and all(re.fullmatch("[0-9.]+", host) for host in hosts)  # noqa: S104 -- only compared
+    if public.port == private.port != 0 and (overlap or ("::" in hosts and all(":" in host for host in hosts))):
+        raise SettingError(
+            f"web.listen-address: '{private}' and webhook.listen-address '{public}' are the same port: "
+            "expected two different ports, because one address includes the other"
+        )
 
 
 def _check_signature(settings: Settings, values: Mapping[str, Value]) -> None:
@@ -126,7 +133,8 @@ def _own_reasons(rules: tuple[tuple[str, str], ...], origin: str) -> OwnReasons:
             "pip install 'smtpeter-exporter[reasons]'"
         ) from error
     except ValueError as error:
-        raise SettingError(f"reasons: {error} (from {origin})") from None
+        lines = [f"reasons: {line} (from {origin})" for line in str(error).splitlines()]
+        raise SettingError("\n".join(lines)) from None
 
 
 def _parsed_from(file: Path | None, name: str) -> Any:  # noqa: ANN401 -- of the type of the setting
