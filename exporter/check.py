@@ -5,10 +5,10 @@ Whatever a running exporter holds is no error, because the check before an upgra
 
 import errno
 import os
-import re
 import ssl
 from collections.abc import Callable, Mapping, Sequence
 from http.client import HTTPException
+from pathlib import Path
 from typing import Final
 
 from exporter.errors import ExporterError, Findings, ListenError, SettingError
@@ -19,7 +19,7 @@ from exporter.serve import warnings_of
 from exporter.settings.sources import Value
 from exporter.settings.table import BY_NAME, Settings
 from exporter.signature.key_records import DnsDown, resolver
-from exporter.web.web_config import WebConfig
+from exporter.web.web_config import WebConfig, load
 from exporter.webhook.verification_files import VerificationFiles
 
 Values = Mapping[str, Value]
@@ -72,35 +72,41 @@ def _check_ledger(settings: Settings, _values: Values) -> list[str]:
 
 
 def _check_public_address(settings: Settings, _values: Values) -> list[str]:
-    return _check_address("webhook.listen-address", settings.webhook_listen_address, tls=False)
+    return _check_address("webhook.listen-address", settings.webhook_listen_address, None)
 
 
 def _check_private_address(settings: Settings, _values: Values) -> list[str]:
-    return _check_address("web.listen-address", settings.web_listen_address, tls=bool(settings.web_config_file))
+    return _check_address("web.listen-address", settings.web_listen_address, settings.web_config_file)
 
 
-def _check_address(name: str, address: Address, *, tls: bool) -> list[str]:
+def _check_address(name: str, address: Address, web_config_file: Path | None) -> list[str]:
     try:
         bind(*address).close()
     except ListenError as error:
         if getattr(error.__cause__, "errno", None) == errno.EADDRINUSE:
-            for each in (False, True) if tls else (False,):
-                if user := _user_of(address, tls=each):
-                    return [f"{name}: {user} is using {address}"]
+            if any(_is_exporter(address, tls=tls) for tls in ((False, True) if web_config_file else (False,))):
+                return [f"{name}: a running exporter is using {address}"]
+            if web_config_file and _requires_client_certificate(web_config_file):
+                why = "this check has no client certificate to ask whether it is a running exporter"
+                return [f"{name}: {address} is in use; {why}"]
         with naming_setting(name):
             raise
     return []
 
 
-def _user_of(address: Address, *, tls: bool) -> str:
-    """Return what listens at the address if it is an exporter, otherwise an empty string."""
+def _is_exporter(address: Address, *, tls: bool) -> bool:
     try:
-        return "a running exporter" if ask(address, tls=tls) in _ANSWERS else ""
-    except ssl.SSLError as error:
-        asks = re.search("ALERT_(CERTIFICATE_REQUIRED|HANDSHAKE_FAILURE)", error.reason or "")
-        return "a server that requires a client certificate, probably a running exporter," if asks else ""
+        return ask(address, tls=tls) in _ANSWERS
     except (OSError, HTTPException):
-        return ""
+        return False
+
+
+def _requires_client_certificate(web_config_file: Path) -> bool:
+    try:
+        tls = load(web_config_file, {}).tls
+    except SettingError:  # which was found before
+        return False
+    return tls is not None and tls.verify_mode == ssl.CERT_REQUIRED
 
 
 def _check_user(_settings: Settings, _values: Values) -> list[str]:

@@ -236,8 +236,17 @@ def test_the_commands_of_the_page_work(systemd: Systemd) -> None:
             f"SMTPETER_EXPORTER_SIGNATURE_NAMESERVER={name_server.address}",
         )
         said = systemd.run("sh", "-euc", start.replace("127.0.0.1:10126", running.private)).stdout
-        assert "signature.account = 'environment-1234'  # /etc/smtpeter-exporter/config.toml" in said
         assert said.endswith("ready\n")
+        [check] = texts(PAGE, "sh", "If the service does not start, or ends unexpectedly")
+        variables = {
+            "SIGNATURE_NAMESERVER": name_server.address,
+            "WEBHOOK_LISTEN_ADDRESS": running.public,
+            "WEB_LISTEN_ADDRESS": running.private,
+        }
+        exports = "".join(f"export SMTPETER_EXPORTER_{name}={text}\n" for name, text in variables.items())
+        said = systemd.run("sh", "-euc", exports + check).stdout
+        assert "signature.account = 'environment-1234'  # /etc/smtpeter-exporter/config.toml" in said
+        assert said.endswith("configuration is valid\n")
         body = urlencode(failure(1)).encode()
         with Client(running.public) as client:
             headers = headers_for("mail.example.com", "/smtpeter/failures", body, FORM)

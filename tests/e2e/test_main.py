@@ -21,7 +21,7 @@ from tests.support.running import TIMEOUT, Client, command, environment, failure
 
 PROGRAM: Final = (sys.executable, "-m", "exporter")
 URL: Final = "http://127.0.0.1:9/failures"  # where nothing listens
-OFF: Final = ("--signature.mode", "off")
+OFF: Final = "--signature.mode off --webhook.listen-address 127.0.0.1:0 --web.listen-address 127.0.0.1:0".split()
 
 BUFFERED: Final = {"PYTHONUNBUFFERED": ""}
 """Python's default, whatever the environment of the tests has."""
@@ -251,7 +251,7 @@ PRINTING: Final = (
     "--version",
     "--help",
     "serve --help",
-    "check-config --signature.mode off",
+    f"check-config {' '.join(OFF)} --storage.url sqlite:///FOLDER/ledger.db",
     "classify FOLDER/log.jsonl",
     "classify --summary FOLDER/log.jsonl",
     "completion bash",
