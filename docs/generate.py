@@ -201,8 +201,7 @@ def exit_codes() -> Iterator[str]:
         for code, what in (
             (
                 errors.ExporterError.exit_code,
-                "another error: `send` got no 200, `classify` found unreadable records, `assets` found changes, or "
-                + "`check-config` got no answer from DNS",
+                "another error, such as unreadable records, no 200 for `send`, changes for `assets`, no DNS",
             ),
             (errors.SettingError.exit_code, "a setting or an argument is invalid"),
             (

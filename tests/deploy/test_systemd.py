@@ -309,7 +309,7 @@ def test_the_commands_for_backup_and_upgrade_work(systemd: Systemd) -> None:
         texts("docs/how-to/backup.md", "sh", heading)[0]
         for heading in ("Back up a SQLite ledger", "Restore a SQLite ledger")
     )
-    [upgrade] = texts("docs/how-to/upgrade.md", "sh")
+    upgrade = "".join(texts("docs/how-to/upgrade.md", "sh"))
     without_pip = "".join(line for line in upgrade.splitlines(keepends=True) if "/pip " not in line)
     with service(systemd, UNSIGNED + LEDGER) as running:
         running.start()
