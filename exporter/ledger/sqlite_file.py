@@ -17,7 +17,7 @@ from typing import Final
 
 from exporter.errors import LedgerError
 from exporter.ledger.sqlite_lock import DISK_ERRORS, FileLock
-from exporter.ledger.sqlite_place import check_place
+from exporter.ledger.sqlite_place import check_path, check_place
 
 log = logging.getLogger(__name__)
 
@@ -235,16 +235,6 @@ def wrapping_errors(path: Path, hints: Mapping[int, str]) -> Iterator[None]:
         raise ledger_error(path, hints.get(-(error.errno or 0), "{}").format(error)) from error
     except ValueError as error:
         raise ledger_error(path, hints[sqlite3.SQLITE_CORRUPT].format(error)) from error
-
-
-def check_path(path: Path) -> None:
-    """Raise LedgerError if there cannot be a ledger at the path, whose links were resolved."""
-    if not path.parent.is_dir():
-        raise ledger_error(path, f"the directory {path.parent} does not exist; create it first")
-    if path.is_dir():
-        raise ledger_error(path, "this is a directory, expected a file")
-    if path.exists() and not path.is_file():
-        raise ledger_error(path, "this is not a regular file")
 
 
 def schema_version(connection: sqlite3.Connection, path: Path, *, whole: bool = True) -> int:

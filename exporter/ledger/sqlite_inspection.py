@@ -11,12 +11,11 @@ from exporter.ledger.sqlite_file import (
     HINTS,
     MIGRATIONS,
     check_contents,
-    check_path,
     ledger_error,
     schema_version,
     wrapping_errors,
 )
-from exporter.ledger.sqlite_place import check_place
+from exporter.ledger.sqlite_place import check_path, check_place
 
 
 def inspect_file(path: Path) -> tuple[list[Series], list[str]]:
