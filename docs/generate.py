@@ -35,7 +35,7 @@ def settings() -> Iterator[str]:
         "overrides the file. In the file, all values are quoted strings. If a flag may be repeated, use a list in the "
         "file and commas in the variable, unless the description says otherwise. An unknown key or variable is an "
         "error. "
-        "`smtpeter-exporter check-config` shows each value and where it comes from."
+        "`smtpeter-exporter check-config` shows each value and where it comes from, and reports all errors at once."
     )
     rows = ["| flag, variable | default | description |", "|---|---|---|"]
     for setting in SETTINGS:
@@ -201,7 +201,7 @@ def exit_codes() -> Iterator[str]:
         for code, what in (
             (
                 errors.ExporterError.exit_code,
-                "another error: `send` got no 200, `classify` found unreadable records, `assets` found changes",
+                "another error, such as unreadable records, no 200 for `send`, changes for `assets`, no DNS",
             ),
             (errors.SettingError.exit_code, "a setting or an argument is invalid"),
             (
@@ -214,6 +214,10 @@ def exit_codes() -> Iterator[str]:
         )
     ]
     yield "\n".join(rows)
+    yield (
+        "`check-config` exits with the code of the first error that it prints. It checks the settings, then the "
+        "verification files, the web configuration, DNS, the ledger and the addresses."
+    )
 
 
 def main() -> None:

@@ -8,9 +8,13 @@ ExporterError
 └── Refusal            a request is not counted; see refusals.py
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
 
 class ExporterError(Exception):
-    """Base of all exceptions of this package; its text is one line that a user can act on."""
+    """Base of all exceptions of this package; its text is one line that a user can act on, or a line for each error."""
 
     exit_code: int = 1
 
@@ -44,3 +48,30 @@ class LogFileError(ExporterError):
         super().__init__(f"{where}: {why}")
         self.where = where
         self.why = why
+
+
+@dataclass
+class Findings:
+    """What is found in a check that does not end at the first error.
+
+    ``invalid`` has the names of the settings without a usable value; what depends on them cannot be checked. ``notes``
+    are lines about things that are no errors.
+    """
+
+    errors: list[ExporterError] = field(default_factory=list)
+    invalid: set[str] = field(default_factory=set)
+    notes: list[str] = field(default_factory=list)
+
+    @contextmanager
+    def collecting(self, *settings: str) -> Iterator[None]:
+        """Collect an error of the block, which makes these settings invalid."""
+        try:
+            yield
+        except ExporterError as error:
+            self.errors.append(error)
+            self.invalid.update(settings)
+
+    def raise_errors(self) -> None:
+        """Raise one exception with all errors, if there are any. It is of the type of the first."""
+        if self.errors:
+            raise type(self.errors[0])("\n".join(map(str, self.errors)))

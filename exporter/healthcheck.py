@@ -14,8 +14,8 @@ from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from pathlib import Path
 from typing import Final
 
-from exporter.errors import SettingError
-from exporter.net import parse_address
+from exporter.errors import Findings
+from exporter.net import Address, parse_address
 from exporter.settings.sources import gather_values
 from exporter.settings.table import ENVIRONMENT_PREFIX
 
@@ -29,25 +29,22 @@ _HTTPS: Final = partial(HTTPSConnection, context=ssl._create_unverified_context(
 
 def find_problem(environment: Mapping[str, str]) -> str:
     """Return why the exporter with these settings is not healthy, or an empty string if it is."""
-    try:
-        file = environment.get(f"{ENVIRONMENT_PREFIX}CONFIG_FILE")
-        values = gather_values({}, environment, Path(file) if file else None)
-    except SettingError as error:
-        return str(error)
+    findings = Findings()
+    file = environment.get(f"{ENVIRONMENT_PREFIX}CONFIG_FILE")
+    values = gather_values({}, environment, Path(file) if file else None, findings)
+    if findings.errors:
+        return "\n".join(map(str, findings.errors))
     text, origin = values["web.listen-address"]
     try:
-        host, port = parse_address(text)
+        host, port = address = parse_address(text)
     except ValueError:
         return f"web.listen-address: {text!r} (from {origin}): expected HOST:PORT"
-    host = _LOOPBACK.get(host, host)
     problem = ""
     # With a web configuration, the listener may speak either: the exporter keeps the previous configuration if the
     # file has become invalid, so the file itself does not tell.
-    for connect in (HTTPConnection, _HTTPS) if values["web.config.file"].text else (HTTPConnection,):
+    for tls in (False, True) if values["web.config.file"].text else (False,):
         try:
-            with closing(connect(host, port, timeout=TIMEOUT)) as connection:
-                connection.request("GET", "/-/healthy")
-                status = connection.getresponse().status
+            status, _ = ask(address, tls=tls)
         except TimeoutError as error:
             return f"{host} port {port}: {error}"
         except (OSError, HTTPException) as error:
@@ -55,6 +52,15 @@ def find_problem(environment: Mapping[str, str]) -> str:
         else:
             return "" if status == 200 else f"{host} port {port}: status {status}"
     return problem
+
+
+def ask(address: Address, *, tls: bool) -> tuple[int, bytes]:
+    """Return status and body of the answer to ``/-/healthy`` at a listen address. Raises OSError or HTTPException."""
+    host = _LOOPBACK.get(address.host, address.host)
+    with closing((_HTTPS if tls else HTTPConnection)(host, address.port, timeout=TIMEOUT)) as connection:
+        connection.request("GET", "/-/healthy")
+        response = connection.getresponse()
+        return response.status, response.read(100)
 
 
 if __name__ == "__main__":

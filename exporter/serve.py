@@ -241,13 +241,21 @@ def serve(settings: Settings, notify_socket: str = "") -> int:
 
 def warn_insecure(settings: Settings) -> None:
     """Log the settings that are insecure."""
+    for warning in warnings_of(settings):
+        log.warning(warning)
+
+
+def warnings_of(settings: Settings) -> list[str]:
+    """Return a line for each insecure setting."""
+    found = []
     if settings.signature_mode == "off":
-        log.warning("signature verification is off: anyone who can reach the public listener can submit fake failures")
+        found.append("signature verification is off: anyone who can reach the public listener can submit fake failures")
     elif not settings.webhook_public_url:
-        log.warning("webhook.public-url is not set: requests signed for another URL of the account are accepted, too")
+        found.append("webhook.public-url is not set: requests signed for another URL of the account are accepted, too")
     host = settings.web_listen_address.host
     if not settings.web_config_file and host != "localhost" and not host.startswith("127.") and host != "::1":
-        log.warning("private listener is open to other machines without a password; see web.config.file")
+        found.append("private listener is open to other machines without a password; see web.config.file")
+    return found
 
 
 def _granian_listener() -> "type[GranianListener]":

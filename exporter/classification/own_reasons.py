@@ -27,18 +27,25 @@ class OwnReasons:
     Case does not matter, unless the pattern begins with ``(?-i)``. In patterns and descriptions, line breaks and
     repeated spaces are one space, as ``classify --summary`` prints them.
 
-    Raises :class:`ValueError` with one line for an invalid pattern, an unknown reason and too many rules. Raises
-    :class:`ImportError` if there are rules and google-re2 is not installed.
+    Raises :class:`ValueError` with a line for each invalid pattern and unknown reason, or one for too many rules.
+    Raises :class:`ImportError` if there are rules and google-re2 is not installed.
     """
 
     def __init__(self, rules: Sequence[tuple[str, str]] = ()) -> None:
         if len(rules) > MOST_RULES:
             raise ValueError(f"{len(rules)} patterns: expected at most {MOST_RULES}")
+        self._rules: list[tuple[Any, Decision]] = []
+        problems = []
         for pattern, reason in rules:
             if reason not in REASONS:
                 shown = f"reason {reason[:50]!r} of pattern {pattern[:_SHOWN]!r}"
-                raise ValueError(f"{shown}: expected one of {', '.join(REASONS)}")
-        self._rules = [(_compiled(pattern), Decision(reason, "configured")) for pattern, reason in rules]
+                problems.append(f"{shown}: expected one of {', '.join(REASONS)}")
+            try:
+                self._rules.append((_compiled(pattern), Decision(reason, "configured")))
+            except ValueError as error:
+                problems.append(str(error))
+        if problems:
+            raise ValueError("\n".join(problems))
 
     def decision_of(self, description: str) -> Decision | None:
         """Return the decision of the first rule that matches, None if there is none. Accepts any text, never raises."""

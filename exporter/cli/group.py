@@ -21,7 +21,7 @@ _COMMANDS: Final = {
     "check-config": (
         "serve",
         "check_config_command",
-        "Show the value and origin of each setting that serve would use.",
+        "Check that serve could start, and show the value and origin of each setting.",
     ),
     "classify": ("classify", "classify_command", "Classify failures without counting them."),
     "ledger": ("ledger", "ledger_group", "Commands on a ledger that no exporter is using."),

@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 import click
 
 from exporter.cli.main import COMMAND
+from exporter.errors import Findings
 from exporter.logs import mask
 from exporter.settings.sources import Value, gather_values
 from exporter.settings.table import ENVIRONMENT_PREFIX, SETTINGS
@@ -62,18 +63,19 @@ def with_settings(command: Callable[..., Any]) -> Callable[..., Any]:
     return CONFIG_FILE(command)
 
 
-def values_of(config_file: Path | None, flags: dict[str, Any]) -> dict[str, Value]:
-    """Return the values of all settings from the arguments of a :func:`with_settings` command. Raises SettingError."""
+def values_of(config_file: Path | None, flags: dict[str, Any], findings: Findings) -> dict[str, Value]:
+    """Return the values of all settings from the arguments of a :func:`with_settings` command."""
     by_name = {
         setting.name: setting.separator.join(flags[setting.field]) or None
         if setting.repeatable
         else flags[setting.field]
         for setting in SETTINGS
     }
-    return gather_values(by_name, os.environ, config_file)
+    return gather_values(by_name, os.environ, config_file, findings)
 
 
 def fail(text: str, code: int) -> NoReturn:
-    """Print the error with addresses masked, and exit with the code."""
-    click.echo(f"{COMMAND}: {mask(text)}", err=True)
+    """Print each line of the error with addresses masked, and exit with the code."""
+    for line in mask(text).splitlines():
+        click.echo(f"{COMMAND}: {line}", err=True)
     sys.exit(code)

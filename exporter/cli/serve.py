@@ -2,15 +2,14 @@
 
 import os
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 
 from exporter.cli.options import SettingsCommand, values_of, with_settings
-from exporter.errors import SettingError
-from exporter.logs import configure
+from exporter.errors import Findings, SettingError
+from exporter.logs import configure, mask
 from exporter.settings.sources import Value, parse_settings
 from exporter.settings.table import SETTINGS, Settings
 
@@ -19,7 +18,9 @@ from exporter.settings.table import SETTINGS, Settings
 @with_settings
 def serve_command(config_file: Path | None, **flags: Any) -> None:  # noqa: ANN401 -- a string or several, from click
     """Receive failures and expose them as metrics, until stopped."""
-    settings = _checked(values_of(config_file, flags))
+    findings = Findings()
+    _, settings = _read(config_file, flags, findings)
+    findings.raise_errors()
     configure(settings.log_level, settings.log_format)
 
     from exporter.serve import serve  # noqa: PLC0415 -- takes a while; the help and a completion must not wait for it
@@ -30,25 +31,37 @@ def serve_command(config_file: Path | None, **flags: Any) -> None:  # noqa: ANN4
 @click.command("check-config", cls=SettingsCommand)
 @with_settings
 def check_config_command(config_file: Path | None, **flags: Any) -> None:  # noqa: ANN401 -- a string or several
-    """Show the value and origin of each setting that serve would use. Exits with 2 if one is invalid."""
-    values = values_of(config_file, flags)
-    if web_config_file := _checked(values).web_config_file:
-        from exporter.web.web_config import WebConfig  # noqa: PLC0415 -- as above
+    """Check that serve could start, and show the value and origin of each setting.
 
-        WebConfig(web_config_file)
-    for setting in SETTINGS:
-        text, origin = values[setting.name]
-        click.echo(f"{setting.name} = {setting.redact(text)!r}  # {origin}")
+    Reports all errors at once: in settings, verification files, web configuration, DNS, ledger and addresses. Changes
+    nothing, and does not disturb a running exporter. Ends with "configuration is valid", or with the errors.
+    """
+    findings = Findings()
+    values, settings = _read(config_file, flags, findings)
+    if not findings.errors:
+        for setting in SETTINGS:
+            text, origin = values[setting.name]
+            click.echo(f"{setting.name} = {setting.redact(text)!r}  # {origin}")
+
+    from exporter.check import check  # noqa: PLC0415 -- as above
+
+    check(settings, values, findings)
+    for note in findings.notes:
+        click.echo(f"note: {mask(note)}")
+    findings.raise_errors()
+    click.echo("configuration is valid")
 
 
-def _checked(values: Mapping[str, Value]) -> Settings:
-    settings = parse_settings(values)
+def _read(config_file: Path | None, flags: dict[str, Any], findings: Findings) -> tuple[dict[str, Value], Settings]:
+    values = values_of(config_file, flags, findings)
+    settings = parse_settings(values, findings)
     if settings.webhook_server == "granian":
         try:
             import exporter.webhook.granian_listener  # noqa: F401, PLC0415 -- needs an extra that may not be installed
         except ImportError:
-            raise SettingError(
+            error = (
                 f"webhook.server: 'granian' (from {values['webhook.server'].origin}), but no supported version of "
                 "granian is installed: expected waitress, or run pip install 'smtpeter-exporter[granian]'"
-            ) from None
-    return settings
+            )
+            findings.errors.append(SettingError(error))
+    return values, settings

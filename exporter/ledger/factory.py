@@ -7,6 +7,7 @@ from exporter.classification.series import FAMILIES, Series
 from exporter.errors import LedgerError, SettingError
 from exporter.ledger.contract import COPY_MARKER, Ledger
 from exporter.ledger.sqlite import SqliteLedger
+from exporter.ledger.sqlite_inspection import inspect_file
 from exporter.ledger.url import PostgresUrl
 
 
@@ -43,6 +44,21 @@ def open_ledger(storage: Path | PostgresUrl, *, now: float, copying: bool = Fals
         ledger.close()
         raise
     return ledger
+
+
+def inspect_ledger(storage: Path | PostgresUrl) -> list[str]:
+    """Return notes about the ledger in that file or database, without writing anything.
+
+    Raise LedgerError if :func:`open_ledger` would, except if another process uses the ledger.
+    """
+    if isinstance(storage, Path):
+        series, notes = inspect_file(storage)
+    else:
+        from exporter.ledger.postgres_inspection import inspect_database  # noqa: PLC0415 -- an optional dependency
+
+        series, notes = inspect_database(storage)
+    _check_totals(storage, series, copying=False)
+    return notes
 
 
 def _check_totals(storage: Path | PostgresUrl, series: list[Series], *, copying: bool) -> None:

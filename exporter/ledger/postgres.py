@@ -29,7 +29,7 @@ from exporter.ledger.contract import (
     Total,
     parse_series,
 )
-from exporter.ledger.postgres_session import LOCK, READ_TIMEOUT, Durability, Session, migrate, to_ledger_error
+from exporter.ledger.postgres_session import LOCK, READ_TIMEOUT, Durability, Session, damaged, migrate, to_ledger_error
 from exporter.ledger.postgres_statements import (
     CLOCK,
     PRUNE,
@@ -184,7 +184,7 @@ class PostgresLedger(Ledger):
         try:
             return [Total(parse_series(series), count, held, at) for series, count, held, at in rows]
         except ValueError as error:
-            raise LedgerError(f"ledger {self._url}: it is damaged ({error}); restore a backup") from error
+            raise damaged(self._url, error) from error
 
     def identities(self, after: bytes, limit: int) -> list[StoredIdentity]:
         statement: LiteralString = "SELECT hash, day FROM smtpeter_identity WHERE hash > %s ORDER BY hash LIMIT %s"

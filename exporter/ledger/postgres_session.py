@@ -116,15 +116,18 @@ class Durability:
 
     def look(self, connection: psycopg.Connection) -> None:
         """Ask the database."""
-        fsync, unlogged = connection.execute(_WEAKNESS).fetchone() or ("", [])
-        found = ["fsync is off"] if fsync == "off" else []
-        found += [f"the table {table} is unlogged" for table in unlogged]
-        warning = ""
-        if found:
-            warning = f"ledger {self._url}: a crash can lose failures that were answered 200: {'; '.join(found)}"
+        warning = weakness_of(connection, self._url)
         if warning and warning != self.warning:
             log.warning("ledger is not durable", extra={"why": warning})
         self.warning = warning
+
+
+def weakness_of(connection: psycopg.Connection, url: PostgresUrl) -> str:
+    """Return why the database can lose commits in a crash, as one line; empty if it can't."""
+    fsync, unlogged = connection.execute(_WEAKNESS).fetchone() or ("", [])
+    found = ["fsync is off"] if fsync == "off" else []
+    found += [f"the table {table} is unlogged" for table in unlogged]
+    return f"ledger {url}: a crash can lose failures that were answered 200: {'; '.join(found)}" if found else ""
 
 
 def _connect(url: PostgresUrl) -> psycopg.Connection:
@@ -175,22 +178,30 @@ def migrate(connection: psycopg.Connection, url: PostgresUrl, *, existing: bool)
     """
     with connection.transaction():
         connection.execute("SELECT pg_advisory_xact_lock(%s)", (LOCK,))
-        row = connection.execute("SELECT to_regclass('smtpeter_schema')").fetchone()
-        if row == (None,) and existing:
+        version = schema_version(connection, url)
+        if version is None and existing:
             raise LedgerError(f"ledger {url}: there is no ledger in this database")
-        if row == (None,):
+        if version is None:
             connection.execute("CREATE TABLE smtpeter_schema (version integer NOT NULL)")
             connection.execute("INSERT INTO smtpeter_schema VALUES (0)")
-        (version,) = connection.execute("SELECT version FROM smtpeter_schema").fetchone() or (0,)
-        if version > len(MIGRATIONS):
-            raise LedgerError(
-                f"ledger {url}: it was written by a newer version (schema {version}, this version knows up to "
-                f"{len(MIGRATIONS)}); run that version or a later one"
-            )
+            version = 0
         for script in MIGRATIONS[version:]:
             connection.execute(script)
         if version < len(MIGRATIONS):
             connection.execute("UPDATE smtpeter_schema SET version = %s", (len(MIGRATIONS),))
+
+
+def schema_version(connection: psycopg.Connection, url: PostgresUrl) -> int | None:
+    """Return the version of the schema, or None if there is no ledger. Raise LedgerError if it is newer than known."""
+    if connection.execute("SELECT to_regclass('smtpeter_schema')").fetchone() == (None,):
+        return None
+    (version,) = connection.execute("SELECT version FROM smtpeter_schema").fetchone() or (0,)
+    if version > len(MIGRATIONS):
+        raise LedgerError(
+            f"ledger {url}: it was written by a newer version (schema {version}, this version knows up to "
+            f"{len(MIGRATIONS)}); run that version or a later one"
+        )
+    return int(version)
 
 
 def to_ledger_error(url: PostgresUrl, error: Exception) -> LedgerError:
@@ -204,3 +215,8 @@ def to_ledger_error(url: PostgresUrl, error: Exception) -> LedgerError:
         psycopg.errors.DiskFull: "; free some space",
     }
     return LedgerError(f"ledger {url}: {text}{hints.get(type(error), '')}")
+
+
+def damaged(url: PostgresUrl, error: ValueError) -> LedgerError:
+    """Return an error for a text in the ledger that cannot be read."""
+    return LedgerError(f"ledger {url}: it is damaged ({error}); restore a backup")

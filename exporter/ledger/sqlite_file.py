@@ -10,14 +10,14 @@ import logging
 import os
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
 from exporter.errors import LedgerError
 from exporter.ledger.sqlite_lock import DISK_ERRORS, FileLock
-from exporter.ledger.sqlite_place import check_place
+from exporter.ledger.sqlite_place import check_path, check_place
 
 log = logging.getLogger(__name__)
 
@@ -67,13 +67,10 @@ class SqliteFile:
         self._files = (str(self._path), f"{self._path}-wal", f"{self._path}-shm")
         self._opened_files: list[tuple[int, int]] = []
         self._last_file: tuple[int, int] | None = None
-        self._hints = _HINTS
+        self._hints = HINTS
         self._on_open = on_open
         with self.wrapping_errors():
-            if not self._path.parent.is_dir():
-                raise self._error(f"the directory {self._path.parent} does not exist; create it first")
-            if self._path.is_dir():
-                raise self._error("this is a directory, expected a file")
+            check_path(self._path)
             self._lock = FileLock(self._path)
         self._connections: list[sqlite3.Connection] = []
         try:
@@ -107,18 +104,9 @@ class SqliteFile:
                     self._abandon()
                 raise
 
-    @contextmanager
-    def wrapping_errors(self) -> Iterator[None]:
+    def wrapping_errors(self) -> AbstractContextManager[None]:
         """Raise errors of SQLite and the operating system as LedgerError, with one line that names the ledger."""
-        try:
-            yield
-        except sqlite3.Error as error:
-            hint = self._hints.get(getattr(error, "sqlite_errorcode", 0) & 0xFF, "{}")
-            raise self._error(hint.format(error)) from error
-        except OSError as error:
-            raise self._error(self._hints.get(-(error.errno or 0), "{}").format(error)) from error
-        except (UnicodeDecodeError, ValueError) as error:
-            raise self._damaged(error) from error
+        return wrapping_errors(self._path, self._hints)
 
     def size(self) -> int:
         """Return the size on disk in bytes."""
@@ -131,7 +119,7 @@ class SqliteFile:
             self.reader = self._connect()
             check_place(self._path)  # now that the file is open, but before SQLite applies a WAL to it
             self.writer.execute(f"PRAGMA page_size = {PAGE_SIZE}")  # affects only an empty file
-            version = self._schema_version()
+            version = schema_version(self.writer, self._path)
             self.writer.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_SIZE // PAGE_SIZE}")
             self.writer.execute(f"PRAGMA journal_size_limit = {WAL_LIMIT}")
             if self.writer.execute("PRAGMA journal_mode = WAL").fetchone() != ("wal",):
@@ -144,9 +132,7 @@ class SqliteFile:
                     f"BEGIN IMMEDIATE; {script} PRAGMA application_id = {APPLICATION_ID}; "
                     f"PRAGMA user_version = {step}; COMMIT"
                 )
-            self._check_whole()
-            for (series,) in self.reader.execute("SELECT series FROM total"):
-                json.loads(series)  # quick_check does not check the contents of texts
+            check_contents(self.reader, self._path)
             self.writer.execute("BEGIN IMMEDIATE")
             self._on_open(self.writer, now)
             self.writer.execute("COMMIT")
@@ -161,26 +147,6 @@ class SqliteFile:
         # Otherwise a batch of about 30 needs a temporary file, and a container may have no writable place for one.
         connection.execute("PRAGMA temp_store = MEMORY")
         return connection
-
-    def _schema_version(self) -> int:
-        (tables,) = self.writer.execute("SELECT count(*) FROM sqlite_schema").fetchone()
-        (application,) = self.writer.execute("PRAGMA application_id").fetchone()
-        (version,) = self.writer.execute("PRAGMA user_version").fetchone()
-        if application != APPLICATION_ID and (tables or application or version):
-            raise self._error("this is an SQLite file of another program; set storage.url to another file")
-        if version > len(MIGRATIONS):
-            raise self._error(
-                f"it was written by a newer version (schema {version}, this version knows up to {len(MIGRATIONS)}); "
-                "run that version or a later one"
-            )
-        return int(version)
-
-    def _check_whole(self) -> None:
-        whole = self._path.stat().st_size <= FULL_CHECK_SIZE
-        for scope in ("1",) if whole else ("total", "opened"):
-            (verdict,) = self.writer.execute(f"PRAGMA quick_check({scope})").fetchone()
-            if verdict != "ok":
-                raise self._damaged(verdict.splitlines()[-1])
 
     def _reopen_if_moved(self, now: float) -> None:
         """Open the ledger again if its files were moved, replaced or abandoned.
@@ -248,15 +214,61 @@ class SqliteFile:
             with suppress(sqlite3.Error):
                 self._connections.pop(0).close()
 
-    def _damaged(self, what: object) -> LedgerError:
-        return self._error(self._hints[sqlite3.SQLITE_CORRUPT].format(what))
-
     def _error(self, what: str) -> LedgerError:
-        return LedgerError(f"ledger {self._path}: {what}")
+        return ledger_error(self._path, what)
+
+
+def ledger_error(path: Path, what: str) -> LedgerError:
+    """Return an error that names the ledger."""
+    return LedgerError(f"ledger {path}: {what}")
+
+
+@contextmanager
+def wrapping_errors(path: Path, hints: Mapping[int, str]) -> Iterator[None]:
+    """Raise errors of SQLite, of the operating system, and in the contents of the ledger as LedgerError."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        hint = hints.get(getattr(error, "sqlite_errorcode", 0) & 0xFF, "{}")
+        raise ledger_error(path, hint.format(error)) from error
+    except OSError as error:
+        raise ledger_error(path, hints.get(-(error.errno or 0), "{}").format(error)) from error
+    except ValueError as error:
+        raise ledger_error(path, hints[sqlite3.SQLITE_CORRUPT].format(error)) from error
+
+
+def schema_version(connection: sqlite3.Connection, path: Path, *, whole: bool = True) -> int:
+    """Return the version of the schema, 0 for an empty file. Raise LedgerError if this version can't use it.
+
+    Without ``whole``, only the header of the file is read.
+    """
+    (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone() if whole else (0,)
+    (application,) = connection.execute("PRAGMA application_id").fetchone()
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if application != APPLICATION_ID and (tables or application or version):
+        raise ledger_error(path, "this is an SQLite file of another program; set storage.url to another file")
+    if version > len(MIGRATIONS):
+        raise ledger_error(
+            path,
+            f"it was written by a newer version (schema {version}, this version knows up to {len(MIGRATIONS)}); "
+            "run that version or a later one",
+        )
+    return int(version)
+
+
+def check_contents(connection: sqlite3.Connection, path: Path) -> None:
+    """Raise ValueError if the ledger is damaged. A large one is checked only in part."""
+    whole = path.stat().st_size <= FULL_CHECK_SIZE
+    for scope in ("1",) if whole else ("total", "opened"):
+        (verdict,) = connection.execute(f"PRAGMA quick_check({scope})").fetchone()
+        if verdict != "ok":
+            raise ValueError(verdict.splitlines()[-1])
+    for (series,) in connection.execute("SELECT series FROM total"):
+        json.loads(series)  # quick_check does not check the contents of texts
 
 
 _MOVED: Final = "its files were moved while another program reads it; stop that program"
-_HINTS: Final = {
+HINTS: Final = {
     sqlite3.SQLITE_BUSY: "{}: another program is writing to it",
     sqlite3.SQLITE_CANTOPEN: "{}: is the directory writable for this user?",
     sqlite3.SQLITE_CORRUPT: "it is damaged ({}); restore a backup, or move it away",
@@ -270,7 +282,7 @@ _HINTS: Final = {
 
 # A disk that fails makes an intact ledger look damaged.
 _REMOUNT: Final = "remount the disk or restart the exporter first, and restore a backup only if the error remains"
-_RUNNING_HINTS: Final = _HINTS | {
+_RUNNING_HINTS: Final = HINTS | {
     sqlite3.SQLITE_CORRUPT: f"it is damaged ({{}}); {_REMOUNT}",
     sqlite3.SQLITE_IOERR: f"{{}}: if the disk or a quota is full, free some space; otherwise, {_REMOUNT}",
     sqlite3.SQLITE_NOTADB: f"it is damaged or not a ledger ({{}}); {_REMOUNT}",

@@ -1,4 +1,4 @@
-"""Check that the file of a SQLite ledger has only one name, because SQLite finds its WAL by name, and we its lock.
+"""Check the path of a SQLite ledger. Its file must have only one name: SQLite finds its WAL by name, and we its lock.
 
 Under another name, a second exporter would not see the lock, and would not find the WAL, which holds the newest
 commits.
@@ -16,6 +16,16 @@ from exporter.errors import LedgerError
 
 _MOUNTS: Final = Path("/proc/self/mountinfo")
 """See proc_pid_mountinfo(5). ``os.path.ismount`` does not see all bind mounts."""
+
+
+def check_path(path: Path) -> None:
+    """Raise LedgerError if there is no directory for the ledger, or something else in its place. Raises OSError."""
+    if not path.parent.is_dir():
+        raise LedgerError(f"ledger {path}: the directory {path.parent} does not exist; create it first")
+    if path.is_dir():
+        raise LedgerError(f"ledger {path}: this is a directory, expected a file")
+    if path.exists() and not path.is_file():
+        raise LedgerError(f"ledger {path}: this is not a regular file")
 
 
 def check_place(path: Path) -> None:

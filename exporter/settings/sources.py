@@ -3,12 +3,12 @@
 import difflib
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from exporter.classification.own_reasons import OwnReasons
-from exporter.errors import SettingError
+from exporter.errors import Findings, SettingError
 from exporter.ledger.factory import check_engine
 from exporter.settings.table import BY_NAME, ENVIRONMENT_PREFIX, SETTINGS, Setting, Settings
 
@@ -26,15 +26,15 @@ class Value(NamedTuple):
 
 
 def gather_values(
-    flags: Mapping[str, str | None], environment: Mapping[str, str], file: Path | None
+    flags: Mapping[str, str | None], environment: Mapping[str, str], file: Path | None, findings: Findings
 ) -> dict[str, Value]:
     """Return each setting's value by name. A flag overrides the environment, the file and the default, in this order.
 
-    ``flags`` has the text of each flag by the name of its setting, or None if it was not given. Raises SettingError
-    if the environment or the file contains an unknown setting.
+    ``flags`` has the text of each flag by the name of its setting, or None if it was not given. An unknown setting in
+    the environment or the file is an error. A setting whose value is unknown, because of an error, is missing.
     """
-    from_environment = _from_environment(environment)
-    from_file = _from_file(file) if file else {}
+    from_environment = _from_environment(environment, findings)
+    from_file = _from_file(file, findings) if file else {}
     values = {}
     for setting in SETTINGS:
         name = setting.name
@@ -44,22 +44,47 @@ def gather_values(
             values[name] = Value(from_environment[name], setting.variable)
         elif name in from_file:
             values[name] = Value(from_file[name], str(file))
+        elif name in findings.invalid:  # the file has a value that cannot be read
+            continue
         elif name == "storage.url" and (directory := environment.get("STATE_DIRECTORY", "").partition(":")[0]):
             values[name] = Value(f"sqlite:///{directory}/smtpeter-exporter.db", "STATE_DIRECTORY")
         else:
             values[name] = Value(setting.default, "default")
+    findings.invalid -= values.keys()
     return values
 
 
-def parse_settings(values: Mapping[str, Value]) -> Settings:
-    """Parse all values, and check that they fit together. Raises SettingError."""
-    fields = {setting.field: _parse(setting, values[setting.name]) for setting in SETTINGS}
+def parse_settings(values: Mapping[str, Value], findings: Findings) -> Settings:
+    """Parse all values, and check that they fit together. An invalid or missing value is replaced by the default."""
+    fields = {setting.field: setting.parse(setting.default) for setting in SETTINGS}
+    for setting in SETTINGS:
+        if setting.name in values:
+            with findings.collecting(setting.name):
+                fields[setting.field] = _parse(setting, values[setting.name])
     settings = Settings(**fields)
+    for names, check in _CHECKS:
+        if findings.invalid.isdisjoint(names):
+            with findings.collecting(names[0]):
+                check(settings, values)
+    return settings
+
+
+def _check_addresses(settings: Settings, _values: Mapping[str, Value]) -> None:
     public, private = settings.webhook_listen_address, settings.web_listen_address
     if public == private and public.port:
         raise SettingError(
             f"web.listen-address: '{private}' is also webhook.listen-address: expected two different addresses"
         )
+    hosts = {public.host, private.host}
+    overlap = "0.0.0.0" in hosts and all(re.fullmatch("[0-9.]+", host) for host in hosts)  # noqa: S104 -- only compared
+    if public.port == private.port != 0 and (overlap or ("::" in hosts and all(":" in host for host in hosts))):
+        raise SettingError(
+            f"web.listen-address: '{private}' and webhook.listen-address '{public}' are the same port: "
+            "expected two different ports, because one address includes the other"
+        )
+
+
+def _check_signature(settings: Settings, values: Mapping[str, Value]) -> None:
     if settings.signature_mode == "required" and not settings.signature_account:
         raise SettingError(
             f"signature.account: not set, but signature.mode is required (from {values['signature.mode'].origin}): "
@@ -70,12 +95,22 @@ def parse_settings(values: Mapping[str, Value]) -> Settings:
             f"signature.mode: 'off' (from {values['signature.mode'].origin}), but signature.account is set "
             f"to {values['signature.account'].text!r}: expected required, or no account"
         )
+
+
+def _check_directory(settings: Settings, values: Mapping[str, Value]) -> None:
     directory = settings.webhook_verification_dir
     if directory and not directory.is_dir():
         raise _error(BY_NAME["webhook.verification-dir"], values["webhook.verification-dir"])
-    check_engine(settings.storage_url)
-    _own_reasons(settings.reasons, values["reasons"].origin)
-    return settings
+
+
+_CHECKS: Final[tuple[tuple[Sequence[str], Callable[[Settings, Mapping[str, Value]], object]], ...]] = (
+    (("web.listen-address", "webhook.listen-address"), _check_addresses),
+    (("signature.account", "signature.mode"), _check_signature),
+    (("webhook.verification-dir",), _check_directory),
+    (("storage.url",), lambda settings, _values: check_engine(settings.storage_url)),
+    (("reasons",), lambda settings, values: _own_reasons(settings.reasons, values["reasons"].origin)),
+)
+"""The checks of settings that were parsed, with the names of the settings that each needs."""
 
 
 def providers_in_file(file: Path | None) -> tuple[tuple[str, str], ...]:
@@ -98,11 +133,14 @@ def _own_reasons(rules: tuple[tuple[str, str], ...], origin: str) -> OwnReasons:
             "pip install 'smtpeter-exporter[reasons]'"
         ) from error
     except ValueError as error:
-        raise SettingError(f"reasons: {error} (from {origin})") from None
+        lines = [f"reasons: {line} (from {origin})" for line in str(error).splitlines()]
+        raise SettingError("\n".join(lines)) from None
 
 
 def _parsed_from(file: Path | None, name: str) -> Any:  # noqa: ANN401 -- of the type of the setting
-    text = _from_file(file).get(name, "") if file else ""
+    findings = Findings()
+    text = _from_file(file, findings).get(name, "") if file else ""
+    findings.raise_errors()
     return _parse(BY_NAME[name], Value(text, str(file)))
 
 
@@ -118,7 +156,7 @@ def _error(setting: Setting, value: Value) -> SettingError:
     return SettingError(f"{setting.name}: {text!r} (from {value.origin}): expected {setting.expected}")
 
 
-def _from_environment(environment: Mapping[str, str]) -> dict[str, str]:
+def _from_environment(environment: Mapping[str, str], findings: Findings) -> dict[str, str]:
     names = {setting.variable.removeprefix(ENVIRONMENT_PREFIX): setting.name for setting in SETTINGS}
     names["CONFIG_FILE"] = ""
     found = {}
@@ -128,38 +166,52 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, str]:
             continue
         if name not in names:
             near = _nearest(name, names, prefix=ENVIRONMENT_PREFIX)
-            raise SettingError(f"environment variable {variable}: no such setting{near}")
-        found[names[name]] = text
+            findings.errors.append(SettingError(f"environment variable {variable}: no such setting{near}"))
+        else:
+            found[names[name]] = text
     return found
 
 
-def _from_file(file: Path) -> dict[str, str]:
+def _from_file(file: Path, findings: Findings) -> dict[str, str]:
+    """Return the texts of the settings in the file. If it cannot be read, no value is known, so all are invalid."""
+    content: dict[str, Any] = {}
+    with findings.collecting(*BY_NAME):
+        content = _load(file)
+    found: dict[str, str] = {}
+    if isinstance(table := content.get("providers"), dict):
+        content["providers"] = [f"{name}={domain}" for name, domains in table.items() for domain in _as_list(domains)]
+    if isinstance(table := content.get("reasons"), dict):
+        content["reasons"] = rules = []
+        for pattern, reason in table.items():
+            with findings.collecting():
+                rules.append(_rule(file, pattern, reason))
+    for name, value in _flattened(content):
+        with findings.collecting(name):
+            if name not in BY_NAME:
+                raise SettingError(f"config.file: '{file}': {name}: no such setting{_nearest(name, BY_NAME)}")
+            if name in found:  # in TOML, log.level and "log.level" are different keys
+                raise SettingError(f"config.file: '{file}': {name}: set twice")
+            found[name] = _text(BY_NAME[name], value, file)
+    return found
+
+
+def _load(file: Path) -> dict[str, Any]:
     try:
         with file.open("rb") as opened:
-            content = tomllib.load(opened)
+            return tomllib.load(opened)
     except OSError as error:
         raise SettingError(f"config.file: '{file}': {error.strerror}: expected a readable TOML file") from error
     except (ValueError, RecursionError) as error:
         raise SettingError(f"config.file: '{file}': {error}: expected TOML") from error
-    found = {}
-    if isinstance(table := content.get("providers"), dict):
-        content["providers"] = [f"{name}={domain}" for name, domains in table.items() for domain in _as_list(domains)]
-    if isinstance(table := content.get("reasons"), dict):
-        content["reasons"] = [_rule(file, pattern, reason) for pattern, reason in table.items()]
-    for name, value in _flattened(content):
-        if name not in BY_NAME:
-            raise SettingError(f"config.file: '{file}': {name}: no such setting{_nearest(name, BY_NAME)}")
-        if name in found:  # in TOML, log.level and "log.level" are different keys
-            raise SettingError(f"config.file: '{file}': {name}: set twice")
-        setting = BY_NAME[name]
-        if setting.repeatable and isinstance(value, list) and all(isinstance(item, str) for item in value):
-            found[name] = setting.separator.join(value)
-        elif isinstance(value, str):
-            found[name] = value
-        else:
-            expected = "a list of quoted strings" if setting.repeatable else "a quoted string"
-            raise SettingError(f"config.file: '{file}': {name}: {setting.redact(repr(value))}: expected {expected}")
-    return found
+
+
+def _text(setting: Setting, value: object, file: Path) -> str:
+    if setting.repeatable and isinstance(value, list) and all(isinstance(item, str) for item in value):
+        return setting.separator.join(value)
+    if isinstance(value, str):
+        return value
+    expected = "a list of quoted strings" if setting.repeatable else "a quoted string"
+    raise SettingError(f"config.file: '{file}': {setting.name}: {setting.redact(repr(value))}: expected {expected}")
 
 
 def _rule(file: Path, pattern: str, reason: object) -> str:

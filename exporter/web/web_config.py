@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple
 
 import yaml
 
-from exporter.errors import SettingError
+from exporter.errors import Findings, SettingError
 from exporter.web.passwords import MAX_COST, Passwords
 
 log = logging.getLogger(__name__)
@@ -95,21 +95,26 @@ def load(file: Path, stamps: Stamps) -> Loaded:
     except Exception as error:  # yaml raises many types for tagged values such as !!int ''
         raise SettingError(f"{_SETTING}: '{file}': not YAML: {' '.join(str(error).split())}") from error
     content = {} if content is None else content
-    _check_keys(content, {"tls_server_config", "basic_auth_users"}, file, "")
-    users = content.get("basic_auth_users")
-    users = {} if users is None else users
-    if not isinstance(users, dict):
-        raise SettingError(f"{_SETTING}: '{file}': basic_auth_users: expected a bcrypt hash for each user name")
-    tls = content.get("tls_server_config")
+    _check_mapping(content, file, "the file")
+    findings = Findings()
+    _check_keys(content, {"tls_server_config", "basic_auth_users"}, file, "", findings)
+    hashes = {}
+    with findings.collecting():
+        for user, text in _users(content, file).items():
+            with findings.collecting():
+                hashes[str(user)] = _hash(user, text, file)
     context = None
-    if tls is not None:
-        _check_keys(tls, _TLS_KEYS, file, "tls_server_config.")
-        paths = {
-            key: file.parent / str(tls[key]) for key in ("cert_file", "key_file", "client_ca_file") if tls.get(key)
-        }
-        stamps.update(_stamps(paths.values()))
-        context = _tls(tls, paths, file)
-    return Loaded(context, {str(user): _hash(user, users[user], file) for user in users})
+    with findings.collecting():
+        if (tls := content.get("tls_server_config")) is not None:
+            _check_mapping(tls, file, "tls_server_config")
+            _check_keys(tls, _TLS_KEYS, file, "tls_server_config.", findings)
+            paths = {
+                key: file.parent / str(tls[key]) for key in ("cert_file", "key_file", "client_ca_file") if tls.get(key)
+            }
+            stamps.update(_stamps(paths.values()))
+            context = _tls(tls, paths, file)
+    findings.raise_errors()
+    return Loaded(context, hashes)
 
 
 class _Reader(yaml.SafeLoader):
@@ -122,6 +127,13 @@ class _Reader(yaml.SafeLoader):
                 raise yaml.MarkedYAMLError(problem=f"duplicate key {key.value}", problem_mark=key.start_mark)
             keys.add(key.value if isinstance(key, yaml.ScalarNode) else None)
         return super().construct_mapping(node, deep)
+
+
+def _users(content: Mapping[str, Any], file: Path) -> Mapping[object, object]:
+    users = content.get("basic_auth_users")
+    if users is not None and not isinstance(users, dict):
+        raise SettingError(f"{_SETTING}: '{file}': basic_auth_users: expected a bcrypt hash for each user name")
+    return users or {}
 
 
 def _hash(user: object, text: object, file: Path) -> bytes:
@@ -139,12 +151,12 @@ def _tls(tls: Mapping[str, Any], paths: Mapping[str, Path], file: Path) -> ssl.S
         value = repr(tls[key]) if tls.get(key) else "not set"
         return SettingError(f"{_SETTING}: '{file}': tls_server_config.{key}: {value}: expected {expected}")
 
+    findings = Findings()
     for key, known in (("client_auth_type", _CLIENT_AUTH), ("min_version", _VERSIONS), ("max_version", _VERSIONS)):
         if tls.get(key) not in [None, *known]:  # not a set: the value may be a list, which cannot be hashed
-            raise wrong(key, " or ".join(known))
-    for key in ("cert_file", "key_file"):
-        if key not in paths:
-            raise wrong(key, "a PEM file")
+            findings.errors.append(wrong(key, " or ".join(known)))
+    findings.errors += [wrong(key, "a PEM file") for key in ("cert_file", "key_file") if key not in paths]
+    findings.raise_errors()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = _VERSIONS[tls.get("min_version") or "TLS12"]
     context.maximum_version = _VERSIONS[tls.get("max_version") or "TLS13"]
@@ -174,14 +186,16 @@ def _no_password() -> str:
     raise ValueError("the key is encrypted")
 
 
-def _check_keys(content: object, known: set[str], file: Path, prefix: str) -> None:
+def _check_mapping(content: object, file: Path, what: str) -> None:
     if not isinstance(content, dict):
-        raise SettingError(f"{_SETTING}: '{file}': {prefix.rstrip('.') or 'the file'}: expected a mapping")
+        raise SettingError(f"{_SETTING}: '{file}': {what}: expected a mapping")
+
+
+def _check_keys(content: Iterable[object], known: set[str], file: Path, prefix: str, findings: Findings) -> None:
     for key in content:
         if key not in known:
-            raise SettingError(
-                f"{_SETTING}: '{file}': {prefix}{key}: not supported; expected one of {', '.join(sorted(known))}"
-            )
+            error = f"{_SETTING}: '{file}': {prefix}{key}: not supported; expected one of {', '.join(sorted(known))}"
+            findings.errors.append(SettingError(error))
 
 
 def _stamps(files: Iterable[Path]) -> Stamps:

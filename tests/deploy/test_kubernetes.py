@@ -15,7 +15,6 @@ from kubernetes_validate.utils import ValidationError, validate
 
 from exporter.errors import SettingError
 from exporter.ledger.url import PostgresUrl
-from exporter.settings.sources import gather_values, parse_settings
 from exporter.settings.table import SETTINGS, Settings
 from tests.support.kubernetes import (
     BUILDS,
@@ -31,6 +30,7 @@ from tests.support.kubernetes import (
     shown,
 )
 from tests.support.kubernetes.restricted import violations
+from tests.support.settings import gathered, parsed
 from tests.support.tree import ROOT
 
 VERSIONS: Final = ("1.30", "1.37")
@@ -160,10 +160,10 @@ def test_each_rule_is_checked(change: Callable[[Object], None], broken: str) -> 
 def settings_of(objects: Objects, directory: Path, **more: str) -> Settings:
     """Parse the pods' environment as the exporter does, with ``directory`` for the verification files."""
     environment = objects.settings | more
-    values = gather_values({}, environment, None)
+    values = gathered({}, environment)
     named = values["webhook.verification-dir"]
     assert named.text in {mount["mountPath"] for mount in objects.container["volumeMounts"]}
-    return parse_settings(values | {"webhook.verification-dir": named._replace(text=str(directory))})
+    return parsed(values | {"webhook.verification-dir": named._replace(text=str(directory))})
 
 
 @pytest.mark.parametrize("name", EXPORTERS)

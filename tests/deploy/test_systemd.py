@@ -236,8 +236,17 @@ def test_the_commands_of_the_page_work(systemd: Systemd) -> None:
             f"SMTPETER_EXPORTER_SIGNATURE_NAMESERVER={name_server.address}",
         )
         said = systemd.run("sh", "-euc", start.replace("127.0.0.1:10126", running.private)).stdout
-        assert "signature.account = 'environment-1234'  # /etc/smtpeter-exporter/config.toml" in said
         assert said.endswith("ready\n")
+        [check] = texts(PAGE, "sh", "If the service does not start, or ends unexpectedly")
+        variables = {
+            "SIGNATURE_NAMESERVER": name_server.address,
+            "WEBHOOK_LISTEN_ADDRESS": running.public,
+            "WEB_LISTEN_ADDRESS": running.private,
+        }
+        exports = "".join(f"export SMTPETER_EXPORTER_{name}={text}\n" for name, text in variables.items())
+        said = systemd.run("sh", "-euc", exports + check).stdout
+        assert "signature.account = 'environment-1234'  # /etc/smtpeter-exporter/config.toml" in said
+        assert said.endswith("configuration is valid\n")
         body = urlencode(failure(1)).encode()
         with Client(running.public) as client:
             headers = headers_for("mail.example.com", "/smtpeter/failures", body, FORM)
@@ -300,7 +309,7 @@ def test_the_commands_for_backup_and_upgrade_work(systemd: Systemd) -> None:
         texts("docs/how-to/backup.md", "sh", heading)[0]
         for heading in ("Back up a SQLite ledger", "Restore a SQLite ledger")
     )
-    [upgrade] = texts("docs/how-to/upgrade.md", "sh")
+    upgrade = "".join(texts("docs/how-to/upgrade.md", "sh"))
     without_pip = "".join(line for line in upgrade.splitlines(keepends=True) if "/pip " not in line)
     with service(systemd, UNSIGNED + LEDGER) as running:
         running.start()

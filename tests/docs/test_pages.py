@@ -23,7 +23,6 @@ from exporter.classification.status_codes import REGISTRY
 from exporter.cli.group import LazyCommand, cli
 from exporter.ledger.committer import Committer
 from exporter.metrics.telemetry import Telemetry
-from exporter.settings.sources import gather_values, parse_settings
 from exporter.web.app import private_app
 from exporter.web.passwords import Passwords
 from exporter.web.web_config import WebConfig
@@ -40,6 +39,7 @@ from tests.support.names import (
     threshold,
 )
 from tests.support.running import environment, server
+from tests.support.settings import gathered, parsed
 from tests.support.tree import ROOT, files
 
 REASON_PAGES = {Path(name).stem: ROOT / name for name in files("docs/reasons") if not name.endswith("README.md")}
@@ -247,8 +247,8 @@ def test_toml_is_a_configuration(block: Block, etc: Path) -> None:
     """Each TOML block is a configuration that the exporter accepts."""
     file = etc / "block.toml"
     file.write_text(block.text.replace("/etc/", f"{etc}/"))
-    values = gather_values({}, {"SMTPETER_EXPORTER_SIGNATURE_ACCOUNT": "environment-1234"}, file)
-    parse_settings(values)
+    values = gathered({}, {"SMTPETER_EXPORTER_SIGNATURE_ACCOUNT": "environment-1234"}, file)
+    parsed(values)
     assert str(file) in {value.origin for value in values.values()}
 
 

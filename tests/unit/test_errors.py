@@ -2,7 +2,15 @@
 
 import pytest
 
-from exporter.errors import ExporterError, LedgerBusy, LedgerError, ListenError, LogFileError, SettingError
+from exporter.errors import (
+    ExporterError,
+    Findings,
+    LedgerBusy,
+    LedgerError,
+    ListenError,
+    LogFileError,
+    SettingError,
+)
 from exporter.refusals import Refusal
 
 
@@ -25,3 +33,32 @@ def test_an_error_of_a_log_file_has_a_position() -> None:
     """The text begins with it; the exit code is that of other errors."""
     error = LogFileError("line 3", "why")
     assert (str(error), error.where, error.why, error.exit_code) == ("line 3: why", "line 3", "why", 1)
+
+
+def fail(error: Exception) -> None:
+    """Raise the error."""
+    raise error
+
+
+def test_findings_become_one_error() -> None:
+    """All errors of the blocks are raised together, a line each, with the exit code of the first."""
+    findings = Findings()
+    findings.raise_errors()
+    with findings.collecting("a", "b"):
+        fail(LedgerError("first"))
+    with findings.collecting("c"):
+        findings.notes.append("a note")
+    with findings.collecting():
+        fail(SettingError("second"))
+    assert (findings.invalid, findings.notes) == ({"a", "b"}, ["a note"])
+    with pytest.raises(LedgerError) as caught:
+        findings.raise_errors()
+    assert (str(caught.value), caught.value.exit_code) == ("first\nsecond", 3)
+
+
+def test_a_bug_is_no_finding() -> None:
+    """Only errors of this package are collected."""
+    findings = Findings()
+    with pytest.raises(KeyError), findings.collecting():
+        fail(KeyError())
+    assert findings == Findings()

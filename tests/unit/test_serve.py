@@ -6,7 +6,7 @@ from typing import Final
 import pytest
 
 from exporter.serve import warn_insecure
-from exporter.settings.sources import gather_values, parse_settings
+from tests.support.settings import gathered, parsed
 from tests.support.texts import Texts
 
 SIGNED: Final[dict[str, str | None]] = {"signature.account": "environment-1"}
@@ -27,7 +27,7 @@ SECURE: Final[dict[str, dict[str, str | None]]] = {
 @pytest.mark.parametrize("case", INSECURE)
 def test_an_insecure_setting_is_logged(case: str, caplog: pytest.LogCaptureFixture, texts: Texts) -> None:
     """It is allowed, but the log has a warning."""
-    warn_insecure(parse_settings(gather_values(INSECURE[case], {}, None)))
+    warn_insecure(parsed(gathered(INSECURE[case])))
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
     texts.check(record.getMessage())
@@ -36,12 +36,12 @@ def test_an_insecure_setting_is_logged(case: str, caplog: pytest.LogCaptureFixtu
 @pytest.mark.parametrize("case", SECURE)
 def test_secure_settings_are_not_logged(case: str, caplog: pytest.LogCaptureFixture) -> None:
     """Loopback and a web configuration are both secure."""
-    warn_insecure(parse_settings(gather_values(SECURE[case], {}, None)))
+    warn_insecure(parsed(gathered(SECURE[case])))
     assert caplog.records == []
 
 
 def test_each_insecure_setting_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     """Several insecure settings have a warning each."""
     flags: dict[str, str | None] = {"signature.mode": "off", "web.listen-address": "192.0.2.1:1"}
-    warn_insecure(parse_settings(gather_values(flags, {}, None)))
+    warn_insecure(parsed(gathered(flags)))
     assert len(caplog.records) == 2

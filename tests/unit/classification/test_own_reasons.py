@@ -161,6 +161,17 @@ def test_an_unknown_reason_is_an_error(reason: str) -> None:
     assert len(error) < 500
 
 
+def test_each_bad_rule_has_a_line() -> None:
+    """All rules are checked, whichever is bad."""
+    lines = error_of(("a(", "policy"), ("queue", "slow"), ("fine", "policy"), (".*", "later")).splitlines()
+    assert [line.partition(": ")[0] for line in lines] == [
+        "pattern 'a('",
+        "reason 'slow' of pattern 'queue'",
+        "reason 'later' of pattern '.*'",
+        "pattern '.*'",
+    ]
+
+
 def test_there_are_at_most_fifty_rules(texts: Texts) -> None:
     """The last of fifty still decides; one more is an error."""
     rules = [(f"phrase {number};", "policy") for number in range(51)]

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from exporter.cli.options import SettingsCommand, fail, values_of, with_settings
-from exporter.errors import SettingError
+from exporter.errors import Findings
 from exporter.settings.sources import Value
 from exporter.settings.table import SETTINGS
 
@@ -82,7 +82,7 @@ def test_flags_become_values() -> None:
         *("--log.level", "debug", "--tags.count", "a", "--tags.count", "b"),
         *("--reasons", "a, b=policy", "--reasons", "c=blocked"),
     )
-    values = values_of(flags.pop("config_file"), flags)
+    values = values_of(flags.pop("config_file"), flags, Findings())
     assert (values["log.level"], values["tags.count"]) == (Value("debug", "--log.level"), Value("a,b", "--tags.count"))
     assert values["reasons"] == Value("a, b=policy\nc=blocked", "--reasons")
     assert values["log.format"] == Value("logfmt", "default")
@@ -92,7 +92,7 @@ def test_flags_become_values() -> None:
 def test_an_empty_flag_is_a_value() -> None:
     """An empty flag is not the same as none: it overrides the environment."""
     flags = arguments_of("--web.docs-url", "")
-    assert values_of(flags.pop("config_file"), flags)["web.docs-url"] == Value("", "--web.docs-url")
+    assert values_of(flags.pop("config_file"), flags, Findings())["web.docs-url"] == Value("", "--web.docs-url")
 
 
 def test_the_environment_and_a_file_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -101,11 +101,12 @@ def test_the_environment_and_a_file_are_read(tmp_path: Path, monkeypatch: pytest
     file.write_text('log.format = "json"\n')
     monkeypatch.setenv("SMTPETER_EXPORTER_LOG_LEVEL", "error")
     flags = arguments_of()
-    values = values_of(file, flags)
+    values = values_of(file, flags, Findings())
     assert values["log.level"] == Value("error", "SMTPETER_EXPORTER_LOG_LEVEL")
     assert values["log.format"] == Value("json", str(file))
-    with pytest.raises(SettingError):
-        values_of(tmp_path / "none", flags)
+    findings = Findings()
+    values_of(tmp_path / "none", flags, findings)
+    assert len(findings.errors) == 1
 
 
 def test_a_variable_names_the_file() -> None:

@@ -10,10 +10,17 @@ from typing import Final
 import pytest
 
 from exporter.classification.reason import Decision
-from exporter.errors import SettingError
+from exporter.errors import Findings, SettingError
 from exporter.net import Address
-from exporter.settings.sources import Value, gather_values, parse_settings, providers_in_file, reasons_in_file
+from exporter.settings.sources import (
+    Value,
+    gather_values,
+    parse_settings,
+    providers_in_file,
+    reasons_in_file,
+)
 from exporter.settings.table import SETTINGS, Setting, Settings
+from tests.support.settings import gathered, parsed
 from tests.support.texts import Texts
 
 OFF: Final = {"signature.mode": "off"}
@@ -23,7 +30,7 @@ def settings_of(
     flags: dict[str, str | None] | None = None, environment: dict[str, str] | None = None, file: Path | None = None
 ) -> Settings:
     """Return the settings with ``signature.mode`` off, unless a flag has another mode or None."""
-    return parse_settings(gather_values({**OFF, **(flags or {})}, environment or {}, file))
+    return parsed(gathered({**OFF, **(flags or {})}, environment, file))
 
 
 def error_of(
@@ -45,7 +52,7 @@ def test_a_flag_overrides_the_environment_and_that_overrides_the_file(file: Path
     """The first of flag, variable, file and default that has a setting wins, and is named as the origin."""
     file.write_text('log.level = "error"\nlog.format = "json"\n[web]\nlisten-address = ":9100"\n')
     environment = {"SMTPETER_EXPORTER_LOG_LEVEL": "warning", "SMTPETER_EXPORTER_LOG_FORMAT": "logfmt", "HOME": "/"}
-    values = gather_values({"log.level": "debug"}, environment, file)
+    values = gathered({"log.level": "debug"}, environment, file)
     assert {name: values[name] for name in ("log.level", "log.format", "web.listen-address", "storage.url")} == {
         "log.level": Value("debug", "--log.level"),
         "log.format": Value("logfmt", "SMTPETER_EXPORTER_LOG_FORMAT"),
@@ -57,7 +64,7 @@ def test_a_flag_overrides_the_environment_and_that_overrides_the_file(file: Path
 
 def test_the_default_ledger_is_in_systemds_state_directory() -> None:
     """The first state directory of the unit has the ledger, unless ``storage.url`` is set."""
-    values = gather_values({}, {"STATE_DIRECTORY": "/var/lib/a:/var/lib/b"}, None)
+    values = gathered({}, {"STATE_DIRECTORY": "/var/lib/a:/var/lib/b"})
     assert values["storage.url"] == Value("sqlite:////var/lib/a/smtpeter-exporter.db", "STATE_DIRECTORY")
     environment = {"STATE_DIRECTORY": "/var/lib/a", "SMTPETER_EXPORTER_STORAGE_URL": "sqlite:////srv/x.db"}
     assert settings_of(environment=environment).storage_url == Path("/srv/x.db")
@@ -213,6 +220,7 @@ CONTRADICTIONS: Final[dict[str, dict[str, str | None]]] = {
     "signature.mode": {"signature.account": "environment-1"},
     "web.listen-address": {"web.listen-address": "[::1]:9", "webhook.listen-address": "[::1]:9"},
 }
+OVERLAPS: Final = [("0.0.0.0:9", "127.0.0.1:9"), ("10.0.0.1:9", ":9"), ("[::]:9", "[::1]:9")]
 
 
 @pytest.mark.parametrize("setting", CONTRADICTIONS)
@@ -222,6 +230,69 @@ def test_settings_that_contradict_each_other_are_an_error(setting: str, texts: T
     assert error.startswith(f"{setting}: ")
     assert [name for name in CONTRADICTIONS[setting] if name not in error] == []
     texts.check(error)
+
+
+@pytest.mark.parametrize(("public", "private"), OVERLAPS)
+def test_an_address_that_includes_the_other_is_an_error(public: str, private: str) -> None:
+    """All interfaces include each one, so both listeners can't have the same port there."""
+    error = error_of({"webhook.listen-address": public, "web.listen-address": private})
+    assert error.startswith("web.listen-address: ")
+    assert "webhook.listen-address" in error
+
+
+@pytest.mark.parametrize("addresses", [("127.0.0.1:9", "127.0.0.2:9"), ("0.0.0.0:9", "[::1]:9"), (":9", "x.example:9")])
+def test_different_hosts_may_have_the_same_port(addresses: tuple[str, str]) -> None:
+    """Addresses of different families and interfaces are different; what a name means is not known here."""
+    public, private = addresses
+    assert settings_of({"webhook.listen-address": public, "web.listen-address": private}).web_listen_address.port == 9
+
+
+def found(
+    flags: dict[str, str | None] | None = None, environment: dict[str, str] | None = None, file: Path | None = None
+) -> tuple[list[str], set[str], Settings]:
+    """Return the first word of each error, the invalid settings, and the settings."""
+    findings = Findings()
+    settings = parse_settings(gather_values(flags or {}, environment or {}, file, findings), findings)
+    return [str(error).partition(": ")[0] for error in findings.errors], findings.invalid, settings
+
+
+def test_all_errors_are_found_at_once(file: Path) -> None:
+    """Errors in environment, file, values and contradictions; an invalid setting has its default."""
+    file.write_text(
+        'colour = "red"\nlog.level = 3\nsignature.account = ["environment-1"]\nreasons = {a = 1, "b(" = "policy"}\n'
+        'tags.count = ["other"]\n'
+    )
+    environment = {"SMTPETER_EXPORTER_X": "1", "SMTPETER_EXPORTER_SIGNATURE_MODE": "off"}
+    address: dict[str, str | None] = {"web.listen-address": "127.0.0.1:10125", "storage.url": "x"}
+    errors, invalid, settings = found(address, environment, file)
+    assert errors == [
+        "environment variable SMTPETER_EXPORTER_X",
+        "config.file",  # reasons: a = 1
+        "config.file",  # colour
+        "config.file",  # log.level
+        "storage.url",
+        "tags.count",
+        "web.listen-address",
+        "signature.mode",
+        "reasons",
+    ]
+    assert {"log.level", "storage.url", "tags.count", "web.listen-address", "reasons"} <= invalid
+    assert (settings.log_level, settings.storage_url) == ("info", Path("smtpeter-exporter.db"))
+
+
+def test_a_file_that_cannot_be_read_is_one_error(file: Path) -> None:
+    """What it may contain is not reported as missing; other values are still checked."""
+    errors, invalid, _ = found({"log.level": "info", "log.format": "text"}, {}, file)
+    assert errors == ["config.file", "log.format"]
+    assert "signature.account" in invalid
+    assert "log.level" not in invalid
+
+
+def test_a_flag_makes_a_bad_entry_of_the_file_harmless_for_checks(file: Path) -> None:
+    """The entry is still an error, but the setting has the value of the flag."""
+    file.write_text("log.level = 3\n")
+    errors, invalid, settings = found({"log.level": "debug", **OFF}, {}, file)
+    assert (errors, invalid, settings.log_level) == (["config.file"], set(), "debug")
 
 
 def test_both_listeners_may_have_any_free_port() -> None:

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from exporter.net import Address
-from exporter.settings.sources import gather_values, parse_settings
 from exporter.settings.table import BY_NAME, SETTINGS, Setting, Settings
 from exporter.settings.values import OneOf
+from tests.support.settings import gathered, parsed
 from tests.support.texts import Texts
 
 each_setting = pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.name)
@@ -18,7 +18,7 @@ each_setting = pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: 
 def settings_of(**flags: str) -> Settings:
     """Return the settings with ``signature.mode`` off and these flags, named as fields."""
     texts = {"signature_mode": "off"} | flags
-    return parse_settings(gather_values({setting.name: texts.get(setting.field) for setting in SETTINGS}, {}, None))
+    return parsed(gathered({setting.name: texts.get(setting.field) for setting in SETTINGS}))
 
 
 def test_defaults() -> None:

@@ -78,7 +78,6 @@ INVALID: Final = {
     "hash that takes two seconds to check": (users(alice=GOOD.replace("$04$", "$15$")), "basic_auth_users.alice"),
     "hash beyond ASCII": (users(alice=GOOD.replace("F", "é")), "basic_auth_users.alice"),
     "second user": (users(alice=GOOD, bob="x"), "basic_auth_users.bob"),
-    "nothing in TLS": ("tls_server_config: {}", "tls_server_config.cert_file"),
     "key without certificate": (tls(cert_file=""), "tls_server_config.cert_file"),
     "certificate without key": (tls(key_file=""), "tls_server_config.key_file"),
     "encrypted key": (tls(key_file="locked.pem"), "tls_server_config.cert_file"),
@@ -111,6 +110,27 @@ def test_an_invalid_file_is_an_error(web: Path, content: str, key: str, texts: T
     assert message.startswith(f"web.config.file: '{web}': {key}: ")
     assert GOOD[7:20] not in message
     texts.check(message)
+
+
+def test_all_errors_are_reported(web: Path) -> None:
+    """Each key with an error has a line; that of TLS files is added once the other keys of TLS are valid."""
+    web.write_text(
+        f"{users(alice='sesame', bob=GOOD, carol='')}"
+        "colour: red\ntls_server_config: {min_version: TLS10, sauce: hot, client_auth_type: none}\n"
+    )
+    with pytest.raises(SettingError) as caught:
+        load(web, {})
+    lines = [line.removeprefix(f"web.config.file: '{web}': ") for line in str(caught.value).splitlines()]
+    assert [line.partition(": ")[0] for line in lines] == [
+        "colour",
+        "basic_auth_users.alice",
+        "basic_auth_users.carol",
+        "tls_server_config.sauce",
+        "tls_server_config.client_auth_type",
+        "tls_server_config.min_version",
+        "tls_server_config.cert_file",
+        "tls_server_config.key_file",
+    ]
 
 
 # The rest of these messages comes from PyYAML or OpenSSL, whose versions differ.
