@@ -201,7 +201,7 @@ def exit_codes() -> Iterator[str]:
         for code, what in (
             (
                 errors.ExporterError.exit_code,
-                "another error, such as unreadable records, no 200 for `send`, changes for `assets`, no DNS",
+                "another error: unreadable records, no 200 for `send` or `simulate`, changes for `assets`, no DNS",
             ),
             (errors.SettingError.exit_code, "a setting or an argument is invalid"),
             (
@@ -209,7 +209,7 @@ def exit_codes() -> Iterator[str]:
                 "the ledger is damaged, not writable, of a newer version, in use, hard-linked or mounted as a file",
             ),
             (errors.ListenError.exit_code, "an address cannot be listened on"),
-            (130, "interrupted by Ctrl-C, except for `simulate` and a `serve` that has started, which exit with 0"),
+            (130, "interrupted by Ctrl-C, except for `simulate` and a `serve` that has started, which end as usual"),
             (143, "terminated by SIGTERM, with the same exceptions"),
         )
     ]

@@ -5,15 +5,16 @@ import sys
 import time
 import uuid
 from collections.abc import Callable
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 import click
 
 from exporter.classification.reason import REASONS
+from exporter.errors import ExporterError
 from exporter.settings.values import parse_duration
-from exporter.simulator.client import FORMS, Signing, send, signing
+from exporter.simulator.client import FORMS, Signing, hint_for, send, signing
 from exporter.simulator.simulation import Clock, Simulation, target_of
 from exporter.simulator.traffic import DAY, Spike, Traffic
 
@@ -75,20 +76,11 @@ def send_command(  # noqa: PLR0913, PLR0917 -- click passes arguments by name
     """Post one failure to URL as SMTPeter would, and print the answer. Exits with 1 unless the answer is 200."""
     signer = _signer(sign_key, sign_key_id, sign_account)
     answer = send(url, {"id": message_id or uuid.uuid4().hex, **fields}, form=form, signer=signer)
-    click.echo(f"{answer.status} {answer.phrase}: {answer.body}".rstrip(": "))
-    _hint(url, answer.status, answer.body)
-    if answer.status != 200:
+    click.echo(answer)
+    if hint := hint_for(url, answer, signed=signer is not None):
+        click.echo(hint, err=True)
+    if answer.status != HTTPStatus.OK:
         sys.exit(1)
-
-
-def _hint(url: str, status: int, body: str = "") -> None:
-    """Print a way out after an answer that a first test often gets."""
-    if status == 404 and not urlsplit(url).path.endswith("/failures"):
-        click.echo("The path of the webhook ends in /failures.", err=True)
-    if body == "unsigned":
-        click.echo(
-            "Sign the request with --sign-key, or test with an exporter that has --signature.mode off.", err=True
-        )
 
 
 _MAX_DAYS: Final = 3_660
@@ -188,7 +180,8 @@ def simulate_command(  # noqa: PLR0913, PLR0917 -- click passes arguments by nam
 ) -> None:
     """Post a realistic stream of failures to URL, as SMTPeter would, until interrupted.
 
-    Exits with 1 if a request got no answer, or if none was answered 200.
+    Gives up if URL accepts no connection at the start, or does not answer for a minute later on. Exits with 1 unless
+    all requests were answered 200.
 
     Use it to try out dashboards and alerts. The exporter counts these failures permanently, as it counts any other, so
     never send them to an exporter in production.
@@ -209,11 +202,9 @@ def simulate_command(  # noqa: PLR0913, PLR0917 -- click passes arguments by nam
         say=lambda line: click.echo(line, err=True),
     )
     click.echo(f"sending {failures_per_day:,.0f} failures a day to {url}, seed {seed}; Ctrl-C stops", err=True)
-    try:
-        simulation.run()
-    finally:
-        click.echo(str(simulation.tally))
-    if not simulation.tally.is_complete():
-        for status in simulation.tally.statuses:
-            _hint(url, status)
+    simulation.run()
+    click.echo(simulation.tally)
+    if simulation.problem:
+        raise ExporterError(simulation.problem)
+    if simulation.tally.uncounted:
         sys.exit(1)

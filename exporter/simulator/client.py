@@ -6,10 +6,11 @@ import urllib.request
 import uuid
 from collections.abc import Mapping
 from email.utils import formatdate
+from http import HTTPStatus
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any, Final, NamedTuple
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
@@ -30,6 +31,20 @@ class Response(NamedTuple):
     status: int
     phrase: str
     body: str
+
+    def __str__(self) -> str:
+        """Return the answer as one line."""
+        return f"{self.status} {self.phrase}: {self.body}".rstrip(": ")
+
+
+def hint_for(url: str, answer: Response, *, signed: bool) -> str:
+    """Return a line about a common mistake that the answer itself does not explain, or an empty string."""
+    wrong_path = answer.status in {HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED}
+    if wrong_path and not urlsplit(url).path.endswith("/failures"):
+        return "The path of the webhook ends in /failures."
+    if answer.body == "unsigned" and not signed:
+        return "Sign the request with --sign-key, or test with an exporter that has --signature.mode off."
+    return ""
 
 
 def body_of(fields: Mapping[str, str], form: str) -> tuple[str, bytes]:

@@ -6,15 +6,15 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import UTC, datetime
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from queue import Empty, SimpleQueue
 from typing import Final, Literal, NamedTuple
 from urllib.parse import urlsplit
 
-from exporter.errors import ExporterError, SettingError
-from exporter.simulator.client import TIMEOUT, Response, Signing, headers_and_body
+from exporter.errors import SettingError
+from exporter.simulator.client import TIMEOUT, Response, Signing, headers_and_body, hint_for
 from exporter.simulator.traffic import SimulatedRequest
 
 CONNECTIONS: Final = 16
@@ -23,13 +23,14 @@ BACKOFF: Final = (1.0, 2.0, 4.0, 8.0, 16.0)
 """Seconds to wait before each retry of a request that was answered 503. After the last retry it is given up."""
 RETRY: Final = 1.0
 """Seconds to wait before a retry if there was no answer."""
+START_TIMEOUT: Final = 5.0
+"""Seconds after which a target that has never accepted a connection is given up."""
+OUTAGE_TIMEOUT: Final = 60.0
+"""Seconds without an answer after which a target is given up; enough for a restart of the exporter."""
 IDLE: Final = 10.0
 """Seconds after which an idle connection is not reused; the exporter closes those that are idle for 30."""
 PROGRESS_SECONDS: Final = 60.0
 PROGRESS_REQUESTS: Final = 10_000
-
-UNREACHABLE: Final = 5.0
-"""Seconds after which the simulation is given up if the target can't be reached at its start."""
 
 _OK: Final = 200
 _UNAVAILABLE: Final = 503
@@ -73,62 +74,56 @@ class Clock:
 
 
 class Tally:
-    """The number of answers by status. Thread-safe. As text, it is the summary for the user."""
+    """The number of requests by the status of the answer. Thread-safe. As text, it is the summary for the user."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._statuses: Counter[int] = Counter()
+        self._statuses: Counter[int | None] = Counter()
         self._repeats = 0
-        self._unanswered = 0
 
-    def lose(self) -> None:
-        """Count a request that was given up without an answer."""
-        with self._lock:
-            self._unanswered += 1
-
-    @property
-    def statuses(self) -> Counter[int]:
-        """Number of answers by status."""
-        with self._lock:
-            return Counter(self._statuses)
-
-    def is_complete(self) -> bool:
-        """Return whether each request was answered, and not all of them were rejected."""
-        with self._lock:
-            return not self._unanswered and bool(self._statuses[_OK] or not self._statuses.total())
-
-    def add(self, status: int, *, repeated: bool) -> None:
-        """Count an answer to a request, ``repeated`` if the same failure was sent before."""
+    def add(self, status: int | None, *, repeated: bool) -> None:
+        """Count a request by its answer, None if there is none; ``repeated`` if the same failure was sent before."""
         with self._lock:
             self._statuses[status] += 1
             self._repeats += repeated and status == _OK
 
     @property
     def requests(self) -> int:
-        """Number of requests that were answered."""
-        return self.statuses.total()
+        """Number of requests that were sent."""
+        with self._lock:
+            return self._statuses.total()
+
+    @property
+    def uncounted(self) -> int:
+        """Number of requests that were not answered 200."""
+        with self._lock:
+            return self._statuses.total() - self._statuses[_OK]
 
     def __str__(self) -> str:
         """Return the summary."""
         with self._lock:
-            statuses, repeats, unanswered = Counter(self._statuses), self._repeats, self._unanswered
-        requests, good = statuses.total(), statuses.pop(_OK, 0)
+            statuses, repeats = Counter(self._statuses), self._repeats
+        requests, good, unanswered = statuses.total(), statuses.pop(_OK, 0), statuses.pop(None, 0)
         kinds = ", ".join(f"{count:,} with {status}" for status, count in sorted(statuses.items()))
+        end = f"; {unanswered:,} without an answer" if unanswered else ""
         return (
             f"{requests:,} requests sent: {good:,} answered 200, {repeats:,} of them repeats; "
-            f"{statuses.total():,} rejected{kinds and f': {kinds}'}"
-            f"{f'; {unanswered:,} without an answer' if unanswered else ''}"
+            f"{statuses.total():,} rejected{kinds and f': {kinds}'}{end}"
         )
 
 
 class _Connection:
     """A persistent connection to the target, opened on demand."""
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: Target, timeout: float = TIMEOUT) -> None:
         self._path = target.path
         kind = HTTPSConnection if target.secure else HTTPConnection
-        self._http = kind(target.host, timeout=TIMEOUT)
+        self._http = kind(target.host, timeout=timeout)
         self._used = 0.0
+
+    def open(self) -> None:
+        """Open the connection. Raises OSError."""
+        self._http.connect()
 
     def post(self, headers: Mapping[str, str], body: bytes) -> Response:
         """Send one request and return the answer. Raises OSError or HTTPException if there is none."""
@@ -143,10 +138,6 @@ class _Connection:
             if not reused:
                 raise
             return self._post(headers, body)  # the server closed the connection after the last request
-
-    def open(self) -> None:
-        """Open the connection. Raises OSError if the target cannot be reached."""
-        self._http.connect()
 
     def close(self) -> None:
         """Close the connection; the next request opens it again."""
@@ -170,8 +161,8 @@ class _Connection:
 class Simulation:
     """Posts the requests before ``end`` (Unix seconds), each at its time by ``clock``; late ones immediately.
 
-    A request without an answer is retried until ``end``, one that is answered 503 a few times. So the target may be
-    restarted meanwhile, but it must answer at the start. ``say`` receives messages for the user, each one line.
+    A request without an answer is retried until ``end``, one that is answered 503 a few times. If the target is given
+    up, ``problem`` says why. ``say`` receives messages for the user, each one line.
     """
 
     def __init__(  # noqa: PLR0913 -- by name
@@ -186,26 +177,25 @@ class Simulation:
         say: Callable[[str], None],
     ) -> None:
         self.tally: Final = Tally()
+        self.problem = ""
         self._target, self._requests, self._clock, self._end = target, requests, clock, end
         self._form, self._signer, self._say = form, signer, say
         self._stopping = threading.Event()
         self._requests_lock = threading.Lock()
         self._at = clock.now
         self._say_lock = threading.Lock()
-        self._reachable = True
+        self._down_since: float | None = None
         self._reported: set[int] = {_OK}
         # Wakes the main thread when a worker has ended or a signal has arrived. Unlike an Event, a SimpleQueue may be
         # used in a signal handler at any time: its put() is reentrant.
         self._wakeups: SimpleQueue[Literal["ended", "signal"]] = SimpleQueue()
 
     def run(self) -> None:
-        """Run to the end, or until SIGINT or SIGTERM. A second signal does not wait for requests in flight.
-
-        Raises ExporterError if the target can't be reached at the start.
-        """
-        self._reach()  # until it returns, a signal ends the process
+        """Run to the end, or until SIGINT or SIGTERM. A second signal does not wait for requests in flight."""
         signal.signal(signal.SIGINT, lambda *_: self._wakeups.put("signal"))
         signal.signal(signal.SIGTERM, lambda *_: self._wakeups.put("signal"))
+        if self._clock.until(self._end) > 0:
+            self._connect()
         running = CONNECTIONS
         for number in range(running):
             threading.Thread(target=self._work, name=f"connection {number}", daemon=True).start()
@@ -223,26 +213,22 @@ class Simulation:
             sent, now = self.tally.requests, time.monotonic()
             if sent >= reported + PROGRESS_REQUESTS or now >= reported_at + PROGRESS_SECONDS:
                 reported, reported_at = sent, now
-                self._say(f"{_time(self._at)}: {self.tally}")
+                self._say(f"{datetime.fromtimestamp(self._at, UTC):%Y-%m-%d %H:%M} UTC: {self.tally}")
 
-    def _reach(self) -> None:
-        """Connect once. Otherwise, a wrong port would be noticed only when the first request is due."""
-        deadline = time.monotonic() + UNREACHABLE
-        while True:
+    def _connect(self) -> None:
+        """Wait until the target accepts a connection. The first request, which would show this, may be hours away."""
+        while not self._stopping.is_set():
             try:
-                with closing(_Connection(self._target)) as connection:
+                with closing(_Connection(self._target, START_TIMEOUT)) as connection:
                     connection.open()
             except OSError as error:
-                if self._clock.until(self._end) <= 0:
-                    return
-                problem = f"no answer from {self._target.url}: {error}"
-                if time.monotonic() > deadline:
-                    raise ExporterError(f"{problem}; gave up after {UNREACHABLE:.0f} seconds") from error
-                self._report(f"{problem}; retrying")
-                self._stopping.wait(RETRY)
+                self._unanswered(error, START_TIMEOUT)
             else:
-                self._report(None)
+                self._answered(None)
                 return
+            with suppress(Empty):
+                self._wakeups.get(timeout=RETRY)
+                self._stopping.set()  # a signal
 
     def _work(self) -> None:
         connection = _Connection(self._target)
@@ -265,36 +251,48 @@ class Simulation:
 
     def _deliver(self, connection: _Connection, request: SimulatedRequest) -> None:
         pauses = iter(BACKOFF)
-        while not self._stopping.is_set():
+        status: int | None = None
+        while True:
+            last = self._stopping.is_set()
             headers, body = headers_and_body(
                 self._target.host, self._target.path, request.fields, form=self._form, signer=self._signer
             )
             try:
                 answer = connection.post(headers, body)
             except (OSError, HTTPException) as error:
-                self._report(f"no answer from {self._target.url}: {str(error) or type(error).__name__}; retrying")
-                if self._clock.until(self._end) <= 0:
-                    self.tally.lose()
-                    return
-                self._stopping.wait(RETRY)
-                continue
-            self._report(None, answer)
-            pause = next(pauses, None) if answer.status == _UNAVAILABLE else None
-            if pause is None:
-                self.tally.add(answer.status, repeated=request.repeated)
+                self._unanswered(error, OUTAGE_TIMEOUT)
+                pause = RETRY if self._clock.until(self._end) > 0 else None
+            else:
+                self._answered(answer)
+                status = answer.status
+                pause = next(pauses, None) if status == _UNAVAILABLE else None
+            if pause is None or last:
+                self.tally.add(status, repeated=request.repeated)
                 return
             self._stopping.wait(pause)
 
-    def _report(self, problem: str | None, answer: Response | None = None) -> None:
-        """Say when the target stops or resumes answering, and the first answer of each status other than 200."""
+    def _answered(self, answer: Response | None) -> None:
+        """Say that an outage is over, and the first answer of each status other than 200, with a hint if there is one.
+
+        ``answer`` is None if only a connection was accepted.
+        """
         with self._say_lock:
-            if self._reachable != (problem is None):
-                self._reachable = problem is None
-                self._say(problem or f"{self._target.url} answers again")
+            if self._down_since is not None:
+                self._down_since = None
+                self._say(f"{self._target.url} answers again")
             if answer and answer.status not in self._reported:
                 self._reported.add(answer.status)
-                self._say(f"first answer {answer.status} {answer.phrase}: {answer.body}".rstrip(": "))
+                self._say(f"first answer {answer}")
+                if hint := hint_for(self._target.url, answer, signed=self._signer is not None):
+                    self._say(hint)
 
-
-def _time(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M UTC")
+    def _unanswered(self, error: Exception, timeout: float) -> None:
+        """Say that an outage has begun; give up if it has lasted ``timeout`` seconds."""
+        problem, now = f"no answer from {self._target.url}: {str(error) or type(error).__name__}", time.monotonic()
+        with self._say_lock:
+            if self._down_since is None:
+                self._down_since = now
+                self._say(f"{problem}; retrying")
+            elif now >= self._down_since + timeout:
+                self.problem = f"{problem}; gave up after {timeout:.0f} seconds"
+                self._stopping.set()

@@ -96,11 +96,13 @@ def test_signed_requests_count(tmp_path: Path) -> None:
         with exporter(tmp_path, *flags, "--signature.nameserver", names.address) as guarded:
             signed, unsigned = simulate(url(guarded), *past, *signing), simulate(url(guarded), *past)
             counted = sum(guarded.failures().values())
+    assert (signed.returncode, unsigned.returncode) == (0, 1)
     summary = summary_of(signed.stdout)
     assert (summary.sent, counted, summary.rejected) == (summary.accepted, summary.accepted - summary.repeats, 0)
     summary = summary_of(unsigned.stdout)
     assert (summary.accepted, summary.repeats, summary.rejected) == (0, 0, summary.sent)
-    assert [line for line in unsigned.stderr.splitlines() if "403 Forbidden: unsigned" in line] != []
+    _, first, hint = unsigned.stderr.splitlines()
+    assert ("403 Forbidden: unsigned" in first, "signature.mode" in hint) == (True, True)
     assert " 403\n" in unsigned.stdout
 
 
@@ -129,14 +131,76 @@ def test_a_signal_stops_it(number: signal.Signals, running: Exporter) -> None:
     assert (errors.count("\n"), url(running) in errors) == (1, True)
 
 
-def test_a_target_that_never_answers_is_an_error() -> None:
-    """Without ``--for``, too, it ends within seconds: the problem is reported once, and the summary is printed."""
+@pytest.mark.parametrize("flags", ["", "--for 1s", "--past 1d", "--failures-per-day 1"])
+def test_a_target_that_never_answers_is_an_error(flags: str) -> None:
+    """It ends within seconds, whenever the first failure is due: the problem is reported once, the summary printed."""
     target = f"http://127.0.0.1:{free_port()}/failures"
-    done = simulate(target, *"--past 1d --seed 3".split())
+    done = simulate(target, "--seed", "3", *flags.split())
     assert (done.returncode, summary_of(done.stdout)) == (1, (0, 0, 0, 0))
     _, problem, error = done.stderr.splitlines()
     assert (target in problem, "Connection refused" in problem) == (True, True)
     assert error.startswith(f"smtpeter-exporter: no answer from {target}: "), error
+
+
+def test_a_wrong_path_is_explained(running: Exporter) -> None:
+    """If the URL has another path than the webhook's, nothing counts, the exit code is 1, and a line names the path."""
+    done = simulate(f"http://{running.public}/", *"--past 1h --for 1s --seed 3".split())
+    summary = summary_of(done.stdout)
+    assert (done.returncode, summary.accepted, summary.rejected > 0) == (1, 0, True)
+    _, first, hint = done.stderr.splitlines()
+    assert ("404 Not Found: not_found" in first, "/failures" in hint) == (True, True)
+
+
+def test_a_restart_of_the_target_is_survived(tmp_path: Path) -> None:
+    """Failures that are due while the exporter restarts are sent afterwards; all count, and the exit code is 0.
+
+    Ctrl-C sends those that wait for a retry a last time.
+    """
+    port = free_port()
+    listen = ("--webhook.listen-address", f"127.0.0.1:{port}")
+    with exporter(tmp_path, *listen) as first:
+        process = subprocess.Popen(
+            command(url(first), "--failures-per-day", "5000000"),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment(),
+        )
+        until(lambda: sum(first.failures().values()) > 5)
+        assert first.stop(signal.SIGKILL) == -signal.SIGKILL
+    assert process.stderr is not None
+    said = process.stderr
+    until(lambda: "retrying" in said.readline())
+    with exporter(tmp_path, *listen) as second:
+        until(lambda: "answers again" in said.readline())
+        process.send_signal(signal.SIGINT)
+        output, errors = process.communicate(timeout=TIMEOUT)
+        counted = sum(second.failures().values())
+    summary = summary_of(output)
+    assert (process.returncode, summary.rejected, errors) == (0, 0, "")
+    assert summary.sent == summary.accepted > 5
+    # A failure that was counted just before the exporter was killed, but not answered, is a duplicate as well.
+    assert summary.accepted - summary.repeats == counted
+
+
+def test_failures_that_an_outage_leaves_are_reported(tmp_path: Path) -> None:
+    """After Ctrl-C during an outage, the summary has the requests without an answer, and the exit code is 1."""
+    with exporter(tmp_path) as running:
+        process = subprocess.Popen(
+            command(url(running), "--failures-per-day", "5000000"),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment(),
+        )
+        until(lambda: sum(running.failures().values()) > 5)
+        assert running.stop() == 0
+    assert process.stderr is not None
+    said = process.stderr
+    until(lambda: "retrying" in said.readline())
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=TIMEOUT)
+    assert (process.returncode, re.search(r"; [1-9]\d* without an answer$", output.strip()) is not None) == (1, True)
 
 
 def test_a_password_in_the_url_is_not_shown() -> None:
@@ -158,6 +222,7 @@ def handlers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Restore the signal handlers that a simulation replaces; wait only shortly before retries."""
     monkeypatch.setattr(simulation, "BACKOFF", (0.01, 0.01))
     monkeypatch.setattr(simulation, "RETRY", 0.01)
+    monkeypatch.setattr(simulation, "START_TIMEOUT", TIMEOUT)
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     yield
     for number, handler in before.items():
@@ -236,7 +301,30 @@ def test_requests_without_an_answer_are_given_up_at_the_end(monkeypatch: pytest.
         running = simulation_of(server.port, 3, lambda _line: None, time.monotonic)
         running.run()
     assert str(running.tally).endswith("; 3 without an answer")
-    assert not running.tally.is_complete()
+    assert running.tally.uncounted == 3
+
+
+@pytest.mark.usefixtures("handlers")
+def test_a_target_that_dies_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After an outage of OUTAGE_TIMEOUT no more is sent; the request without an answer is in the summary."""
+    monkeypatch.setattr(simulation, "OUTAGE_TIMEOUT", 0.1)
+    monkeypatch.setattr(simulation, "CONNECTIONS", 1)
+    said: list[str] = []
+    with ExitStack() as stack:
+        server = stack.enter_context(scripted_server(repeat(200), closing=True))
+
+        def dying() -> Iterator[SimulatedRequest]:
+            for index, request in enumerate(traffic(9)):
+                if index == 5:
+                    stack.close()
+                yield request
+
+        target = target_of(f"http://127.0.0.1:{server.port}/failures")
+        clock = Clock(0.0, 1.0, lambda: 0.0)
+        running = Simulation(target, dying(), clock=clock, end=END, form="form", signer=None, say=said.append)
+        running.run()
+    assert (running.tally.requests, running.tally.uncounted, summary_of(str(running.tally)).accepted) == (6, 1, 5)
+    assert (len(said), target.url in said[0], target.url in running.problem) == (1, True, True)
 
 
 @pytest.mark.usefixtures("handlers")

@@ -23,7 +23,8 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 
     def send(url: str, fields: Mapping[str, str], *, form: str, signer: Signing | None) -> Response:
         calls.append({"url": url, "form": form, "signer": signer, **fields})
-        answers = {403: ("Forbidden", "unsigned"), 404: ("Not Found", "not_found"), 200: ("OK", "counted")}
+        answers = {403: ("Forbidden", "unsigned"), 404: ("Not Found", "not_found")}
+        answers |= {405: ("Method Not Allowed", "method"), 200: ("OK", "counted")}
         status = next((status for status in answers if str(status) in url), 200)
         return Response(status, *answers[status])
 
@@ -62,7 +63,10 @@ def test_send_fails_unless_the_answer_is_200(sent: list[dict[str, Any]]) -> None
     assert len(sent) == 1
 
 
-@pytest.mark.parametrize("url", ["http://127.0.0.1:10125/404", "http://127.0.0.1:10125/403"])
+@pytest.mark.parametrize(
+    "url",
+    ["http://127.0.0.1:10125/404", "http://127.0.0.1:10125/403", "http://127.0.0.1:10126/405"],
+)
 @pytest.mark.usefixtures("sent")
 def test_send_has_hints(url: str, texts: Texts) -> None:
     """After an answer that a first test often gets, one more line on standard error shows the way out."""

@@ -75,23 +75,21 @@ def test_the_tally_is_a_summary(texts: Texts) -> None:
 
 
 def test_requests_without_an_answer_are_in_the_summary(texts: Texts) -> None:
-    """They are listed after the answers, and the simulation is not complete."""
+    """They are listed after the answers."""
     tally = Tally()
     tally.add(200, repeated=False)
-    assert tally.is_complete()
-    tally.lose()
-    assert not tally.is_complete()
+    tally.add(None, repeated=True)
     texts.check(tally)
 
 
-def test_a_simulation_that_is_always_rejected_is_not_complete() -> None:
-    """It is complete without any request, and with at least one answer of 200."""
+def test_requests_that_were_not_answered_200_are_uncounted() -> None:
+    """A rejected request is not counted, nor is one without an answer."""
     tally = Tally()
-    assert tally.is_complete()
-    tally.add(404, repeated=False)
-    assert not tally.is_complete()
-    tally.add(200, repeated=False)
-    assert tally.is_complete()
+    uncounted = []
+    for status in (200, 404, None, 200):
+        tally.add(status, repeated=False)
+        uncounted.append(tally.uncounted)
+    assert (uncounted, tally.requests) == ([0, 1, 2, 2], 4)
 
 
 def test_threads_lose_no_answer() -> None:
