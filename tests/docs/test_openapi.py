@@ -29,7 +29,7 @@ from exporter.webhook.app import public_app
 from exporter.webhook.endpoint import Failures
 from exporter.webhook.verification_files import VerificationFiles
 from tests.support.guarded import guarded_exporter
-from tests.support.running import Exporter, exporter
+from tests.support.running import Exporter, exporter, failure
 from tests.support.tree import ROOT
 
 SCHEMA: Final = schemathesis.openapi.from_path(ROOT / "docs/openapi.yaml")
@@ -119,6 +119,13 @@ def test_reasons_are_documented() -> None:
     """The documented reasons are those of the counter, in the same order."""
     documented = SCHEMA.raw_schema["components"]["schemas"]["Reason"]["enum"]
     assert documented == [f"{reason}\n" for reason in REFUSAL_REASONS]
+
+
+def test_the_words_of_a_200_are_documented(trusting: Exporter) -> None:
+    """A new failure and a repeated one get the documented bodies, in this order; schemathesis checks no plain text."""
+    documented = SCHEMA.raw_schema["paths"]["/failures"]["post"]["responses"]["200"]["content"]["text/plain"]["schema"]
+    answers = [trusting.post(failure(1)) for _ in documented["enum"]]
+    assert [(answer.status, answer.text) for answer in answers] == [(200, body) for body in documented["enum"]]
 
 
 @pytest.mark.parametrize("label", OPERATIONS)

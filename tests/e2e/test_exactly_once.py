@@ -37,24 +37,25 @@ def test_a_killed_exporter_counts_exactly_once(tmp_path: Path) -> None:
 
 
 def test_a_failure_sent_three_times_at_once_is_counted_once(tmp_path: Path) -> None:
-    """If three connections send a failure at the same moment, all are answered 200, and two are duplicates."""
+    """If three connections send a failure at the same moment, all get 200: one ``counted``, two ``duplicate``."""
     failures, groups = 600, 10
 
     with exporter(tmp_path, measured=False) as running:
 
-        def send(group: int, together: threading.Barrier) -> list[int]:
-            statuses = []
+        def send(group: int, together: threading.Barrier) -> list[tuple[int, str]]:
+            answers = []
             with running.client() as client:
                 for number in range(group, failures, groups):
                     together.wait(TIMEOUT)
-                    statuses.append(client.post(failure(number)).status)
-            return statuses
+                    answer = client.post(failure(number))
+                    answers.append((answer.status, answer.text))
+            return answers
 
         barriers = [threading.Barrier(3) for _ in range(groups)]
         with ThreadPoolExecutor(3 * groups) as pool:
             threads = [pool.submit(send, group, barriers[group]) for group in range(groups) for _ in range(3)]
-            statuses = [status for thread in threads for status in thread.result()]
-        assert statuses == [200] * 3 * failures
+            answers = Counter(answer for thread in threads for answer in thread.result())
+        assert answers == {(200, "counted\n"): failures, (200, "duplicate\n"): 2 * failures}
         assert running.failures() == {"rcptto/5xx/5.1.1": failures}
         assert running.samples()["smtpeter_exporter_duplicates_total"] == 2 * failures
 
@@ -62,9 +63,9 @@ def test_a_failure_sent_three_times_at_once_is_counted_once(tmp_path: Path) -> N
 def test_a_failure_from_before_a_restart_is_a_duplicate(tmp_path: Path) -> None:
     """A failure that was counted before a regular restart is a duplicate after it."""
     with exporter(tmp_path, measured=False) as running:
-        assert running.post(failure(1)).status == 200
+        assert running.post(failure(1)).text == "counted\n"
     with exporter(tmp_path, measured=False) as running:
-        assert [running.post(failure(number)).status for number in (1, 2)] == [200, 200]
+        assert [running.post(failure(number)).text for number in (1, 2)] == ["duplicate\n", "counted\n"]
         assert running.failures() == {"rcptto/5xx/5.1.1": 2}
         assert running.samples()["smtpeter_exporter_duplicates_total"] == 1
 

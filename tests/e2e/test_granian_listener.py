@@ -39,6 +39,7 @@ from tests.support.running import (
     command,
     connect,
     environment,
+    exchange,
     exporter,
     failure,
     failures_of,
@@ -54,7 +55,8 @@ GRANIAN: Final = ("--webhook.server", "granian")
 def either(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Exporter]:
     """Yield an exporter on either server; it may log no error, no address, and no line in another format."""
     directory = tmp_path_factory.mktemp(request.param)
-    with exporter(directory, "--webhook.server", request.param, "--log.level", "debug") as shared:
+    public_url = ("--webhook.public-url", "https://mail.example.com/smtpeter")
+    with exporter(directory, "--webhook.server", request.param, "--log.level", "debug", *public_url) as shared:
         yield shared
         assert shared.stop() == 0
     assert [line for line in shared.lines if not line.startswith("ts=") or "jane.doe" in line] == []
@@ -91,6 +93,18 @@ def test_both_servers_recognize_a_duplicate(either: Exporter) -> None:
     raw = http(body=form())
     assert change(either, raw) == (200, COUNTED)
     assert change(either, raw) == (200, COUNTED_AGAIN)
+
+
+@pytest.mark.parametrize("path", ["/failures", "/smtpeter/failures"])
+def test_both_servers_say_whether_a_failure_was_new(either: Exporter, path: str) -> None:
+    """On both servers and at each path, the body of the answer is one word; its length is known."""
+    raw = http(path=path, body=form())
+    answers = [exchange(either.public, raw) for _ in range(2)]
+    assert [(answer.status, answer.text) for answer in answers] == [(200, "counted\n"), (200, "duplicate\n")]
+    assert [(answer.headers["Content-Type"], answer.headers["Content-Length"]) for answer in answers] == [
+        ("text/plain; charset=utf-8", "8"),
+        ("text/plain; charset=utf-8", "10"),
+    ]
 
 
 REFUSED: Final = {
