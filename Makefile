@@ -155,6 +155,6 @@ $(BIN)/python:
 $(VENV)/%: requirements/%.txt pyproject.toml $(BIN)/python
 	@echo 'Installing the packages of $< in $(VENV)'
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $< || { \
-	  echo 'The packages in $< could not be installed: see the error above. Is the network reachable?' >&2; exit 1; }
+	  echo 'The packages in $< could not be installed: see the error above. Is the network reachable, and the disk not full?' >&2; exit 1; }
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable .
 	@touch $@

@@ -6,6 +6,7 @@ command are its output, in which ``…`` stands for anything.
 
 import json
 import re
+import subprocess
 from pathlib import Path
 from typing import Final
 
@@ -13,6 +14,7 @@ import pytest
 
 from tests.support.documentation import PAGES, Block, blocks, commands
 from tests.support.reader import matches, missing_programs, reader
+from tests.support.tree import ROOT, files
 
 NOT_RUN: Final = {
     r"\bsudo |\b(useradd|apt-get|dpkg)\b": "changes the machine as root",
@@ -82,7 +84,7 @@ def test_pages_with_commands_that_can_run_are_run() -> None:
 
 @pytest.mark.parametrize("page", RUN)
 def test_commands_do_what_the_page_says(page: str, tmp_path: Path) -> None:
-    """The commands of a page, in their order, succeed and print what the page shows."""
+    """The commands of a page, in their order, succeed, print what the page shows, and leave nothing that git sees."""
     if missing := missing_programs():
         pytest.skip(f"needs {', '.join(missing)}, not on PATH")
     lines = (
@@ -105,6 +107,19 @@ def test_commands_do_what_the_page_says(page: str, tmp_path: Path) -> None:
             reading.type("make run")  # these pages assume a running exporter
         for block in RUN[page]:
             reading.follow(block)
+    assert visible_to_git(tmp_path) == []
+
+
+def visible_to_git(directory: Path) -> list[str]:
+    """Return the files that a page left in a clone and that git would offer to commit, such as a private key."""
+    made = (path for path in directory.rglob("*") if path.is_file() and not path.is_symlink())
+    names = {path.relative_to(directory).as_posix() for path in made} - {*files()}
+    left = sorted(name for name in names if not name.startswith("terminal-"))  # those are the reader's
+    command = ["git", "check-ignore", "--no-index", "--stdin"]
+    done = subprocess.run(command, cwd=ROOT, input="\n".join(left), check=False, capture_output=True, text=True)
+    if done.returncode == 128:  # this is no clone
+        return []
+    return [name for name in left if name not in done.stdout.splitlines()]
 
 
 @pytest.mark.parametrize(
