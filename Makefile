@@ -12,7 +12,7 @@ help: ## List the targets.
 
 run: $(VENV)/run ## Run the exporter on loopback for a first look: without signatures, with the ledger in this directory. ARGS adds flags.
 	@$(if $(strip $(ARGS)),,$(FIRST_LOOK))
-	@$(BIN)/smtpeter-exporter serve --signature.mode off \
+	@$(BIN)/python -m exporter serve --signature.mode off \
 	  --webhook.listen-address 127.0.0.1:10125 --web.listen-address 127.0.0.1:10126 $(ARGS)
 
 # With ARGS, the addresses may be others; the exporter logs them when it is ready.

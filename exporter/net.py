@@ -53,7 +53,7 @@ def bind(host: str, port: int) -> socket.socket:
         if bound:
             bound.close()
         hint = _HINTS.get(error.errno or 0, "").format(port=port)
-        raise ListenError(f"cannot listen on {host}:{port}: {error.strerror or error}{hint}") from error
+        raise ListenError(f"cannot listen on {Address(host, port)}: {error.strerror or error}{hint}") from error
     return bound
 
 

@@ -27,6 +27,18 @@ def test_a_signal_stops_it(tmp_path: Path, number: signal.Signals) -> None:
         assert (counts, ledger.execute("SELECT count(*) FROM identity").fetchall()) == ([(1,)], [(1,)])
 
 
+def test_it_logs_where_it_can_be_reached(tmp_path: Path) -> None:
+    """When it is ready, the log has the URLs of the webhook, the metrics and the status page."""
+    with exporter(tmp_path) as running:
+        (ready,) = [line for line in running.log() if line["msg"] == "ready"]
+        assert {name: ready[name] for name in ("failures", "metrics", "status_page")} == {
+            "failures": f"http://{running.public}/failures",
+            "metrics": f"http://{running.private}/metrics",
+            "status_page": f"http://{running.private}/",
+        }
+        assert running.get("/").headers["Content-Type"].startswith("text/html")
+
+
 def test_open_connections_do_not_keep_it(tmp_path: Path) -> None:
     """Idle connections and an incomplete request delay the end by some seconds at most."""
     with exporter(tmp_path) as running, running.client() as idle, connect(running.public) as half:

@@ -1,5 +1,6 @@
 """Listen addresses: what can be parsed, how it is printed, and what it is bound to."""
 
+import re
 import socket
 
 import pytest
@@ -58,6 +59,15 @@ def test_an_address_of_another_machine_is_an_error(texts: Texts) -> None:
         bind("192.0.2.1", 1)
     assert "192.0.2.1:1: " in str(caught.value)
     texts.check(caught.value)
+
+
+def test_an_error_has_the_address_as_it_is_set() -> None:
+    """An IPv6 address has its brackets, as in the setting."""
+    with bind("::1", 0) as bound:
+        bound.listen()
+        address = Address("::1", bound.getsockname()[1])
+        with pytest.raises(ListenError, match=re.escape(f"cannot listen on {address}: ")):
+            bind(*address)
 
 
 def test_a_port_in_use_is_an_error(texts: Texts) -> None:
