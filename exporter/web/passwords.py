@@ -24,7 +24,7 @@ _POLL_INTERVAL: Final = 0.1
 
 
 class Busy(Exception):
-    """Too many checks are waiting."""
+    """Too many checks are waiting, or the client of a waiting one has disconnected."""
 
 
 class Passwords:
@@ -50,7 +50,7 @@ class Passwords:
         """Return whether a request with this Authorization header (None: without one) is authenticated.
 
         ``client`` is the address that sent it. ``disconnected`` returns whether its connection has ended; the check is
-        then dropped. Raises Busy if too many checks are waiting.
+        then dropped. Raises Busy.
         """
         users = self._users
         if not users:
@@ -67,10 +67,10 @@ class Passwords:
         try:
             while not self._turn.acquire(timeout=_POLL_INTERVAL):
                 if disconnected():
-                    return False
+                    raise Busy
             try:
                 if disconnected():
-                    return False
+                    raise Busy
                 good = self._is_verified(expected, token) or (_check(password, expected, cost) and user in users)
             finally:
                 self._turn.release()

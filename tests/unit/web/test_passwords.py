@@ -222,7 +222,8 @@ def test_the_check_of_a_client_that_left_is_dropped(checks: Checks) -> None:
         dropped = pool.submit(passwords.admits, basic("alice:sesame"), disconnected=left.is_set)
         until(lambda: len(passwords._waiting) == 2)
         left.set()
-        assert dropped.result(TIMEOUT) is False
+        with pytest.raises(Busy):
+            dropped.result(TIMEOUT)
         assert len(passwords._waiting) == 1
         checks.released.set()
         assert running.result(TIMEOUT) is False
