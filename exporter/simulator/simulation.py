@@ -270,7 +270,9 @@ class Simulation:
             try:
                 answer = connection.post(headers, body)
             except (OSError, HTTPException) as error:
-                self._report(f"no answer from {self._target.url}: {str(error) or type(error).__name__}; retrying")
+                self._report(
+                    f"no answer from {self._target.url}: {str(error).strip() or type(error).__name__}; retrying"
+                )
                 if self._clock.until(self._end) <= 0:
                     self.tally.lose()
                     return
