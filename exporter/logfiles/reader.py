@@ -13,8 +13,9 @@ from exporter.logfiles.xml_records import read_xml
 
 _SPACE: Final = b"\xef\xbb\xbf \t\r\n"  # and the bytes of a byte order mark
 _MAX_SPACE: Final = 1_048_576
-# A line of JSON, in a file whose first line is damaged. CSV doubles a quotation mark within a field.
-_JSON_LINE: Final = re.compile(rb'^(?:\xef\xbb\xbf)?\{(?:"[^"]|\})', re.MULTILINE)
+# A line of JSON, in a file whose first line is damaged. A field of CSV may begin a line with a brace, but a quotation
+# mark after that is doubled, or ends the field.
+_JSON_LINE: Final = re.compile(rb'^(?:\xef\xbb\xbf)?\{"[^",\r\n]', re.MULTILINE)
 _NOT_READ: Final = {
     b"\x1f\x8b": "compressed with gzip; decompress it first, for example with gunzip -c",
     b"\xff\xfe": "encoded in UTF-16, expected UTF-8",

@@ -135,4 +135,4 @@ def send(url: str, fields: Mapping[str, str], *, form: str, signer: Signing | No
         with error:
             return Response(error.code, error.reason, error.readline().decode(errors="replace").strip())
     except (OSError, ValueError, HTTPException) as error:
-        raise ExporterError(f"no answer from {url}: {getattr(error, 'reason', error)}") from error
+        raise ExporterError(f"no answer from {url}: {str(getattr(error, 'reason', error)).strip()}") from error

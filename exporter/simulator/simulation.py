@@ -288,7 +288,8 @@ class Simulation:
 
     def _unanswered(self, error: Exception, timeout: float) -> None:
         """Say that an outage has begun; give up if it has lasted ``timeout`` seconds."""
-        problem, now = f"no answer from {self._target.url}: {str(error) or type(error).__name__}", time.monotonic()
+        why = str(error).strip() or type(error).__name__
+        problem, now = f"no answer from {self._target.url}: {why}", time.monotonic()
         with self._say_lock:
             if self._down_since is None:
                 self._down_since = now

@@ -35,14 +35,14 @@ class Passwords:
         # Keyed hashes of passwords that were right, by bcrypt hash: bcrypt takes longer than a scrape.
         self._salt = secrets.token_bytes(32)
         self._verified: dict[bytes, bytes] = {}
-        self._waiting: list[str] = []
-        self._waiting_lock = threading.Lock()
-        self._turn = threading.Lock()
+        self._waiting: dict[object, str] = {}  # in order of arrival: a ticket and the client's address
+        self._changed = threading.Condition()
 
     def replace(self, users: Mapping[str, bytes]) -> None:
         """Use these users from now on. Passwords that were right and did not change need no new check."""
         self._users = users
-        self._verified = {hashed: token for hashed, token in self._verified.items() if hashed in users.values()}
+        known = list(self._verified.items())  # a check that ends meanwhile adds to the dictionary
+        self._verified = {hashed: token for hashed, token in known if hashed in users.values()}
 
     def admits(
         self, authorization: str | None, *, client: str = "", disconnected: Callable[[], bool] = lambda: False
@@ -63,20 +63,18 @@ class Passwords:
         token = hmac.digest(self._salt, expected + password, hashlib.sha256)
         if self._is_verified(expected, token):
             return True
-        self._enter(client)
+        ticket = self._enter(client)
         try:
-            while not self._turn.acquire(timeout=_POLL_INTERVAL):
-                if disconnected():
-                    raise Busy
-            try:
-                if disconnected():
-                    raise Busy
-                good = self._is_verified(expected, token) or (_check(password, expected, cost) and user in users)
-            finally:
-                self._turn.release()
+            with self._changed:
+                while not (gone := disconnected()) and next(iter(self._waiting)) is not ticket:
+                    self._changed.wait(_POLL_INTERVAL)
+            if gone:
+                raise Busy
+            good = self._is_verified(expected, token) or (_check(password, expected, cost) and user in users)
         finally:
-            with self._waiting_lock:
-                self._waiting.remove(client)
+            with self._changed:
+                del self._waiting[ticket]
+                self._changed.notify_all()
         if good:
             self._verified[expected] = token
         return good
@@ -84,11 +82,14 @@ class Passwords:
     def _is_verified(self, expected: bytes, token: bytes) -> bool:
         return hmac.compare_digest(self._verified.get(expected, b""), token)
 
-    def _enter(self, client: str) -> None:
-        with self._waiting_lock:
-            if len(self._waiting) >= MAX_WAITING or self._waiting.count(client) >= MAX_WAITING_OF_CLIENT:
+    def _enter(self, client: str) -> object:
+        with self._changed:
+            of_client = list(self._waiting.values()).count(client)
+            if len(self._waiting) >= MAX_WAITING or of_client >= MAX_WAITING_OF_CLIENT:
                 raise Busy
-            self._waiting.append(client)
+            ticket = object()
+            self._waiting[ticket] = client
+            return ticket
 
 
 def _credentials(authorization: str) -> tuple[str, bytes | None]:

@@ -128,6 +128,16 @@ class _Reader(yaml.SafeLoader):
             keys.add(key.value if isinstance(key, yaml.ScalarNode) else None)
         return super().construct_mapping(node, deep)
 
+    def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
+        """Return the number. Python refuses to print one with thousands of digits, so errors could not name it."""
+        number: int = super().construct_yaml_int(node)
+        if number.bit_length() > 64:
+            raise yaml.MarkedYAMLError(problem="number too large", problem_mark=node.start_mark)
+        return number
+
+
+_Reader.add_constructor("tag:yaml.org,2002:int", _Reader.construct_yaml_int)
+
 
 def _users(content: Mapping[str, Any], file: Path) -> Mapping[object, object]:
     users = content.get("basic_auth_users")

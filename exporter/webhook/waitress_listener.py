@@ -63,7 +63,7 @@ class Listener:
             map=self._sockets,
             _dispatcher=self._workers,
             sockets=[bind(host, port)],
-            connection_limit=connections,
+            connection_limit=connections + 2,  # waitress counts its listening socket and its trigger, too
             channel_timeout=int(2 * REQUEST_TIMEOUT),  # for clients that do not read the answer; _sweep closes others
             log_socket_errors=False,  # clients that disconnect are normal
             max_request_header_size=MAX_HEADER,

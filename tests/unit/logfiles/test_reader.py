@@ -85,6 +85,13 @@ def test_a_damaged_first_line_does_not_hide_json_lines() -> None:
     assert next(readings(b'"x\n{"code":"1"}\n'))[0] == "line 1"
 
 
+@pytest.mark.parametrize("text", ["x\n{}", "x\n{", 'x\n{"a": 1}', "{"])
+def test_lines_within_a_csv_field_do_not_hide_csv(text: str) -> None:
+    """Mail servers write the descriptions. None of them makes CSV look like JSON lines."""
+    row = dict.fromkeys(COLUMNS["failures"], "1") | {"description": text}
+    assert [fields for _, fields in readings(WRITERS["CSV"]([row]))] == [row]
+
+
 def test_an_encoding_that_is_not_read_is_named(texts: Texts) -> None:
     """The error is one, not one for each line."""
     for data in (b"\x1f\x8b\x08\x00", b"\xff\xfe{\x00\n\x00", b"\xfe\xff\x00{\x00\n"):

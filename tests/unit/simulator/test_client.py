@@ -6,6 +6,7 @@ import re
 import urllib.request
 from collections.abc import Callable
 from email.message import Message
+from http.client import BadStatusLine
 from pathlib import Path
 from typing import Any, Final
 from urllib.error import HTTPError, URLError
@@ -150,14 +151,17 @@ def test_an_error_status_is_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     assert send(URL, FIELDS, form="form") == Response(403, "Forbidden", "unsigned")
 
 
-@pytest.mark.parametrize("error", [URLError("no route"), TimeoutError("timed out"), ConnectionError("reset")])
+@pytest.mark.parametrize(
+    "error", [URLError("no route"), TimeoutError("timed out"), ConnectionError("reset"), BadStatusLine("SSH-2.0\n")]
+)
 def test_no_answer_is_an_error(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The error names the URL and the cause."""
+    """The error names the URL and the cause on one line, whatever the server sent."""
     monkeypatch.setattr(client, "_OPENER", Opener(error))
     with pytest.raises(ExporterError) as caught:
         send(URL, FIELDS, form="form")
     assert URL in str(caught.value)
-    assert str(getattr(error, "reason", error)) in str(caught.value)
+    assert str(getattr(error, "reason", error)).strip() in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("url", ["nonsense", "file:///etc/passwd", "ftp://example.com/", "http://", "http:///x"])

@@ -3,7 +3,7 @@
 import threading
 from base64 import b64encode
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final
+from typing import Any, Final
 
 import bcrypt
 import pytest
@@ -239,3 +239,28 @@ def test_the_same_password_is_checked_once_for_all_that_wait(checks: Checks) -> 
         checks.released.set()
         assert [future.result(TIMEOUT) for future in waiting] == [True] * 4
     assert checks.all == [b"sesame"]
+
+
+def test_checks_run_in_the_order_in_which_they_arrived(checks: Checks) -> None:
+    """Nobody who arrives later overtakes, so that a right password waits for those before it only."""
+    passwords = passwords_of(alice=hashed("sesame"))
+    with ThreadPoolExecutor(MAX_WAITING) as pool:
+        for number in range(MAX_WAITING):
+            pool.submit(passwords.admits, basic(f"alice:{number}"), client=str(number))
+            until(lambda: len(passwords._waiting) == number + 1)  # noqa: B023 -- called at once
+        checks.released.set()
+    assert checks.all == [str(number).encode() for number in range(MAX_WAITING)]
+
+
+def test_a_check_may_end_during_a_reload() -> None:
+    """A reload runs in the thread of the listener, which an error would end."""
+    passwords = passwords_of(alice=hashed("sesame"))
+    assert passwords.admits(basic("alice:sesame"))
+
+    class Users(dict[str, bytes]):
+        def values(self) -> Any:
+            passwords._verified[f"another {len(passwords._verified)}".encode()] = b""
+            return super().values()
+
+    passwords.replace(Users(passwords._users))
+    assert passwords.admits(basic("alice:sesame"))

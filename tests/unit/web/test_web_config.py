@@ -142,6 +142,7 @@ UNREADABLE: Final = {
     "duplicate key": (f"{users(alice=GOOD)}basic_auth_users:", "not YAML: duplicate key basic_auth_users"),
     "duplicate user": (f"basic_auth_users:\n  alice: {GOOD}\n  alice: {GOOD}", "not YAML: duplicate key alice"),
     "nested without end": ("[" * 1_000, "not YAML"),
+    "number with thousands of digits": (tls(min_version=f"0x{'f' * 5_000}"), "not YAML"),
     "key of another certificate": (tls(key_file="other-key.pem"), "tls_server_config.cert_file: 'cert.pem'"),
     "certificate without PEM": (tls(cert_file="words.pem"), "tls_server_config.cert_file: 'words.pem'"),
     "missing certificate": (tls(cert_file="gone.pem"), "tls_server_config.cert_file: 'gone.pem'"),
