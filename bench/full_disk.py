@@ -31,7 +31,7 @@ _MOUNT: Final = 'mount -t tmpfs -o "size=$0,nr_inodes=$1" tmpfs "$2" && shift 2 
 
 
 class Fills(NamedTuple):
-    """The results: failures sent, requests answered 503, the verdicts on the counters, and what else was wrong."""
+    """Number of failures sent, number of 503 answers, the verdict on each counter, and other problems."""
 
     sent: int
     rejected: int

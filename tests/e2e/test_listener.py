@@ -11,7 +11,7 @@ import termios
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from http.client import HTTPException, HTTPResponse, HTTPSConnection
 from pathlib import Path
 from queue import SimpleQueue
@@ -220,6 +220,18 @@ def test_the_oldest_connections_make_room(tmp_path: Path) -> None:
         assert read_to_end(idle[0]) == b""
 
 
+@contextmanager
+def serving(app: Callable[..., list[bytes]], directory: Path, *, secure: bool) -> Iterator[str]:
+    """Serve an application with the private listener, with or without TLS; yield its address."""
+    flags = web_config(directory, tls() if secure else "")
+    listener = PrivateListener(app, "127.0.0.1", 0, WebConfig(Path(flags[1])), connections=9, failed=pytest.fail)
+    listener.start()
+    try:
+        yield listener.address
+    finally:
+        listener.stop()
+
+
 def large(_environ: object, start_response: Callable[..., object]) -> list[bytes]:
     """Answer with more than any buffer holds."""
     start_response("200 OK", [("Content-Type", "text/plain")])
@@ -230,25 +242,16 @@ def large(_environ: object, start_response: Callable[..., object]) -> list[bytes
 def test_slow_connections_are_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, secure: bool) -> None:
     """A client that is silent, sends byte by byte, or does not read the answer is disconnected."""
     monkeypatch.setattr(listener_module, "DEADLINE", 2.0)  # enough for two handshakes on a busy machine
-    write_pair(tmp_path)
-    file = tmp_path / "web.yml"
-    file.write_text(tls() if secure else "")
-    listener = PrivateListener(large, "127.0.0.1", 0, WebConfig(file), connections=9, failed=pytest.fail)
-    listener.start()
-    try:
-        with ExitStack() as stack:
-            silent, slow, deaf = (stack.enter_context(connect(listener.address)) for _ in range(3))
-            if secure:
-                slow, deaf = (
-                    stack.enter_context(trusting().wrap_socket(sock, server_hostname="localhost"))
-                    for sock in (slow, deaf)
-                )
-            deaf.sendall(b"GET / HTTP/1.0\r\n\r\n")
-            until(lambda: closed_by_server(slow))
-            assert read_to_end(silent) == b""
-            assert len(read_to_end(deaf)) < 50_000_000
-    finally:
-        listener.stop()
+    with serving(large, tmp_path, secure=secure) as address, ExitStack() as stack:
+        silent, slow, deaf = (stack.enter_context(connect(address)) for _ in range(3))
+        if secure:
+            slow, deaf = (
+                stack.enter_context(trusting().wrap_socket(sock, server_hostname="localhost")) for sock in (slow, deaf)
+            )
+        deaf.sendall(b"GET / HTTP/1.0\r\n\r\n")
+        until(lambda: closed_by_server(slow))
+        assert read_to_end(silent) == b""
+        assert len(read_to_end(deaf)) < 50_000_000
 
 
 @pytest.mark.parametrize("secure", [True, False], ids=["TLS", "plain"])
@@ -264,21 +267,14 @@ def test_the_application_knows_that_the_client_has_disconnected(tmp_path: Path, 
         start_response("200 OK", [])
         return []
 
-    write_pair(tmp_path)
-    file = tmp_path / "web.yml"
-    file.write_text(tls() if secure else "")
-    listener = PrivateListener(patient, "127.0.0.1", 0, WebConfig(file), connections=9, failed=pytest.fail)
-    listener.start()
-    try:
+    with serving(patient, tmp_path, secure=secure) as address:
         with ExitStack() as stack:
-            sock = stack.enter_context(connect(listener.address))
+            sock = stack.enter_context(connect(address))
             if secure:
                 sock = stack.enter_context(trusting().wrap_socket(sock, server_hostname="localhost"))
             sock.sendall(b"GET / HTTP/1.0\r\n\r\nmore, which is not read")
             assert asked.get(timeout=TIMEOUT)() is False
         assert noticed.wait(TIMEOUT)
-    finally:
-        listener.stop()
 
 
 def closed_by_server(sock: socket.socket) -> bool:

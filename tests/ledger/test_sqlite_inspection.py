@@ -116,7 +116,7 @@ def directory_instead(path: Path) -> str:
 
 
 def pipe_instead(path: Path) -> str:
-    """Replace the file by a named pipe, which would block whoever opens it."""
+    """Replace the file by a named pipe. A program that opens one waits for its other end."""
     path.unlink()
     os.mkfifo(path)
     return "this is not a regular file"

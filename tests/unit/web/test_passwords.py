@@ -66,7 +66,7 @@ UNUSABLE: Final = {
     "not UTF-8",
     "header beyond ASCII",
 }
-"""The names of those that cannot be right, whoever the users are."""
+"""The names of the credentials that no user can have."""
 
 
 def passwords_of(**hashes: str) -> Passwords:
