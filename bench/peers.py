@@ -1,12 +1,14 @@
 """The exporter's application without a ledger, on each server, to compare with.
 
-``python -m bench.peers body|memory|memory-tuned|memory-granian PORT`` serves one of them until it is killed. None of
+``python -m bench.peers body|memory|memory-tuned PORT`` serves one of them until it is killed. None of
 them stores anything.
 """
 
 import logging
 import sys
 import threading
+from types import SimpleNamespace
+from typing import Any, Final
 
 import falcon
 import waitress
@@ -16,9 +18,14 @@ from exporter.classification.classifier import Classifier
 from exporter.classification.labels import LabelSets
 from exporter.classification.providers import Providers
 from exporter.classification.series import FAMILIES
-from exporter.serve import MAX_CONNECTIONS, PUBLIC_THREADS
+from exporter.serve import MAX_CONNECTIONS
+from exporter.webhook.answering import Answering
 from exporter.webhook.endpoint import read_body
 from exporter.webhook.parsing import parse
+from exporter.webhook.waitress_listener import Listener
+
+THREADS: Final = 64
+"""Threads of stock waitress."""
 
 
 class Body:
@@ -63,19 +70,13 @@ def main() -> None:
         app.add_route("/failures", memory)
         app.add_route("/metrics", memory, suffix="metrics")
     if kind in {"body", "memory"}:
-        waitress.serve(
-            app, host="127.0.0.1", port=port, threads=PUBLIC_THREADS, connection_limit=MAX_CONNECTIONS.public
-        )
+        waitress.serve(app, host="127.0.0.1", port=port, threads=THREADS, connection_limit=MAX_CONNECTIONS.public)
         return
-    if kind == "memory-granian":
-        from exporter.webhook.granian_listener import GranianListener as Listener  # noqa: PLC0415 -- would cost the others memory
-    else:
-        from exporter.webhook.waitress_listener import Listener  # type: ignore[assignment]  # noqa: PLC0415 -- as above
+    without_ledger: Any = SimpleNamespace(expire=lambda: None)  # no request waits for a commit
     Listener(
-        app,
+        Answering(app, without_ledger),
         "127.0.0.1",
         port,
-        threads=PUBLIC_THREADS,
         connections=MAX_CONNECTIONS.public,
         refused=lambda _status: None,
         failed=lambda: None,

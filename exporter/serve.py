@@ -7,7 +7,7 @@ import time
 from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from exporter import __version__
 from exporter.classification.classifier import Classifier
@@ -15,7 +15,7 @@ from exporter.classification.labels import Labels, LabelSets
 from exporter.classification.own_reasons import OwnReasons
 from exporter.classification.providers import Providers
 from exporter.ledger.clock import Clock
-from exporter.ledger.committer import BATCH_DELAY, Committer
+from exporter.ledger.committer import Committer
 from exporter.ledger.contract import Total
 from exporter.ledger.factory import open_ledger
 from exporter.metrics.collector import LedgerCollector, Snapshot, closed_series
@@ -37,13 +37,10 @@ from exporter.webhook.endpoint import Failures
 from exporter.webhook.verification_files import VerificationFiles
 from exporter.webhook.waitress_listener import Listener
 
-if TYPE_CHECKING:
-    from exporter.webhook.granian_listener import GranianListener
-
 log = logging.getLogger(__name__)
 
-PUBLIC_THREADS: Final = 64
-"""Threads of the public listener. Each waits for a commit, so a batch can have this many failures."""
+THREADS: Final = 8
+"""Threads that a start needs, with some to spare for lookups and scrapes."""
 
 MAX_CONNECTIONS: Final = Connections(public=1_000, private=100)
 """Maximum numbers of open connections. When one more arrives, the longest idle or the oldest one is closed."""
@@ -71,18 +68,17 @@ class Exporter:
         self._ledger = open_ledger(settings.storage_url, now=time.time())
         try:
             label_sets, providers = LabelSets(), Providers(dict(settings.providers))
+            classifier = Classifier(label_sets, providers, settings.tags_count, OwnReasons(settings.reasons))
+            failures = Failures(self._verifier(), classifier, self._telemetry)
             self._committer = Committer(
                 self._ledger,
                 clock=Clock(self._ledger.clock, self._ledger.clock_state()),
-                committed=self._telemetry.committed,
+                committed=failures.committed,
                 hold=settings.metrics_birth_hold,
-                # With granian, enough failures arrive while the previous batch is written. Waiting would only delay.
-                batch_delay=0 if settings.webhook_server == "granian" else BATCH_DELAY,
             )
             self._collector = self._collector_of(label_sets, providers)
             self._telemetry.registry.register(self._collector)
-            own_reasons = OwnReasons(settings.reasons)
-            self.public = self._public_listener(Classifier(label_sets, providers, settings.tags_count, own_reasons))
+            self.public = self._public_listener(failures)
             self.private = self._private_listener()
         except BaseException:
             self._ledger.close()
@@ -129,21 +125,20 @@ class Exporter:
             last=Snapshot(totals, self._ledger.size(), time.time()),
         )
 
-    def _public_listener(self, classifier: Classifier) -> "Listener | GranianListener":
+    def _public_listener(self, failures: Failures) -> Listener:
         settings, telemetry = self._settings, self._telemetry
-        listener = _granian_listener() if settings.webhook_server == "granian" else Listener
         app = public_app(
-            Failures(self._verifier(), classifier, self._committer, telemetry),
+            failures,
+            self._committer,
             telemetry,
             host=settings.public_host,
             prefix=settings.public_path,
             files=self._files,
         )
         with naming_setting("webhook.listen-address"):
-            return listener(
+            return Listener(
                 app,
                 *settings.webhook_listen_address,
-                threads=PUBLIC_THREADS,
                 connections=self._connections.public,
                 refused=lambda status: telemetry.refused(reason_for(status)),
                 failed=self._fail,
@@ -214,7 +209,7 @@ def serve(settings: Settings, notify_socket: str = "") -> int:
             extra={**connections._asdict(), "expected": sum(MAX_CONNECTIONS)},
         )
     requests: SimpleQueue[str] = SimpleQueue()
-    with requiring_threads(PUBLIC_THREADS):
+    with requiring_threads(THREADS):
         exporter = Exporter(settings, requests, connections)
         stop_on_signals(requests)  # until here, there is nothing to stop in order, so a signal ends the process
         warn_insecure(settings)
@@ -257,8 +252,3 @@ def warnings_of(settings: Settings) -> list[str]:
         found.append("private listener is open to other machines without a password; see web.config.file")
     return found
 
-
-def _granian_listener() -> "type[GranianListener]":
-    from exporter.webhook.granian_listener import GranianListener  # noqa: PLC0415 -- an extra, may be missing
-
-    return GranianListener

@@ -1,4 +1,4 @@
-"""Group commit: one thread writes all waiting failures in one transaction, then wakes the requests that wait for it.
+"""Group commit: one thread writes all waiting failures in one transaction, then settles their tickets.
 
 A disk manages a few hundred commits per second, but a busy exporter receives thousands of failures per second. So
 failures that wait at the same time share a commit. The committing thread also maintains the ledger once per second: it
@@ -9,30 +9,30 @@ Threads and what they own:
 
 committing thread
     All calls of ``record``, ``release``, ``prune`` and ``check`` on the ledger, and all of ``clock``; the callback
-    ``committed``; a ticket from the moment it leaves the queue until its lock is released.
-request thread
-    Its ticket, which it reuses for its next request. After COMMIT_TIMEOUT it abandons the ticket to the committing
-    thread and creates a new one.
+    ``committed``.
 any thread
-    May read ``problem``. Only the two kinds of threads above set it, while holding ``_problem_lock``.
+    May call ``submit`` and ``expire``, and read ``problem``.
+
+A ticket is settled by the thread that takes it: the committing thread after the commit, or the one that calls
+``expire`` if the commit takes too long. Both take tickets while holding ``_lock``, so each is settled once.
 """
 
 import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from queue import Empty, SimpleQueue
-from typing import Final
+from typing import Final, NamedTuple
 
-from exporter.classification.series import Record
+from exporter.classification.classifier import Failure
+from exporter.classification.report import Report
 from exporter.errors import LedgerError
 from exporter.ledger.clock import Clock
 from exporter.ledger.contract import Ledger
 
 log = logging.getLogger(__name__)
 
-BATCH_DELAY: Final = 0.004
-"""Seconds to wait for more failures before a commit, if the previous batch had more than one."""
 COMMIT_TIMEOUT: Final = 10.0
 """Seconds that a request waits for its commit before it is answered 503."""
 STOP_TIMEOUT: Final = 5.0
@@ -41,42 +41,53 @@ MAINTENANCE_INTERVAL: Final = 1.0
 """Seconds between two rounds of maintenance."""
 
 
-class _Ticket:
-    """A waiting failure: its record, and its outcome once ``done`` is released."""
+class Ticket:
+    """A failure that waits for its commit, and the report that it comes from.
 
-    __slots__ = ("done", "outcome", "record")
+    ``began`` is when its request began, by time.perf_counter. ``settle`` is called once: with True if the failure is
+    new, with False if it was counted before, or with a LedgerError if it was not recorded in time. It must be quick,
+    and must not raise.
+    """
 
-    def __init__(self) -> None:
-        self.done = threading.Lock()
-        self.done.acquire()
-        self.record: Record
-        self.outcome: bool | LedgerError
+    __slots__ = ("began", "failure", "report", "settle")
+
+    def __init__(self, failure: Failure, report: Report, began: float) -> None:
+        self.failure = failure
+        self.report = report
+        self.began = began
+        self.settle: Callable[[bool | LedgerError], None]
+
+
+class Commit(NamedTuple):
+    """A commit that succeeded: its duration in seconds, its tickets, and for each of them whether its failure is new.
+
+    If it was ``late``, the requests were answered 503 before, because it took longer than COMMIT_TIMEOUT.
+    """
+
+    seconds: float
+    tickets: Sequence[Ticket]
+    new: Sequence[bool]
+    late: bool
 
 
 class Committer:
-    """Records failures from many threads in ``ledger``, one batch at a time.
+    """Records failures in ``ledger``, one batch at a time.
 
-    ``clock`` watches the ledger's clock. ``committed`` is called after each commit, in the committing thread, with the
-    duration in seconds and, for each failure of the batch, whether it was new. ``hold`` is the number of seconds for
-    which a new series is exposed as 0; with 0, series are not held. ``batch_delay`` overrides BATCH_DELAY.
+    ``clock`` watches the ledger's clock. ``committed`` is called after each commit that succeeds, in the committing
+    thread, before its tickets are settled. ``hold`` is the number of seconds for which a new series is exposed as 0;
+    with 0, series are not held.
     """
 
-    def __init__(
-        self,
-        ledger: Ledger,
-        *,
-        clock: Clock,
-        committed: Callable[[float, Sequence[bool]], None],
-        hold: float,
-        batch_delay: float = BATCH_DELAY,
-    ) -> None:
+    def __init__(self, ledger: Ledger, *, clock: Clock, committed: Callable[[Commit], None], hold: float) -> None:
         self._ledger = ledger
         self._clock = clock
         self._committed = committed
         self._hold = hold
-        self._batch_delay = batch_delay
-        self._local = threading.local()
-        self._waiting: SimpleQueue[_Ticket | None] = SimpleQueue()
+        self._waiting: SimpleQueue[Sequence[Ticket]] = SimpleQueue()
+        self._writing: list[Ticket] = []
+        self._stopping = False
+        self._looked = time.perf_counter()  # when the committing thread last emptied the queue
+        self._lock = threading.Lock()
         self._writer = threading.Thread(target=self._run, name="committer", daemon=True)
         self._problem: str | None = None
         self._problem_lock = threading.Lock()
@@ -93,85 +104,101 @@ class Committer:
 
     def start(self) -> None:
         """Start the committing thread."""
+        self._looked = time.perf_counter()
         self._writer.start()
 
     def stop(self) -> bool:
         """Commit the waiting failures and end the committing thread.
 
-        Call this only when no thread will call ``record`` again. Return False if the thread does not
+        Call this only when no thread will call ``submit`` or ``expire`` again. Return False if the thread does not
         end in time because the ledger hangs; it then still uses the ledger.
         """
-        self._waiting.put(None)
+        self._stopping = True
+        self._waiting.put(())  # wakes the thread
         self._writer.join(STOP_TIMEOUT)
         return not self._writer.is_alive()
 
-    def record(self, record: Record) -> bool:
-        """Wait until the record is on disk. Return True if it is new, False if it was counted before.
+    def submit(self, tickets: Sequence[Ticket]) -> None:
+        """Have the failures recorded in one batch, and their tickets settled once it is on disk. Returns at once.
 
-        Raise LedgerError if the ledger could not write it, or did not confirm it in time. The failure may be counted
-        nevertheless. Recording it again is safe: it is counted once.
+        If a ticket is settled with a LedgerError, its failure may be counted nevertheless. Recording it again is safe:
+        it is counted once.
         """
-        ticket: _Ticket | None = getattr(self._local, "ticket", None)
-        if ticket is None:
-            ticket = self._local.ticket = _Ticket()
-        ticket.record = record
-        self._waiting.put(ticket)
-        if not ticket.done.acquire(timeout=COMMIT_TIMEOUT):
-            del self._local.ticket  # the committing thread may still use it
-            error = LedgerError(f"the ledger did not finish a commit in {COMMIT_TIMEOUT:.0f} seconds")
-            self._set_problem(error)  # the committing thread hangs, and can't do it
-            raise error
-        if isinstance(ticket.outcome, LedgerError):
-            raise LedgerError(str(ticket.outcome)) from ticket.outcome
-        return ticket.outcome
+        self._waiting.put(tickets)
+
+    def expire(self) -> None:
+        """Settle all tickets if the oldest has waited for COMMIT_TIMEOUT, or if the ledger hangs. Call once per second.
+
+        What is still in the queue is then never recorded, so that it does not grow while the ledger hangs.
+        """
+        with self._lock:
+            since = min([self._looked, *(ticket.began for ticket in self._writing[:1])])
+            if time.perf_counter() < since + COMMIT_TIMEOUT:
+                return
+            late = [*self._writing, *self._queued()]
+            self._writing = []
+        error = LedgerError(f"the ledger did not finish a commit in {COMMIT_TIMEOUT:.0f} seconds")
+        self._set_problem(error)  # the committing thread hangs, and can't do it
+        for ticket in late:
+            ticket.settle(error)
 
     def _run(self) -> None:
         maintenance_at = time.monotonic()
-        busy = stopping = False
-        while not (stopping and self._waiting.empty()):
-            try:
-                batch = self._next_batch(max(0.0, maintenance_at - time.monotonic()), wait=busy)
-            except Empty:
-                batch = []
-            tickets = [ticket for ticket in batch if ticket]
-            stopping = stopping or len(tickets) < len(batch)
-            busy = len(tickets) > 1
+        while not self._stopping or not self._waiting.empty():
+            tickets = self._next_batch(max(0.0, maintenance_at - time.monotonic()))
+            with self._lock:
+                self._looked, self._writing = time.perf_counter(), tickets
             if tickets:
                 self._commit(tickets)
             if time.monotonic() >= maintenance_at:
                 self._maintain()
                 maintenance_at = time.monotonic() + MAINTENANCE_INTERVAL
 
-    def _next_batch(self, timeout: float, *, wait: bool) -> list[_Ticket | None]:
-        batch = [self._waiting.get(timeout=timeout)]
-        if wait and self._batch_delay:
-            time.sleep(self._batch_delay)
-        batch.extend(self._waiting.get() for _ in range(self._waiting.qsize()))
-        return batch
+    def _next_batch(self, timeout: float) -> list[Ticket]:
+        try:
+            first = self._waiting.get(timeout=timeout)
+        except Empty:
+            return []
+        return [*first, *self._queued()]
 
-    def _commit(self, tickets: list[_Ticket]) -> None:
+    def _queued(self) -> list[Ticket]:
+        queued: list[Ticket] = []
+        with suppress(Empty):  # another thread may take some at the same time
+            for _ in range(self._waiting.qsize()):
+                queued += self._waiting.get_nowait()
+        return queued
+
+    def _commit(self, tickets: Sequence[Ticket]) -> None:
         began = time.perf_counter()
-        outcomes: list[bool | LedgerError]
+        outcomes: Sequence[bool | LedgerError]
         try:
             moment = self._clock.look()
             new = self._ledger.record(
-                [ticket.record for ticket in tickets], now=moment.now, held=self._hold > 0, day=moment.day
+                [ticket.failure.record for ticket in tickets], now=moment.now, held=self._hold > 0, day=moment.day
             )
         except LedgerError as error:
             self._set_problem(error)
             outcomes = [error] * len(tickets)
+            taken = self._take()
         except Exception as error:  # without this thread no request would ever be answered again
             log.exception("internal error while recording; please report it")
             internal = LedgerError(f"internal error while recording: {error!r}")
             self._set_problem(internal)
             outcomes = [internal] * len(tickets)
+            taken = self._take()
         else:
             self._set_problem(None)
-            self._committed(time.perf_counter() - began, new)
-            outcomes = [*new]
-        for ticket, outcome in zip(tickets, outcomes, strict=True):
-            ticket.outcome = outcome
-            ticket.done.release()
+            outcomes = new
+            taken = self._take()
+            self._committed(Commit(time.perf_counter() - began, tickets, new, late=not taken))
+        for ticket, outcome in zip(taken, outcomes, strict=False):  # nothing is taken if the commit was late
+            ticket.settle(outcome)
+
+    def _take(self) -> list[Ticket]:
+        """Return the tickets of the batch that are not settled yet: all of them, or none."""
+        with self._lock:
+            taken, self._writing = self._writing, []
+        return taken
 
     def _maintain(self) -> None:
         try:

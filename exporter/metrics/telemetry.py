@@ -2,7 +2,9 @@
 
 import platform
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
+import time
+from collections import Counter as Count
+from collections.abc import Callable
 
 import prometheus_client
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
@@ -10,6 +12,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 from exporter import __version__
 from exporter.classification.fields import REPAIRS
 from exporter.classification.reason import DECIDERS
+from exporter.ledger.committer import Commit
 from exporter.metrics.activity import Activity
 from exporter.refusals import REFUSAL_REASONS
 from exporter.signature.keys import LOOKUP_RESULTS
@@ -128,29 +131,23 @@ class Telemetry:
         """Record a request with a valid signature."""
         self.activity.saw("signed")
 
-    def decided(self, step: str) -> None:
-        """Count a new failure by the step that decided on its reason, one of DECIDERS."""
-        self._decisions.labels(step).inc()
-        self.activity.saw("counted")
-
-    def repaired(self, what: Iterable[str]) -> None:
-        """Count a new failure once for each of ``what``, keys of REPAIRS."""
-        for each in what:
-            self._repaired.labels(each).inc()
-
-    def overflowed(self) -> None:
-        """Count a failure that was recorded as OVERFLOW."""
-        self._overflowed.inc()
-
-    def answered(self, seconds: float) -> None:
-        """Observe the time until a failure was answered 200."""
-        self._request_seconds.observe(seconds)
-
-    def committed(self, seconds: float, outcomes: Sequence[bool]) -> None:
-        """Observe the commit of a batch. ``outcomes`` says for each failure whether it was new."""
-        self._commit_seconds.observe(seconds)
-        self._batch_size.observe(len(outcomes))
-        self._duplicates.inc(len(outcomes) - sum(outcomes))
+    def committed(self, commit: Commit) -> None:
+        """Observe a commit, its requests if they are answered 200, and the details of its new failures."""
+        self._commit_seconds.observe(commit.seconds)
+        self._batch_size.observe(len(commit.tickets))
+        counted = [ticket for ticket, new in zip(commit.tickets, commit.new, strict=True) if new]
+        self._duplicates.inc(len(commit.tickets) - len(counted))
+        if counted:
+            self.activity.saw("counted")
+        for step, number in Count(ticket.failure.decision.decided_by for ticket in counted).items():
+            self._decisions.labels(step).inc(number)
+        for what, number in Count(what for ticket in counted for what in ticket.report.repaired).items():
+            self._repaired.labels(what).inc(number)
+        self._overflowed.inc(sum(ticket.failure.overflowed for ticket in counted))
+        if not commit.late:
+            now = time.perf_counter()
+            for ticket in commit.tickets:
+                self._request_seconds.observe(now - ticket.began)
 
     def signature_mode(self, mode: str) -> None:
         """Expose the signature mode, ``required`` or ``off``."""

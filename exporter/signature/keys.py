@@ -24,15 +24,16 @@ keyless
 
 A request for a name without a key does not always wait. For NEGATIVE_TTL after DNS said that there is no key it gets
 403 at once; for RETRY after DNS failed it gets 503. All states but unverified are *trusted*. Forged requests can only
-cause a limited number of cached names, lookups and waiting threads.
+cause a limited number of cached names, lookups and waiting requests.
+
+No thread waits: a request that has to wait gets LookupPending, and asks again when the lookup is done.
 """
 
 import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
-from concurrent.futures import TimeoutError as FutureTimeout
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final
 
@@ -54,15 +55,21 @@ STALE: Final = 12 * 3_600.0
 """Seconds to use the last valid key while DNS is down."""
 MAX_NAMES: Final = 64
 """Maximum number of cached names."""
-MAX_UNVERIFIED_LOOKUPS: Final = 10
-"""Maximum number of lookups of unverified names per second, and at the same time."""
-MAX_WAITING: Final = {"unverified": 44, "trusted": 12}
-"""Maximum number of requests, out of 64 threads, that may wait for DNS at the same time."""
-LOOKUP_TIMEOUT: Final = 4.0
-"""Seconds that a request waits for a lookup; slightly more than the longest lookup takes."""
+MAX_LOOKUPS: Final = {"unverified": 10, "trusted": 4}
+"""Maximum number of lookups at the same time; for unverified names also per second."""
+MAX_WAITING: Final = {"unverified": 500, "trusted": 250}
+"""Maximum number of requests that may wait for DNS at the same time, out of 1,000 connections."""
 
 LOOKUP_RESULTS: Final = ("found", "unknown", "revoked", "unusable", "failed")
 """Results of a lookup. ``unknown``: DNS says that there is no key; ``failed``: DNS does not answer."""
+
+
+class LookupPending(Exception):
+    """The request must wait until ``lookup`` is done, and then ask again."""
+
+    def __init__(self, lookup: Future[None]) -> None:
+        super().__init__()
+        self.lookup = lookup
 
 
 @dataclass
@@ -75,7 +82,7 @@ class _Entry:
     used: float
     trusted: bool = False
     keys: tuple[RSAPublicKey, ...] = ()
-    refusal: str = "key_unavailable"
+    refusal: str = ""
     fetched: float = float("-inf")
     expires: float = float("-inf")
     tried: float = float("-inf")
@@ -102,39 +109,45 @@ class Keys:
         self._waiting = {kind: threading.Semaphore(most) for kind, most in MAX_WAITING.items()}
         self._pools = {
             kind: ThreadPoolExecutor(most, thread_name_prefix=f"{kind} key lookup")
-            for kind, most in {"unverified": MAX_UNVERIFIED_LOOKUPS, "trusted": 4}.items()
+            for kind, most in MAX_LOOKUPS.items()
         }
 
-    def find(self, name: str) -> Sequence[RSAPublicKey]:
-        """Return the keys of the name, at least one. Raise Refusal: 403 if it has none, 503 if DNS does not answer."""
+    def find(self, name: str, *, may_wait: bool) -> Sequence[RSAPublicKey]:
+        """Return the keys of the name, at least one. Raise Refusal: 403 if it has none, 503 if DNS does not answer.
+
+        Raise LookupPending if the request should wait, and may do so.
+        """
         with self._lock:
             now = self._clock()
             entry = self._entry(name, now)
             if now < entry.expires:
-                if entry.keys and now > entry.fetched + 0.8 * (entry.expires - entry.fetched):
+                if not entry.keys:
+                    raise Refusal(403, entry.refusal, f"no usable key at {name}")
+                if now > entry.fetched + 0.8 * (entry.expires - entry.fetched):
                     self._start_lookup(name, entry, now)
-                return self._result(name, entry)
+                return entry.keys
             lookup = self._start_lookup(name, entry, now)
-            if lookup is None or (entry.failed and entry.keys):
-                return self._result(name, entry)
-        if not self._wait(name, entry, lookup) and not entry.keys:
-            raise Refusal(503, "key_unavailable", f"too many requests are waiting for the key {name}")
-        with self._lock:
-            return self._result(name, entry)
+            if lookup and may_wait and not (entry.failed and entry.keys):
+                self._wait(entry, lookup)
+            if not entry.keys:
+                raise Refusal(503, "key_unavailable", f"DNS has not answered for the key {name}")
+            return entry.keys
 
-    def find_newer(self, name: str, tried: Sequence[RSAPublicKey]) -> Sequence[RSAPublicKey]:
-        """Return the keys that replaced those in ``tried``; none if there are none or the last lookup is too recent."""
+    def find_newer(self, name: str, tried: Sequence[RSAPublicKey], *, may_wait: bool) -> Sequence[RSAPublicKey]:
+        """Return the keys that replaced those in ``tried``; none if there are none or the last lookup is too recent.
+
+        Raise LookupPending if the request should wait, and may do so; otherwise Refusal (503) while DNS is asked.
+        """
         with self._lock:
             entry = self._entry(name, self._clock())
             if entry.keys is not tried:  # already updated by another request
                 return entry.keys
             lookup = self._start_lookup(name, entry, self._clock())
-        if lookup is None:
-            return ()
-        if not self._wait(name, entry, lookup):
-            raise Refusal(503, "key_unavailable", f"too many requests are waiting for the key {name}")
-        with self._lock:
-            return () if entry.keys is tried else self._result(name, entry)
+            if lookup is None:
+                return ()
+            if may_wait:
+                self._wait(entry, lookup)
+            raise Refusal(503, "key_unavailable", f"DNS has not answered for a newer key {name}")
 
     def ages(self) -> list[tuple[float, bool]]:
         """Return for each cached key its age in seconds, and whether it has expired and DNS does not answer."""
@@ -159,42 +172,31 @@ class Keys:
             entry = self._entries[name] = _Entry(used=now)
         entry.used = now
         if now - entry.fetched > STALE:
-            entry.keys, entry.refusal = (), "key_unavailable"
+            entry.keys = ()
         return entry
 
-    def _result(self, name: str, entry: _Entry) -> Sequence[RSAPublicKey]:
-        if entry.keys:
-            return entry.keys
-        if entry.refusal == "key_unavailable":
-            raise Refusal(503, "key_unavailable", f"DNS lookup of the key {name} failed")
-        raise Refusal(403, entry.refusal, f"no usable key at {name}")
-
     def _start_lookup(self, name: str, entry: _Entry, now: float) -> Future[None] | None:
-        """Return the running lookup of the name, or start one. Return None if it is too early for another."""
+        """Return the running lookup of the name, or start one. Return None if it is too early, or too many run."""
         if entry.lookup or now < entry.tried + RETRY:
             return entry.lookup
+        running = sum(bool(other.lookup) and other.trusted == entry.trusted for other in self._entries.values())
+        if running >= MAX_LOOKUPS[_kind(entry)]:
+            return None
         if not entry.trusted:
             self._recent_unverified = [started for started in self._recent_unverified if started > now - 1]
-            running = sum(bool(other.lookup) and not other.trusted for other in self._entries.values())
-            if max(len(self._recent_unverified), running) >= MAX_UNVERIFIED_LOOKUPS:
+            if len(self._recent_unverified) >= MAX_LOOKUPS["unverified"]:
                 return None
             self._recent_unverified.append(now)
         entry.tried = now
         entry.lookup = self._pools[_kind(entry)].submit(self._fetch, name, entry)
         return entry.lookup
 
-    def _wait(self, name: str, entry: _Entry, lookup: Future[None]) -> bool:
-        """Wait until a lookup ends or times out. Return False at once if too many requests are waiting."""
+    def _wait(self, entry: _Entry, lookup: Future[None]) -> None:
+        """Raise LookupPending, unless too many requests are waiting."""
         waiting = self._waiting[_kind(entry)]
-        if not waiting.acquire(blocking=False):
-            return False
-        try:
-            lookup.result(LOOKUP_TIMEOUT)
-        except (FutureTimeout, CancelledError):
-            log.debug("DNS lookup timed out", extra={"key": name})
-        finally:
-            waiting.release()
-        return True
+        if waiting.acquire(blocking=False):
+            lookup.add_done_callback(lambda _: waiting.release())
+            raise LookupPending(lookup)
 
     def _fetch(self, name: str, entry: _Entry) -> None:
         """Look the name up and update its entry."""
@@ -214,9 +216,7 @@ class Keys:
             now = self._clock()
             entry.lookup = None
             entry.failed = result == "failed"
-            if entry.failed:
-                entry.refusal = "key_unavailable"
-            else:
+            if not entry.failed:
                 if keys != entry.keys:  # find_newer compares identities
                     entry.keys = keys
                 entry.trusted = entry.trusted or bool(keys)

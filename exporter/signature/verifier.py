@@ -70,14 +70,15 @@ class Policy(NamedTuple):
 class KeySource(Protocol):
     """A source of public keys; see :mod:`exporter.signature.keys`."""
 
-    def find(self, name: str) -> Sequence[RSAPublicKey]:
+    def find(self, name: str, *, may_wait: bool) -> Sequence[RSAPublicKey]:
         """Return the keys at a DNS name, at least one.
 
-        Raise Refusal if there is none, or if DNS does not answer and no key is cached.
+        Raise Refusal if there is none, or if DNS does not answer and no key is cached. Raise LookupPending if the
+        request should wait, and may do so.
         """
 
-    def find_newer(self, name: str, tried: Sequence[RSAPublicKey]) -> Sequence[RSAPublicKey]:
-        """Return the keys that replaced those from ``find``; none unless a lookup is due. Raise Refusal."""
+    def find_newer(self, name: str, tried: Sequence[RSAPublicKey], *, may_wait: bool) -> Sequence[RSAPublicKey]:
+        """Return the keys that replaced those from ``find``; none unless a lookup is due. Raise as ``find``."""
 
 
 class Verifier:
@@ -91,8 +92,11 @@ class Verifier:
         # A proxy may rewrite Host. SMTPeter signed the host of the URL, either as it is written there or normalized.
         self._hosts, self._path = list(dict.fromkeys((url.netloc, normalize_host(url.netloc)))), url.path
 
-    def verify(self, request: Request) -> None:
-        """Raise Refusal unless SMTPeter signed this request recently: 403, or 503 if DNS does not answer."""
+    def verify(self, request: Request, *, may_wait: bool = False) -> None:
+        """Raise Refusal unless SMTPeter signed this request recently: 403, or 503 if DNS does not answer.
+
+        If the request ``may_wait``, raise LookupPending if its key has to be looked up first.
+        """
         headers = self._headers(request)
         age = self._clock() - _seconds(headers["date"])
         if abs(age) > self._policy.max_age:
@@ -105,14 +109,15 @@ class Verifier:
             _reject("digest", "the digest does not match the body")
         hosts, target = self._as_signed(headers["host"], request.target)
         values = headers | {"(request-target)": f"{request.method.lower()} {target}"}
-        texts = [
-            "\n".join(f"{name}: {_value(name, values | {'host': host}, request)}" for name in covered).encode(
-                "latin-1", "replace"
-            )
-            for host in hosts
-        ]
-        keys = self._keys.find(key_id)
-        if _matches(keys, signature, texts) or _matches(self._keys.find_newer(key_id, keys), signature, texts):
+        lines = [f"{name}: {_value(name, values, request)}" for name in covered]
+        texts, place = [], covered.index("host")
+        for host in hosts:
+            lines[place] = f"host: {host}"
+            texts.append("\n".join(lines).encode("latin-1", "replace"))
+        keys = self._keys.find(key_id, may_wait=may_wait)
+        if _matches(keys, signature, texts):
+            return
+        if _matches(self._keys.find_newer(key_id, keys, may_wait=may_wait), signature, texts):
             return
         if target != request.target or headers["host"] not in hosts:
             _reject("url", f"received for {headers['host']}{request.target}, expected {hosts[0]}{target}")

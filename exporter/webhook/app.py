@@ -6,10 +6,12 @@ from typing import Any, Final
 
 import falcon
 
+from exporter.ledger.committer import Committer
 from exporter.metrics.activity import Activity
 from exporter.metrics.telemetry import Telemetry
 from exporter.refusals import Refusal, answer, reason_for
 from exporter.signature.verifier import normalize_host
+from exporter.webhook.answering import Answering
 from exporter.webhook.endpoint import Failures
 from exporter.webhook.verification_files import VerificationFiles
 
@@ -38,14 +40,20 @@ class _RequestRecorder:
 
 
 def public_app(
-    failures: Failures, telemetry: Telemetry, *, host: str = "", prefix: str, files: VerificationFiles | None
-) -> falcon.App[Any, Any]:
+    failures: Failures,
+    committer: Committer,
+    telemetry: Telemetry,
+    *,
+    host: str = "",
+    prefix: str,
+    files: VerificationFiles | None,
+) -> Answering:
     """Return the application for SMTPeter: POST on ``/failures``, and the verification files.
 
     It serves both at the root and below ``prefix``. ``host`` and ``prefix`` are those of the public URL, empty if there
     is none.
     """
-    app = falcon.App(media_type=falcon.MEDIA_TEXT, middleware=[_RequestRecorder(telemetry.activity, host, prefix)])
+    app: falcon.App[Any, Any] = falcon.App(media_type=falcon.MEDIA_TEXT, middleware=[_RequestRecorder(telemetry.activity, host, prefix)])
     for base in {"", prefix}:
         app.add_route(f"{base}/failures", failures)
         if files:
@@ -78,4 +86,4 @@ def public_app(
     app.add_error_handler(Exception, refuse_internal_error)
     app.add_error_handler(falcon.HTTPError, refuse_http)
     app.add_error_handler(Refusal, refuse)
-    return app
+    return Answering(app, committer)

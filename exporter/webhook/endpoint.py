@@ -1,58 +1,60 @@
-"""The resource at ``/failures``: one failure, from raw body to answer."""
+"""The resource at ``/failures``: one failure, from raw body to ticket, and what is recorded about it."""
 
 import logging
+from io import BytesIO
 from time import perf_counter
-from typing import Any
+from typing import Any, Final
 
 import falcon
 
 from exporter.classification.classifier import Classifier, Failure
 from exporter.classification.report import Report
-from exporter.errors import LedgerError
-from exporter.ledger.committer import Committer
+from exporter.ledger.committer import Commit, Ticket
 from exporter.metrics.telemetry import Telemetry
-from exporter.refusals import Refusal, answer
+from exporter.refusals import Refusal
+from exporter.signature.keys import LookupPending
 from exporter.signature.verifier import Request, Verifier
+from exporter.webhook.answering import FAILED, PENDING, TICKET, may_wait
 from exporter.webhook.parsing import MAX_BODY, parse
 
 log = logging.getLogger(__name__)
 
+_BEGAN: Final = "exporter.began"
+
 
 class Failures:
-    """The resource to which SMTPeter posts failures. It answers 200 once the failure is counted permanently."""
+    """The resource to which SMTPeter posts failures."""
 
-    def __init__(
-        self, verifier: Verifier | None, classifier: Classifier, committer: Committer, telemetry: Telemetry
-    ) -> None:
+    def __init__(self, verifier: Verifier | None, classifier: Classifier, telemetry: Telemetry) -> None:
         """Accept unsigned requests if ``verifier`` is None."""
         self._verifier = verifier
-        self._committer = committer
         self._classifier = classifier
         self._telemetry = telemetry
 
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """Verify, parse, classify and record the failure. Raises Refusal."""
-        began = perf_counter()
+        """Verify, parse and classify the failure, and leave its ticket in the environment. Raises Refusal."""
+        resp.status = falcon.HTTP_503  # only who settles the ticket may answer 200
+        if error := req.env.get(FAILED):
+            raise Refusal(503, "unavailable", str(error))
+        began = req.env.setdefault(_BEGAN, perf_counter())
         body = read_body(req)
         if self._verifier:
-            self._verifier.verify(Request(req.method, req.env["REQUEST_URI"], req.get_header, body))
+            request = Request(req.method, req.env["REQUEST_URI"], req.get_header, body)
+            try:
+                self._verifier.verify(request, may_wait=may_wait(req.env))
+            except LookupPending as pending:
+                req.env[PENDING], req.env["wsgi.input"] = pending.lookup, BytesIO(body)
+                return
             self._telemetry.signed()
         report = parse(req.content_type or "", body, req.get_header("Content-Encoding") or "")
-        failure = self._classifier.failure_of(report)
-        try:
-            new = self._committer.record(failure.record)
-        except LedgerError as error:
-            raise Refusal(503, "unavailable", str(error)) from error
-        if new:
-            self._telemetry.decided(failure.decision.decided_by)
-            self._telemetry.repaired(report.repaired)
-            if failure.overflowed:
-                self._telemetry.overflowed()
-        outcome = "counted" if new else "duplicate"
+        req.env[TICKET] = Ticket(self._classifier.failure_of(report), report, began)
+
+    def committed(self, commit: Commit) -> None:
+        """Record a commit in the metrics, and its failures in the log. Called in the committing thread."""
+        self._telemetry.committed(commit)
         if log.isEnabledFor(logging.DEBUG):
-            log.debug(outcome, extra=_about(report, failure))
-        answer(resp, 200, outcome)
-        self._telemetry.answered(perf_counter() - began)
+            for ticket, new in zip(commit.tickets, commit.new, strict=True):
+                log.debug("counted" if new else "duplicate", extra=_about(ticket.report, ticket.failure))
 
     def on_options(self, _req: falcon.Request, _resp: falcon.Response) -> None:
         """Reject OPTIONS, which falcon would answer: only POST is supported. Raises HTTPMethodNotAllowed."""

@@ -7,17 +7,24 @@ https://www.smtpeter.com/en/documentation/webhooks
 import os
 import re
 import stat
+import threading
 from collections.abc import Callable
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Final, NamedTuple
 
 import falcon
 
 from exporter.refusals import Refusal
+from exporter.webhook.answering import PENDING, WAIT_TIMEOUT
 
 MAX_SIZE: Final = 4_096
 """Maximum size of a file in bytes; SMTPeter's files have one line."""
 
+MAX_READING: Final = 32
+"""Maximum number of requests that may wait for the file system."""
+
+_READING: Final = "exporter.reading"
 _NAME: Final = re.compile(r"smtpeter-[A-Za-z0-9_-]{1,100}\.txt")
 
 
@@ -31,16 +38,24 @@ class Found(NamedTuple):
 class VerificationFiles:
     """The resource for the verification files in a directory, read anew for each request.
 
-    ``fetched`` is called each time that a file is served.
+    Each read has a thread of its own, because a file system may hang. ``fetched`` is called each time that a file is
+    served.
     """
 
     def __init__(self, directory: Path, fetched: Callable[[], None] = lambda: None) -> None:
         self._directory = directory
         self._fetched = fetched
+        self._free = threading.Semaphore(MAX_READING)
 
-    def on_get(self, _req: falcon.Request, resp: falcon.Response, name: str) -> None:
-        """Answer with the unchanged file. Raises Refusal (404)."""
-        resp.data = self._read(name)
+    def on_get(self, req: falcon.Request, resp: falcon.Response, name: str) -> None:
+        """Answer with the unchanged file, once it is read. Raises Refusal (404)."""
+        reading: Future[bytes] | None = req.env.get(_READING)
+        if reading is None:
+            req.env[PENDING] = req.env[_READING] = self._start_reading(name)
+            return
+        if not reading.done():
+            raise Refusal(404, "not_found", f"{name} in {self._directory} was not read within {WAIT_TIMEOUT:.0f} s")
+        resp.data = reading.result()
         resp.content_type = falcon.MEDIA_TEXT
         self._fetched()
 
@@ -67,9 +82,29 @@ class VerificationFiles:
                 problem = str(error)
         return Found(files, problem)
 
-    def _read(self, name: str) -> bytes:
+    def _start_reading(self, name: str) -> Future[bytes]:
         if not _NAME.fullmatch(name):
             raise Refusal(404, "not_found", f"'{name[:100]}' is not the name of a verification file")
+        if not self._free.acquire(blocking=False):
+            raise Refusal(404, "not_found", f"{self._directory} does not answer")
+        reading: Future[bytes] = Future()
+
+        def read() -> None:
+            try:
+                reading.set_result(self._read(name))
+            except Exception as error:  # noqa: BLE001 -- result() raises it where it is handled
+                reading.set_exception(error)
+            finally:
+                self._free.release()
+
+        try:
+            threading.Thread(target=read, name=f"read {name}", daemon=True).start()  # must not delay the end
+        except RuntimeError:  # the system allows no more threads
+            self._free.release()
+            raise
+        return reading
+
+    def _read(self, name: str) -> bytes:
         try:
             # Follow links that stay inside the directory: Kubernetes mounts files as links.
             path = (self._directory / name).resolve(strict=True)

@@ -1,0 +1,232 @@
+"""Waitress's connections: what the listener accepts as a request, and how a request gets an answer that comes later.
+
+A connection is a channel. It keeps a request in ``requests`` until it is answered, so that answers keep the order of
+pipelined requests, and a stop waits for them.
+"""
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from email.utils import formatdate
+from functools import lru_cache
+from http import HTTPStatus
+from typing import Any, Final, Protocol
+
+from waitress.channel import HTTPChannel
+from waitress.parser import HTTPRequestParser, ParsingError, TransferEncodingNotImplemented
+from waitress.task import ErrorTask, Task, WSGITask
+
+from exporter.webhook.answering import Answer, Give
+
+log = logging.getLogger(__name__)
+
+MAX_PIPELINED: Final = 8
+"""Maximum number of unanswered requests on a connection; well-behaved clients and proxies send one."""
+
+
+class Application(Protocol):
+    """The part of Answering that the listener calls, all in its own thread."""
+
+    def begin(self, environ: dict[str, Any], give: Give) -> None:
+        """Have ``give`` called once, from any thread: with an answer, or with None to call ``begin`` again."""
+
+    def flush(self) -> None:
+        """Go on with all requests that were begun."""
+
+    def expire(self) -> None:
+        """Answer the requests that have waited for too long."""
+
+
+class Turns:
+    """The channels whose turn it is in the event loop, with the interface of waitress's dispatcher.
+
+    ``wake`` ends the wait of the event loop, which then calls ``run``.
+    """
+
+    def __init__(self, wake: Callable[[], None]) -> None:
+        self._wake = wake
+        self._channels: deque[HTTPChannel] = deque()
+        self._awake = False  # whether the event loop will look at the channels without being woken
+        self._closed = False
+        self._lock = threading.Lock()
+
+    def add_task(self, task: HTTPChannel) -> None:
+        """Add a channel, in the thread of the event loop."""
+        self._channels.append(task)
+
+    def give(self, channel: HTTPChannel) -> None:
+        """Add a channel, in any thread."""
+        self._channels.append(channel)
+        if not self._awake:
+            self._awake = True
+            with self._lock:
+                if not self._closed:
+                    self._wake()
+
+    def run(self) -> None:
+        """Serve the channels, in the thread of the event loop."""
+        self._awake = True
+        while self._awake:
+            while self._channels:
+                self._channels.popleft().service()
+            self._awake = False
+            if self._channels:  # another thread may have added one, and not have woken the event loop
+                self._awake = True
+
+    def close(self) -> None:
+        """Never call ``wake`` again."""
+        with self._lock:
+            self._closed = True
+
+
+class _Unanswerable(Exception):
+    """A connection sent data that gets no answer: ``too_many`` requests, or more after a malformed one."""
+
+    def __init__(self, *, too_many: bool) -> None:
+        self.too_many = too_many
+
+
+class _Requests(list[HTTPRequestParser]):
+    """The unanswered requests of a connection, at most MAX_PIPELINED.
+
+    Waitress would parse and keep all requests that one read returned, possibly hundreds, while other clients wait.
+    After a malformed request it would parse the rest as requests, although it closes the connection after that answer.
+    """
+
+    def append(self, request: HTTPRequestParser) -> None:
+        if self and self[-1].error:
+            raise _Unanswerable(too_many=False)
+        if len(self) >= MAX_PIPELINED:
+            raise _Unanswerable(too_many=True)
+        super().append(request)
+
+
+class _Headers(dict[str, str]):
+    """The headers of a request, by waitress's names. Waitress would accept odd codings, and join repeated headers."""
+
+    def __setitem__(self, name: str, value: str) -> None:
+        if name == "TRANSFER_ENCODING" and value.lower() != "chunked":
+            raise ParsingError("header Transfer-Encoding is not chunked")
+        if name == "CONTENT_TYPE" and name in self:
+            raise ParsingError("header Content-Type is repeated")
+        super().__setitem__(name, value)
+
+
+class _Parser(HTTPRequestParser):
+    """Waitress's parser, with 400 for input on which it fails: a length of 5,000 digits, the target ``http://[``.
+
+    It also rejects what another parser may read differently, so that a proxy in front cannot be made to see other
+    requests than the exporter does. RFC 9112 section 6.1: a transfer coding other than chunked (answered 400, not 501,
+    because it is the client's mistake), one in HTTP/1.0, or one together with a length.
+    """
+
+    path = ""  # waitress fails without it if there was no request line and the client disconnects during the answer
+
+    def parse_header(self, header_plus: bytes) -> None:
+        self.headers = headers = _Headers()
+        try:
+            super().parse_header(header_plus)
+        except (ValueError, TransferEncodingNotImplemented) as error:
+            raise ParsingError("Header is invalid") from error
+        if self.chunked and "CONTENT_LENGTH" in headers:
+            raise ParsingError("headers Transfer-Encoding and Content-Length cannot be combined")
+        if "TRANSFER_ENCODING" in headers:  # waitress removes it unless it ignores it
+            raise ParsingError(f"header Transfer-Encoding in HTTP/{self.version}")
+
+
+@lru_cache(maxsize=64)
+def _head(status: str, headers: tuple[tuple[str, str], ...], second: int) -> bytes:
+    """Return the head of an answer in HTTP/1.1 whose connection stays open."""
+    lines = [f"{name.title()}: {value}" for name, value in headers]
+    return "\r\n".join([f"HTTP/1.1 {status}", *lines, f"Date: {formatdate(second, usegmt=True)}", "", ""]).encode()
+
+
+class _Respond(Task):
+    """Writes the answer that the channel has. The application sets Content-Length, also in its answer to HEAD."""
+
+    complete = True
+
+    def execute(self) -> None:
+        answer: Answer = self.channel.answer
+        self.channel.answer = self.channel.environ = None
+        if self.version == "1.1" and self.request.headers.get("CONNECTION", "").lower() != "close":
+            self.channel.write_soon(_head(answer.status, answer.headers, int(self.start_time)) + answer.body)
+            self.wrote_header = True
+        else:
+            self.status = answer.status
+            self.response_headers.extend(answer.headers)
+            self.write(answer.body)
+
+
+_INTERNAL: Final = Answer("500 Internal Server Error", (("content-length", "9"),), b"internal\n")
+
+
+def channel_class(application: Application, turns: Turns, refused: Callable[[int], None]) -> type[HTTPChannel]:
+    """Return the class of the channels that ``application`` answers.
+
+    ``refused`` is called with the status of requests that are rejected before it sees them.
+    """
+
+    class ErrorAnswer(ErrorTask):
+        def execute(self) -> None:
+            error = self.request.error
+            why = error.body.partition('"')[0].rstrip()  # without what the client sent, which may be part of a body
+            log.debug("refused", extra={"status": error.code, "from": self.channel.addr[0], "why": why})
+            refused(error.code)
+            error.body = ""  # it repeats what the client sent
+            super().execute()
+
+    class Channel(HTTPChannel):
+        parser_class = _Parser
+        task_class = _Respond
+        error_task_class = ErrorAnswer
+        answer: Answer | None = None
+        environ: dict[str, Any] | None = None
+
+        def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 -- passed on
+            super().__init__(*args, **kwargs)
+            self.requests = _Requests()
+            self.since = time.monotonic()  # when it was opened, or last delivered a complete request
+
+        def service(self) -> None:
+            """Begin to answer the first request, or write its answer."""
+            request = self.requests[0]
+            if request.error or self.answer or not self.connected:
+                super().service()
+                return
+            try:
+                self.environ = self.environ or WSGITask(self, request).get_environment()
+                application.begin(self.environ, self.give)
+            except Exception:
+                log.exception("internal error; please report it")
+                self.give(_INTERNAL)
+
+        def give(self, answer: Answer | None) -> None:
+            """Take the answer to the first request, or None to begin again, in any thread."""
+            self.answer = answer
+            turns.give(self)
+
+        def send_continue(self) -> None:
+            """Ask for the body unless there is none: waitress would wait for it and never answer."""
+            if self.request is not None and self.request.completed:
+                self.request.expect_continue = False
+            else:
+                super().send_continue()
+
+        def received(self, data: bytes) -> bool:
+            done = len(self.requests)
+            try:
+                taken: bool = super().received(data)
+            except _Unanswerable as end:
+                self.request = None
+                if end.too_many:
+                    refused(HTTPStatus.TOO_MANY_REQUESTS)
+                    self.handle_close()
+                return False
+            if len(self.requests) > done or self.request is None:
+                self.since = time.monotonic()
+            return taken
+
+    return Channel
