@@ -1,5 +1,6 @@
 """``serve``: create the components, connect them, and run them until a signal arrives."""
 
+import gc
 import logging
 import os
 import socket
@@ -214,6 +215,7 @@ def serve(settings: Settings, notify_socket: str = "") -> int:
         stop_on_signals(requests)  # until here, there is nothing to stop in order, so a signal ends the process
         warn_insecure(settings)
         exporter.start()
+        gc.freeze()  # what exists now lives as long as the process, so the garbage collector need not look at it
     log.info(
         "ready",
         extra={

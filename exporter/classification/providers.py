@@ -7,6 +7,7 @@ the user adds it.
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Final
 
 from exporter.classification.labels import OTHER
@@ -216,6 +217,7 @@ class _Table:
         return name
 
 
+@lru_cache(maxsize=4096)
 def _folded(domain: str) -> str:
     """Return a domain in lower case and ASCII (``xn--…``), without a final dot; empty if it is not a domain."""
     domain = domain.strip().removesuffix(".").lower()

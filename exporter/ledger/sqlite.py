@@ -6,10 +6,11 @@ import sqlite3
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
-from exporter.classification.series import Record
+from exporter.classification.series import Record, Series
 from exporter.errors import LedgerError
 from exporter.ledger.contract import (
     AHEAD,
@@ -45,6 +46,11 @@ _RAISE: Final = """
     raised_at = iif(raised_at > :now + :ahead, :now, max(raised_at, :now))"""
 
 
+@lru_cache(maxsize=4096)
+def _texts(series: tuple[Series, ...]) -> tuple[str, ...]:
+    return tuple(json.dumps(one) for one in series)
+
+
 class SqliteLedger(Ledger):
     """A ledger in the SQLite file ``path``, opened at the time ``now``.
 
@@ -76,14 +82,17 @@ class SqliteLedger(Ledger):
                         del fresh[identity]
                 self._insert(fresh, day)
             sums: Counter[str] = Counter()
-            # Most failures have the same series, so encode each combination once.
-            for series, count in Counter(record.series for record in fresh.values()).items():
-                sums.update({json.dumps(one): count for one in series})
+            # Most failures have the same series, so add up each combination once.
+            for series, count in Counter([record.series for record in fresh.values()]).items():
+                for text in _texts(series):
+                    sums[text] += count
             arguments = {"sums": json.dumps(sums), "held_since": now if held else None, "now": now, "ahead": AHEAD}
             self._file.writer.execute(_RAISE, arguments)
         if not self._known_series.issuperset(sums):
             self._known_series.update(sums)
             self._any_held = self._any_held or held
+        if len(fresh) == len(batch):
+            return [True] * len(batch)
         return [fresh.pop(record.identity, None) is not None for record in batch]
 
     def _insert(self, identities: Iterable[bytes], day: int) -> int:

@@ -192,7 +192,7 @@ def _split(header: str) -> tuple[str, bytes]:
     if not mark or not end:
         _reject("signature_malformed", "header signature has no complete parameter signature")
     try:
-        return f"{before}{mark}{end}{after}", base64.b64decode("".join(text.split()), validate=True)
+        return f"{before}{mark}{end}{after}", binascii.a2b_base64("".join(text.split()), strict_mode=True)
     except (binascii.Error, ValueError):
         _reject("signature_malformed", "the signature is not base64")
 
@@ -249,7 +249,7 @@ def _digest(header: str) -> bytes:
     if len(found) != 1:
         _reject("digest", f"header digest has {len(found)} values for SHA-256, expected one")
     try:
-        return base64.b64decode(found[0], validate=True)
+        return binascii.a2b_base64(found[0], strict_mode=True)
     except (binascii.Error, ValueError):
         _reject("digest", "the digest is not base64")
 

@@ -152,7 +152,10 @@ class _Respond(Task):
         answer: Answer = self.channel.answer
         self.channel.answer = self.channel.environ = None
         if self.version == "1.1" and self.request.headers.get("CONNECTION", "").lower() != "close":
-            self.channel.write_soon(_head(answer.status, answer.headers, int(self.start_time)) + answer.body)
+            data = _head(answer.status, answer.headers, int(self.start_time)) + answer.body
+            # Usually all fits into the socket's buffer. Otherwise waitress keeps the rest.
+            sent = 0 if self.channel.total_outbufs_len else self.channel.send(data, do_close=False)
+            self.channel.write_soon(data[sent:])
             self.wrote_header = True
         else:
             self.status = answer.status
