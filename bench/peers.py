@@ -1,7 +1,7 @@
 """The exporter's application without a ledger, on each server, to compare with.
 
-``python -m bench.peers body|memory|memory-tuned|memory-granian PORT`` serves one of them until it is killed. None of
-them stores anything.
+``python -m bench.peers body|memory|memory-tuned PORT`` serves one of them until it is killed. None of them stores
+anything.
 """
 
 import logging
@@ -67,10 +67,8 @@ def main() -> None:
             app, host="127.0.0.1", port=port, threads=PUBLIC_THREADS, connection_limit=MAX_CONNECTIONS.public
         )
         return
-    if kind == "memory-granian":
-        from exporter.webhook.granian_listener import GranianListener as Listener  # noqa: PLC0415 -- would cost the others memory
-    else:
-        from exporter.webhook.waitress_listener import Listener  # type: ignore[assignment]  # noqa: PLC0415 -- as above
+    from exporter.webhook.waitress_listener import Listener  # noqa: PLC0415 -- would cost the others memory
+
     Listener(
         app,
         "127.0.0.1",

@@ -7,7 +7,7 @@ import time
 from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from exporter import __version__
 from exporter.classification.classifier import Classifier
@@ -36,9 +36,6 @@ from exporter.webhook.app import public_app
 from exporter.webhook.endpoint import Failures
 from exporter.webhook.verification_files import VerificationFiles
 from exporter.webhook.waitress_listener import Listener
-
-if TYPE_CHECKING:
-    from exporter.webhook.granian_listener import GranianListener
 
 log = logging.getLogger(__name__)
 
@@ -76,8 +73,7 @@ class Exporter:
                 clock=Clock(self._ledger.clock, self._ledger.clock_state()),
                 committed=self._telemetry.committed,
                 hold=settings.metrics_birth_hold,
-                # With granian, enough failures arrive while the previous batch is written. Waiting would only delay.
-                batch_delay=0 if settings.webhook_server == "granian" else BATCH_DELAY,
+                batch_delay=BATCH_DELAY,
             )
             self._collector = self._collector_of(label_sets, providers)
             self._telemetry.registry.register(self._collector)
@@ -129,9 +125,8 @@ class Exporter:
             last=Snapshot(totals, self._ledger.size(), time.time()),
         )
 
-    def _public_listener(self, classifier: Classifier) -> "Listener | GranianListener":
+    def _public_listener(self, classifier: Classifier) -> Listener:
         settings, telemetry = self._settings, self._telemetry
-        listener = _granian_listener() if settings.webhook_server == "granian" else Listener
         app = public_app(
             Failures(self._verifier(), classifier, self._committer, telemetry),
             telemetry,
@@ -140,7 +135,7 @@ class Exporter:
             files=self._files,
         )
         with naming_setting("webhook.listen-address"):
-            return listener(
+            return Listener(
                 app,
                 *settings.webhook_listen_address,
                 threads=PUBLIC_THREADS,
@@ -256,9 +251,3 @@ def warnings_of(settings: Settings) -> list[str]:
     if not settings.web_config_file and host != "localhost" and not host.startswith("127.") and host != "::1":
         found.append("private listener is open to other machines without a password; see web.config.file")
     return found
-
-
-def _granian_listener() -> "type[GranianListener]":
-    from exporter.webhook.granian_listener import GranianListener  # noqa: PLC0415 -- an extra, may be missing
-
-    return GranianListener
