@@ -129,7 +129,7 @@ lock: $(VENV)/run ## Lock the newest versions of all dependencies, with hashes. 
 	done
 UPGRADE := --upgrade
 GROUPS := demo dist docs lint test bench
-EXTRAS := --extra granian --extra postgres --extra reasons
+EXTRAS := --extra postgres --extra reasons
 # Keep the extras: without them pip 23 looks for a newer version of a package that has extras, and finds no hash for it.
 LOCK := UV_CUSTOM_COMPILE_COMMAND='make lock' $(BIN)/uv pip compile --quiet pyproject.toml --universal \
   --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-strip-extras

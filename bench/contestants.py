@@ -41,7 +41,6 @@ _REQUIRED: Final = (
     *("--signature.mode", "required", "--signature.account", ACCOUNT),
     *("--signature.max-age", "1h", "--signature.nameserver", "{nameserver}"),  # requests are signed before the rounds
 )
-_GRANIAN: Final = ("--webhook.server", "granian")
 _SQLITE: Final = ("--storage.url", "sqlite:///{directory}/ledger.db")
 _POSTGRES: Final = ("--storage.url", "{database}")
 _PEER: Final = (sys.executable, "-m", "bench.peers")
@@ -51,16 +50,9 @@ OURS: Final = Contestant("**exporter: waitress, SQLite**", (*_EXPORTER, *_OFF, *
 SIGNED_OURS: Final = Contestant(
     "exporter: waitress, SQLite, signed", (*_EXPORTER, *_REQUIRED, *_SQLITE), requests=SIGNED, counts_at="web"
 )
-GRANIAN: Final = Contestant("exporter: granian, SQLite", (*_EXPORTER, *_OFF, *_GRANIAN, *_SQLITE), counts_at="web")
-SIGNED_GRANIAN: Final = Contestant(
-    "exporter: granian, SQLite, signed", (*_EXPORTER, *_REQUIRED, *_GRANIAN, *_SQLITE), requests=SIGNED, counts_at="web"
-)
 POSTGRES: Final = Contestant("exporter: waitress, PostgreSQL", (*_EXPORTER, *_OFF, *_POSTGRES), counts_at="web")
 REPLICAS: Final = Contestant(
     "three exporters: waitress, one PostgreSQL", (*_EXPORTER, *_OFF, *_POSTGRES), counts_at="web", replicas=3
-)
-GRANIAN_POSTGRES: Final = Contestant(
-    "exporter: granian, PostgreSQL", (*_EXPORTER, *_OFF, *_GRANIAN, *_POSTGRES), counts_at="web"
 )
 MEMORY: Final = Contestant("the same application, in memory, on waitress", (*_PEER, "memory", "{port}"))
 FASTAPI: Final = Contestant(
@@ -74,14 +66,10 @@ FASTAPI: Final = Contestant(
 CONTESTANTS: Final = (
     OURS,
     SIGNED_OURS,
-    GRANIAN,
-    SIGNED_GRANIAN,
     POSTGRES,
     REPLICAS,
-    GRANIAN_POSTGRES,
     MEMORY,
     Contestant("the same application, in memory, on the exporter's listener", (*_PEER, "memory-tuned", "{port}")),
-    Contestant("the same application, in memory, on granian", (*_PEER, "memory-granian", "{port}")),
     Contestant(
         "Flask on gunicorn with threads, in memory",
         (
@@ -128,8 +116,6 @@ class Target:
 
 TARGETS: Final = (
     Target(OURS, MEMORY, 0.95),
-    Target(GRANIAN, FASTAPI, 2.7),
-    Target(SIGNED_GRANIAN, FASTAPI, 2.0),
     Target(POSTGRES, OURS, 0.8),
     Target(REPLICAS, POSTGRES, 0.85, of="per_cpu"),
 )

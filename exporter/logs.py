@@ -92,6 +92,4 @@ def configure(level: str, log_format: str, stream: TextIO | None = None) -> None
     handler.setFormatter(LineFormatter(as_json=log_format == "json"))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     # Clients can cause waitress's warnings (about its queue and connections) at will, and the metrics show the same.
-    # Granian would log its start and stop, which the exporter already does.
-    for server in ("waitress", "_granian"):
-        logging.getLogger(server).setLevel(level.upper() if level == "debug" else "ERROR")
+    logging.getLogger("waitress").setLevel(level.upper() if level == "debug" else "ERROR")

@@ -1,17 +1,26 @@
 """``serve`` and ``check-config``: the commands that read all settings."""
 
+import logging
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 
 from exporter.cli.options import SettingsCommand, values_of, with_settings
-from exporter.errors import Findings, SettingError
+from exporter.errors import Findings
 from exporter.logs import configure, mask
 from exporter.settings.sources import Value, parse_settings
 from exporter.settings.table import SETTINGS, Settings
+
+log = logging.getLogger(__name__)
+
+_SERVER_DEPRECATED: Final = (
+    "webhook.server has no effect and will be removed in the next release, so remove it from your settings. There is "
+    "only one server now, which is faster than before. For more throughput, run several exporters on one PostgreSQL "
+    "ledger; see docs/postgresql.md"
+)
 
 
 @click.command("serve", cls=SettingsCommand)
@@ -22,6 +31,8 @@ def serve_command(config_file: Path | None, **flags: Any) -> None:  # noqa: ANN4
     _, settings = _read(config_file, flags, findings)
     findings.raise_errors()
     configure(settings.log_level, settings.log_format)
+    for note in findings.notes:
+        log.warning(note)
 
     from exporter.serve import serve  # noqa: PLC0415 -- takes a while; the help and a completion must not wait for it
 
@@ -55,13 +66,6 @@ def check_config_command(config_file: Path | None, **flags: Any) -> None:  # noq
 def _read(config_file: Path | None, flags: dict[str, Any], findings: Findings) -> tuple[dict[str, Value], Settings]:
     values = values_of(config_file, flags, findings)
     settings = parse_settings(values, findings)
-    if settings.webhook_server == "granian":
-        try:
-            import exporter.webhook.granian_listener  # noqa: F401, PLC0415 -- needs an extra that may not be installed
-        except ImportError:
-            error = (
-                f"webhook.server: 'granian' (from {values['webhook.server'].origin}), but no supported version of "
-                "granian is installed: expected waitress, or run pip install 'smtpeter-exporter[granian]'"
-            )
-            findings.errors.append(SettingError(error))
+    if "webhook.server" not in findings.invalid and values["webhook.server"].origin != "default":
+        findings.notes.append(_SERVER_DEPRECATED)
     return values, settings

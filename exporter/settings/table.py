@@ -130,8 +130,7 @@ class Settings:
         "SERVER",
         "waitress",
         "waitress or granian",
-        "Server of the public listener. granian is faster, but needs an extra package and a reverse proxy in front; "
-        "see docs/security.md.",
+        "Deprecated, has no effect and will be removed in the next release. There is only one server now.",
         OneOf("waitress", "granian"),
     )
     web_listen_address: Address = _setting(

@@ -16,9 +16,7 @@ from urllib.parse import urlencode
 
 import pytest
 
-from tests.support.guarded import REQUIRED
 from tests.support.proxies import CALLBACK, HOST, SHIPPED, Proxy, head_of, proxied
-from tests.support.raw_http import chunked
 from tests.support.running import (
     COUNTED,
     FORM,
@@ -290,23 +288,3 @@ def test_slow_clients_are_disconnected(tmp_path: Path, running: Exporter, name: 
             until(partial(is_closed, sock, starts[start][1], answers[start]), seconds=30)
     assert failures_of(incremented(before, running.samples())) == {"rcptto/5xx/5.1.1": 1}
     assert {start for start, answer in answers.items() if answer.startswith(b"HTTP/1.1 2")} == set()
-
-
-def test_nginx_in_front_of_granian(tmp_path: Path) -> None:
-    """Signed requests are counted, also chunked ones, while 64 other requests never end."""
-    flags = ("--webhook.server", "granian", *REQUIRED, "--webhook.public-url", f"https://{HOST}/smtpeter")
-    with ExitStack() as stack:
-        names = stack.enter_context(NameServer())
-        names.records = {KEY_ID: [record(key())]}
-        running = stack.enter_context(exporter(tmp_path, *flags, "--signature.nameserver", names.address))
-        proxy = stack.enter_context(proxied("nginx", tmp_path, running.public))
-        endless = {"Host": HOST, "Content-Type": FORM, "Content-Length": "100"}
-        for _ in range(64):
-            sock = stack.enter_context(proxy.connect())
-            sock.sendall(head_of("POST", CALLBACK, endless) + b"id=1")
-        assert proxy.post(new()) == 200
-        body = new()
-        headers = headers_for(HOST, CALLBACK, body, FORM) | {"Transfer-Encoding": "chunked"}
-        del headers["Content-Length"]
-        assert proxy.send("POST", CALLBACK, headers, chunked(body)).status == 200
-        assert running.failures() == {"rcptto/5xx/5.1.1": 2}

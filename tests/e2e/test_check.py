@@ -252,17 +252,14 @@ def test_what_a_running_exporter_holds_is_a_note(tmp_path: Path, engine: str) ->
         assert running.get("/-/ready").status == 200
 
 
-@pytest.mark.parametrize("server", ["waitress", "granian"])
 @pytest.mark.parametrize("clients", ["NoClientCert", "RequireAndVerifyClientCert"])
-def test_an_exporter_with_tls_is_recognized(tmp_path: Path, server: str, clients: str) -> None:
+def test_an_exporter_with_tls_is_recognized(tmp_path: Path, clients: str) -> None:
     """One that requires a client certificate cannot be asked, and that is what the note says."""
-    if server == "granian":
-        pytest.importorskip("granian")
     write_pair(tmp_path)
     authority().cert_pem.write_to_path(tmp_path / "ca.pem")
     more = {} if clients == "NoClientCert" else {"client_auth_type": clients, "client_ca_file": "ca.pem"}
     (tmp_path / "web.yml").write_text(tls(**more))
-    flags = ("--web.config.file", f"{tmp_path}/web.yml", "--webhook.server", server)
+    flags = ("--web.config.file", f"{tmp_path}/web.yml")
     with exporter(tmp_path, *flags) as running:
         outcome = check(
             *(tmp_path, *OFF, *flags),

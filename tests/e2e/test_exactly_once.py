@@ -81,5 +81,6 @@ def test_sigterm_under_load_loses_nothing(tmp_path: Path) -> None:
             assert running.wait() == 0
 
         sender.run(running, terminate)
+    assert [line for line in running.lines if not line.startswith("ts=")] == []
     with exporter(tmp_path, measured=False) as running:
         assert (total(running), sender.rejected) == (len(sender.answered), 0)

@@ -381,16 +381,18 @@ def test_a_password_without_tls(tmp_path: Path) -> None:
 
 
 def test_ipv6(tmp_path: Path) -> None:
-    """The listener accepts an IPv6 address, which the log shows in brackets."""
+    """Both listeners accept an IPv6 address, which the log shows in brackets."""
     try:
         with socket.socket(socket.AF_INET6) as sock:
             sock.bind(("::1", 0))
     except OSError:
         pytest.skip("needs IPv6 on loopback")
     flags = web_config(tmp_path, tls() + users(alice=hashed("sesame")))
-    with exporter(tmp_path, *flags, "--web.listen-address", "[::1]:0") as running:
-        assert running.private.startswith("[::1]:")
-        assert scraped(running.private) == {}
+    addresses = ("--web.listen-address", "[::1]:0", "--webhook.listen-address", "[::1]:0")
+    with exporter(tmp_path, *flags, *addresses) as running:
+        assert [address.rpartition(":")[0] for address in (running.private, running.public)] == ["[::1]"] * 2
+        assert running.post(failure(1)).status == 200
+        assert scraped(running.private) == {"rcptto/5xx/5.1.1": 1}
 
 
 @pytest.mark.parametrize("secure", [True, False], ids=["TLS", "plain"])

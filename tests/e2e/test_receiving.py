@@ -65,7 +65,9 @@ ACCEPTED: Final = {
     "exactly 64 KiB": http(body=padded(LIMIT)),
     "in chunks": http(body=chunked(form()), headers=CHUNKED),
     "64 KiB in chunks": http(body=chunked(padded(LIMIT)), headers=CHUNKED),
-    "a query": http(path="/failures?from=smtpeter", body=form()),
+    "a query": http(path="/failures?from=%41%2f", body=form()),
+    "an absolute target": http(path="http://localhost/failures", body=form()),
+    "10 KB of headers": http(body=form(), headers=(f"X-Long: {'x' * 10_000}",)),
     "HTTP/1.0": http(body=form()).replace(b"HTTP/1.1", b"HTTP/1.0"),
     "a proxy's headers": http(body=form(), headers=("X-Forwarded-For: 192.0.2.1", "Forwarded: for=192.0.2.1")),
     "10,000 fields": http(body=form() + b"&x=" * 10_000),
@@ -309,6 +311,18 @@ def test_answers_reveal_little(running: Exporter, raw: bytes) -> None:
     assert len(answer.body) < 200
 
 
+@pytest.mark.parametrize("path", ["/failures", "/smtpeter/failures"])
+def test_the_answer_says_whether_the_failure_was_new(prefixed: Exporter, path: str) -> None:
+    """At each path, the body of the answer 200 is one word, and its length is known."""
+    raw = http(path=path, body=form())
+    answers = [exchange(prefixed.public, raw) for _ in range(2)]
+    assert [(answer.status, answer.text) for answer in answers] == [(200, "counted\n"), (200, "duplicate\n")]
+    assert [(answer.headers["Content-Type"], answer.headers["Content-Length"]) for answer in answers] == [
+        ("text/plain; charset=utf-8", "8"),
+        ("text/plain; charset=utf-8", "10"),
+    ]
+
+
 def test_a_duplicate_is_not_counted(running: Exporter) -> None:
     """The same failure in another content type and spelling is answered 200 and counted only as a duplicate."""
     fields = new_failure()
@@ -341,6 +355,20 @@ def test_half_a_request_is_ignored(running: Exporter) -> None:
     with running.client() as client:  # served after the other connection, which the same thread reads
         assert client.post(new_failure()).status == 200
     assert changes(before, running.samples()) == COUNTED
+
+
+@pytest.mark.parametrize(
+    "head",
+    [http(headers=("Content-Length: 10000000000",)), http(body=b"%x\r\n" % 10**10, headers=CHUNKED)],
+    ids=["length", "chunk"],
+)
+def test_an_endless_body_uses_no_memory(running: Exporter, head: bytes) -> None:
+    """A body of 10 GB is not read; the connection is closed, and memory does not grow."""
+    memory = "process_resident_memory_bytes"
+    before = running.samples()[memory]
+    with connect(running.public) as sock, pytest.raises((BrokenPipeError, ConnectionResetError)):
+        sock.sendall(head + b"x" * 60_000_000)
+    assert running.samples()[memory] - before < 20_000_000
 
 
 def test_a_connection_survives_a_refusal(running: Exporter) -> None:

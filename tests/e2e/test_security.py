@@ -56,6 +56,40 @@ def test_a_signed_request_is_counted_once(guarded: Guarded) -> None:
     assert guarded.change(headers, body) == (200, COUNTED_AGAIN)
 
 
+@pytest.fixture(scope="module")
+def without_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
+    """Yield an exporter that requires signatures and has no public URL."""
+    with guarded_exporter(tmp_path_factory.mktemp("without url")) as guarded:
+        yield guarded
+
+
+@pytest.mark.parametrize(
+    "target", ["/failures?x=%41%2f", "/failures?x=%2F+a&&y=%zz?", "/failures?", "/%66ailures", "/failures?x=%20%C3%A9"]
+)
+def test_the_target_is_verified_as_sent(without_url: Guarded, target: str) -> None:
+    """The signature covers path and query as they were sent, not decoded."""
+    body = without_url.new()
+    assert without_url.change(headers_for(HOST, target, body, FORM), body, target) == (200, COUNTED)
+
+
+@pytest.mark.parametrize(
+    ("signed", "sent"),
+    [
+        ("/failures?x=%41%2f", "/failures?x=A/"),
+        ("/failures?x=%41%2f", "/failures?x=%41%2F"),
+        ("/failures", "/failures?x"),
+        ("/failures", "/failures?"),
+        ("/failures", "/%66ailures"),
+        ("/%66ailures", "/failures"),
+    ],
+)
+def test_another_spelling_of_the_target_is_rejected(without_url: Guarded, signed: str, sent: str) -> None:
+    """A target that means the same, but is not the one that was signed, does not fit the signature."""
+    body = without_url.new()
+    headers = headers_for(HOST, signed, body, FORM)
+    assert without_url.change(headers, body, sent) == (403, refused("signature"))
+
+
 @pytest.mark.parametrize("number", [1, 2])
 def test_each_key_of_a_rotation_is_accepted(guarded: Guarded, number: int) -> None:
     """If a name has two keys, both are accepted."""

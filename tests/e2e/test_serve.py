@@ -4,13 +4,14 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Final
 
 import pytest
 
-from tests.support.running import FORM, connect, environment, exporter, failure, until
+from tests.support.raw_http import CHUNKED, chunked, http
+from tests.support.running import FORM, connect, environment, exchange, exporter, failure, until
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -40,13 +41,26 @@ def test_it_logs_where_it_can_be_reached(tmp_path: Path) -> None:
 
 
 def test_open_connections_do_not_keep_it(tmp_path: Path) -> None:
-    """Idle connections and an incomplete request delay the end by some seconds at most."""
-    with exporter(tmp_path) as running, running.client() as idle, connect(running.public) as half:
+    """Idle connections and incomplete requests delay the end by some seconds at most."""
+    half = b"POST /failures HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nid="
+    with exporter(tmp_path) as running, running.client() as idle, ExitStack() as stack:
         assert idle.post(failure(1)).status == 200
-        half.sendall(b"POST /failures HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nid=")
+        for raw in (b"", half[:20], half):
+            stack.enter_context(connect(running.public)).sendall(raw)
         assert running.post(failure(2)).status == 200
         running.send_signal(signal.SIGTERM)
         assert running.wait() == 0
+    assert [line for line in running.lines if not line.startswith("ts=")] == []
+
+
+def test_a_deprecated_setting_has_no_effect(tmp_path: Path) -> None:
+    """With ``webhook.server`` the exporter also counts a request that granian rejected, and warns once."""
+    body = b"id=1&recipient=a@b.c&state="
+    raw = http(body=chunked(body), headers=CHUNKED)
+    with exporter(tmp_path, "--webhook.server", "granian") as running:
+        assert exchange(running.public, raw).text == "counted\n"
+        warnings = [line["msg"] for line in running.log() if line["level"] == "warning"]
+    assert [warning.startswith("webhook.server ") for warning in warnings] == [True, False]  # then: signatures are off
 
 
 def test_a_request_in_flight_is_answered(tmp_path: Path) -> None:

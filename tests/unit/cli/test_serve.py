@@ -3,7 +3,6 @@
 import logging
 import os
 import re
-import sys
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,6 +12,7 @@ from exporter.cli import serve as module
 from exporter.errors import SettingError
 from exporter.settings.table import SETTINGS
 from tests.support.command_line import invoke
+from tests.support.texts import Texts
 
 OFF: Final = ("--signature.mode", "off")
 ROOT_NOTE: Final = "note: this check ran as root, so it does not show whether the exporter's user may use the files"
@@ -125,14 +125,56 @@ def test_an_invalid_setting_is_exit_code_2(
     assert re.fullmatch(f"{setting}: .*", str(outcome.error))
 
 
+@pytest.fixture(params=["flag, to the default", "flag", "variable", "file"])
+def server_set(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[tuple[str, ...], dict[str, str]]:
+    """Set ``webhook.server``, which is deprecated, in one of its sources; return the flags and the variables."""
+    file = tmp_path / "config.toml"
+    file.write_text('webhook.server = "granian"\n')
+    sources: dict[str, tuple[tuple[str, ...], dict[str, str]]] = {
+        "flag, to the default": (("--webhook.server", "waitress"), {}),
+        "flag": (("--webhook.server", "granian"), {}),
+        "variable": ((), {"SMTPETER_EXPORTER_WEBHOOK_SERVER": "granian"}),
+        "file": (("--config.file", str(file)), {}),
+    }
+    return sources[request.param]
+
+
+def test_a_deprecated_setting_has_no_effect_but_a_warning(
+    server_set: tuple[tuple[str, ...], dict[str, str]],
+    started: list[tuple[Any, ...]],
+    usable: tuple[str, ...],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """From each source it is valid; ``serve`` starts and logs one warning, which is also a note of ``check-config``."""
+    flags, variables = server_set
+    assert invoke("serve", *OFF, *usable, *flags, variables=variables).code == 7
+    ((level, warning),) = [(record.levelname, record.getMessage()) for record in caplog.records]
+    assert (len(started), level, warning.startswith("webhook.server ")) == (2, "WARNING", True)
+    outcome = invoke("check-config", *OFF, *usable, *flags, variables=variables)
+    notes = [line for line in outcome.out.splitlines() if line.startswith("note: webhook.server")]
+    assert (outcome.code, outcome.err, notes) == (0, "", [f"note: {warning}"])
+
+
+def test_the_warning_of_a_deprecated_setting_says_what_replaces_it(usable: tuple[str, ...], texts: Texts) -> None:
+    """The first note is a text that a user can act on."""
+    lines = invoke("check-config", *OFF, *usable, "--webhook.server", "granian").out.splitlines()
+    texts.check(lines[len(SETTINGS)])
+
+
+def test_a_deprecated_setting_that_is_not_set_is_not_mentioned(
+    started: list[tuple[Any, ...]], usable: tuple[str, ...], caplog: pytest.LogCaptureFixture
+) -> None:
+    """With the default, ``check-config`` has no note about it, and ``serve`` logs nothing."""
+    assert "note: webhook.server" not in invoke("check-config", *OFF, *usable).out
+    assert invoke("serve", *OFF).code == 7
+    assert (len(started), caplog.records) == (2, [])
+
+
 @pytest.mark.parametrize("command", ["check-config", "serve"])
-def test_granian_must_be_installed(command: str, monkeypatch: pytest.MonkeyPatch, usable: tuple[str, ...]) -> None:
-    """Without the extra, the error is one of the setting, and says how to install it."""
-    monkeypatch.setitem(sys.modules, "exporter.webhook.granian_listener", None)
-    outcome = invoke(command, *OFF, *usable, "--webhook.server", "granian")
-    assert isinstance(outcome.error, SettingError)
-    assert str(outcome.error).startswith("webhook.server: 'granian' ")
-    assert "pip install 'smtpeter-exporter[granian]'" in str(outcome.error)
+def test_a_deprecated_setting_is_still_checked(command: str, usable: tuple[str, ...]) -> None:
+    """A value that no earlier version accepted is an error."""
+    outcome = invoke(command, *OFF, *usable, "--webhook.server", "nginx")
+    assert (outcome.code, str(outcome.error).partition(":")[0]) == (2, "webhook.server")
 
 
 def test_serve_starts_with_the_settings(started: list[tuple[Any, ...]]) -> None:
