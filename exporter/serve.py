@@ -253,4 +253,3 @@ def warnings_of(settings: Settings) -> list[str]:
     if not settings.web_config_file and host != "localhost" and not host.startswith("127.") and host != "::1":
         found.append("private listener is open to other machines without a password; see web.config.file")
     return found
-

@@ -142,7 +142,7 @@ def may_wait(environ: dict[str, Any]) -> bool:
     return bool(time.monotonic() < environ.get(DEADLINE, math.inf))
 
 
-def _settle(environ: dict[str, Any], give: Give, outcome: bool | LedgerError) -> None:
+def _settle(environ: dict[str, Any], give: Give, outcome: bool | LedgerError) -> None:  # noqa: FBT001 -- a result
     if isinstance(outcome, LedgerError):
         environ[FAILED] = outcome
         give(None)

@@ -39,7 +39,7 @@ class _RequestRecorder:
             self._activity.saw("public_url")
 
 
-def public_app(
+def public_app(  # noqa: PLR0913 -- the last three by name
     failures: Failures,
     committer: Committer,
     telemetry: Telemetry,
@@ -53,7 +53,8 @@ def public_app(
     It serves both at the root and below ``prefix``. ``host`` and ``prefix`` are those of the public URL, empty if there
     is none.
     """
-    app: falcon.App[Any, Any] = falcon.App(media_type=falcon.MEDIA_TEXT, middleware=[_RequestRecorder(telemetry.activity, host, prefix)])
+    recorder = _RequestRecorder(telemetry.activity, host, prefix)
+    app: falcon.App[Any, Any] = falcon.App(media_type=falcon.MEDIA_TEXT, middleware=[recorder])
     for base in {"", prefix}:
         app.add_route(f"{base}/failures", failures)
         if files:

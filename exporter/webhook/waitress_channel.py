@@ -166,70 +166,77 @@ class _Respond(Task):
 _INTERNAL: Final = Answer("500 Internal Server Error", (("content-length", "9"),), b"internal\n")
 
 
+class _RespondToError(ErrorTask):
+    def execute(self) -> None:
+        error = self.request.error
+        why = error.body.partition('"')[0].rstrip()  # without what the client sent, which may be part of a body
+        log.debug("refused", extra={"status": error.code, "from": self.channel.addr[0], "why": why})
+        self.channel.refused(error.code)
+        error.body = ""  # it repeats what the client sent
+        super().execute()
+
+
+class _Channel(HTTPChannel):
+    """A connection. ``answer`` and ``environ`` belong to its first request."""
+
+    application: Application
+    turns: Turns
+    refused: Callable[[int], None]
+
+    parser_class = _Parser
+    task_class = _Respond  # type: ignore[assignment]  # a Task like WSGITask
+    error_task_class = _RespondToError
+    answer: Answer | None = None
+    environ: dict[str, Any] | None = None
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 -- passed on
+        super().__init__(*args, **kwargs)
+        self.requests = _Requests()
+        self.since = time.monotonic()  # when it was opened, or last delivered a complete request
+
+    def service(self) -> None:
+        """Begin to answer the first request, or write its answer."""
+        request = self.requests[0]
+        if request.error or self.answer or not self.connected:
+            super().service()
+            return
+        try:
+            self.environ = self.environ or WSGITask(self, request).get_environment()
+            self.application.begin(self.environ, self.give)
+        except Exception:
+            log.exception("internal error; please report it")
+            self.give(_INTERNAL)
+
+    def give(self, answer: Answer | None) -> None:
+        """Take the answer to the first request, or None to begin again, in any thread."""
+        self.answer = answer
+        self.turns.give(self)
+
+    def send_continue(self) -> None:
+        """Ask for the body unless there is none: waitress would wait for it and never answer."""
+        if self.request is not None and self.request.completed:
+            self.request.expect_continue = False
+        else:
+            super().send_continue()
+
+    def received(self, data: bytes) -> bool:
+        done = len(self.requests)
+        try:
+            taken: bool = super().received(data)
+        except _Unanswerable as end:
+            self.request = None
+            if end.too_many:
+                self.refused(HTTPStatus.TOO_MANY_REQUESTS)
+                self.handle_close()
+            return False
+        if len(self.requests) > done or self.request is None:
+            self.since = time.monotonic()
+        return taken
+
+
 def channel_class(application: Application, turns: Turns, refused: Callable[[int], None]) -> type[HTTPChannel]:
     """Return the class of the channels that ``application`` answers.
 
-    ``refused`` is called with the status of requests that are rejected before it sees them.
+    ``refused`` is called with the status of each request that is rejected before the application sees it.
     """
-
-    class ErrorAnswer(ErrorTask):
-        def execute(self) -> None:
-            error = self.request.error
-            why = error.body.partition('"')[0].rstrip()  # without what the client sent, which may be part of a body
-            log.debug("refused", extra={"status": error.code, "from": self.channel.addr[0], "why": why})
-            refused(error.code)
-            error.body = ""  # it repeats what the client sent
-            super().execute()
-
-    class Channel(HTTPChannel):
-        parser_class = _Parser
-        task_class = _Respond
-        error_task_class = ErrorAnswer
-        answer: Answer | None = None
-        environ: dict[str, Any] | None = None
-
-        def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 -- passed on
-            super().__init__(*args, **kwargs)
-            self.requests = _Requests()
-            self.since = time.monotonic()  # when it was opened, or last delivered a complete request
-
-        def service(self) -> None:
-            """Begin to answer the first request, or write its answer."""
-            request = self.requests[0]
-            if request.error or self.answer or not self.connected:
-                super().service()
-                return
-            try:
-                self.environ = self.environ or WSGITask(self, request).get_environment()
-                application.begin(self.environ, self.give)
-            except Exception:
-                log.exception("internal error; please report it")
-                self.give(_INTERNAL)
-
-        def give(self, answer: Answer | None) -> None:
-            """Take the answer to the first request, or None to begin again, in any thread."""
-            self.answer = answer
-            turns.give(self)
-
-        def send_continue(self) -> None:
-            """Ask for the body unless there is none: waitress would wait for it and never answer."""
-            if self.request is not None and self.request.completed:
-                self.request.expect_continue = False
-            else:
-                super().send_continue()
-
-        def received(self, data: bytes) -> bool:
-            done = len(self.requests)
-            try:
-                taken: bool = super().received(data)
-            except _Unanswerable as end:
-                self.request = None
-                if end.too_many:
-                    refused(HTTPStatus.TOO_MANY_REQUESTS)
-                    self.handle_close()
-                return False
-            if len(self.requests) > done or self.request is None:
-                self.since = time.monotonic()
-            return taken
-
-    return Channel
+    return type("Channel", (_Channel,), {"application": application, "turns": turns, "refused": staticmethod(refused)})

@@ -22,7 +22,8 @@ from urllib.parse import quote
 from waitress.adjustments import Adjustments
 
 from exporter.refusals import REFUSAL_REASONS
-from exporter.webhook.waitress_listener import MAX_HEADER, _Parser
+from exporter.webhook.waitress_channel import _Parser
+from exporter.webhook.waitress_listener import MAX_HEADER
 from tests.support.body_mutations import BODIES
 from tests.support.mutable_request import HUGE, JSON, MULTIPART, ODD, UNICODE, Request, body_of, private_key, scramble
 from tests.support.running import FORM, TIMEOUT, connect, failure
