@@ -46,15 +46,15 @@ _POSTGRES: Final = ("--storage.url", "{database}")
 _PEER: Final = (sys.executable, "-m", "bench.peers")
 _ALONE: Final = (sys.executable, "-m", "bench.ceilings", "{seconds}")
 
-OURS: Final = Contestant("**exporter: waitress, SQLite**", (*_EXPORTER, *_OFF, *_SQLITE), counts_at="web")
+OURS: Final = Contestant("**exporter: SQLite**", (*_EXPORTER, *_OFF, *_SQLITE), counts_at="web")
 SIGNED_OURS: Final = Contestant(
-    "exporter: waitress, SQLite, signed", (*_EXPORTER, *_REQUIRED, *_SQLITE), requests=SIGNED, counts_at="web"
+    "exporter: SQLite, signed", (*_EXPORTER, *_REQUIRED, *_SQLITE), requests=SIGNED, counts_at="web"
 )
-POSTGRES: Final = Contestant("exporter: waitress, PostgreSQL", (*_EXPORTER, *_OFF, *_POSTGRES), counts_at="web")
+POSTGRES: Final = Contestant("exporter: PostgreSQL", (*_EXPORTER, *_OFF, *_POSTGRES), counts_at="web")
 REPLICAS: Final = Contestant(
-    "three exporters: waitress, one PostgreSQL", (*_EXPORTER, *_OFF, *_POSTGRES), counts_at="web", replicas=3
+    "three exporters, one PostgreSQL", (*_EXPORTER, *_OFF, *_POSTGRES), counts_at="web", replicas=3
 )
-MEMORY: Final = Contestant("the same application, in memory, on waitress", (*_PEER, "memory", "{port}"))
+MEMORY: Final = Contestant("the same application, in memory, on stock waitress", (*_PEER, "memory", "{port}"))
 FASTAPI: Final = Contestant(
     "FastAPI on uvicorn, in memory",
     (
@@ -90,7 +90,7 @@ CONTESTANTS: Final = (
         requests=PUSHES,
         needs="prometheus-pushgateway",
     ),
-    Contestant("ceiling: Falcon on waitress, reading the body only", (*_PEER, "body", "{port}"), counts_at=None),
+    Contestant("ceiling: Falcon on stock waitress, reading the body only", (*_PEER, "body", "{port}"), counts_at=None),
     Contestant("ceiling: verifying RSA signatures only", (*_ALONE, "rsa"), requests=None, counts_at=None),
     Contestant(
         "ceiling: writing batches of 64 to SQLite only",
@@ -115,7 +115,9 @@ class Target:
 
 
 TARGETS: Final = (
-    Target(OURS, MEMORY, 0.95),
-    Target(POSTGRES, OURS, 0.8),
+    Target(OURS, MEMORY, 1.2),
+    Target(OURS, FASTAPI, 1.8),
+    Target(SIGNED_OURS, FASTAPI, 0.85),
+    Target(POSTGRES, OURS, 0.95),
     Target(REPLICAS, POSTGRES, 0.85, of="per_cpu"),
 )

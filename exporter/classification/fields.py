@@ -64,7 +64,7 @@ class Fields:
         self._surrogates_are_bytes = surrogates_are_bytes
         self._values: dict[str, list[Any]] = {}
         for name, value in pairs:
-            self._values.setdefault(canonical(name), []).append(value)
+            self._values.setdefault(name if name in USED else canonical(name), []).append(value)
         self.repaired: Final = set(repaired)
 
     def __contains__(self, name: str) -> bool:
