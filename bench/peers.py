@@ -8,7 +8,7 @@ import logging
 import sys
 import threading
 from types import SimpleNamespace
-from typing import Any, Final
+from typing import Any
 
 import falcon
 import waitress
@@ -23,9 +23,6 @@ from exporter.webhook.answering import Answering
 from exporter.webhook.endpoint import read_body
 from exporter.webhook.parsing import parse
 from exporter.webhook.waitress_listener import Listener
-
-THREADS: Final = 64
-"""Threads of stock waitress."""
 
 
 class Body:
@@ -70,7 +67,7 @@ def main() -> None:
         app.add_route("/failures", memory)
         app.add_route("/metrics", memory, suffix="metrics")
     if kind in {"body", "memory"}:
-        waitress.serve(app, host="127.0.0.1", port=port, threads=THREADS, connection_limit=MAX_CONNECTIONS.public)
+        waitress.serve(app, host="127.0.0.1", port=port, connection_limit=MAX_CONNECTIONS.public)
         return
     without_ledger: Any = SimpleNamespace(expire=lambda: None)  # no request waits for a commit
     Listener(
