@@ -10,6 +10,7 @@ The same thread makes all calls of the application, so a request never needs a t
 """
 
 import math
+import threading
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
@@ -64,6 +65,7 @@ class Answering:
     def __init__(self, app: WSGIApplication, committer: Committer) -> None:
         self._app = app
         self._committer = committer
+        self._lock = threading.Lock()
         self._numbers = count()
         self._tickets: list[Ticket] = []
         self._waiting: dict[int, tuple[float, Give]] = {}  # deadline of each request that waits for a future
@@ -101,8 +103,9 @@ class Answering:
         given: SimpleQueue[Answer | None] = SimpleQueue()
         answer = None
         while answer is None:
-            self.begin(environ, given.put)
-            self.flush()
+            with self._lock:  # such a server may have many threads
+                self.begin(environ, given.put)
+                self.flush()
             answer = self._wait_for(given)
         start_response(answer.status, list(answer.headers))
         return [answer.body]

@@ -42,11 +42,11 @@ class Application(Protocol):
 class Turns:
     """The channels whose turn it is in the event loop, with the interface of waitress's dispatcher.
 
-    ``wake`` ends the wait of the event loop, which then calls ``run``.
+    ``pull_trigger`` ends the wait of the event loop, which then calls ``run``.
     """
 
-    def __init__(self, wake: Callable[[], None]) -> None:
-        self._wake = wake
+    def __init__(self, pull_trigger: Callable[[], None]) -> None:
+        self._pull_trigger = pull_trigger
         self._channels: deque[HTTPChannel] = deque()
         self._awake = False  # whether the event loop will look at the channels without being woken
         self._closed = False
@@ -61,24 +61,35 @@ class Turns:
         self._channels.append(channel)
         if not self._awake:
             self._awake = True
-            with self._lock:
-                if not self._closed:
-                    self._wake()
+            self.wake()
+
+    def wake(self) -> None:
+        """Wake the event loop, from any thread."""
+        with self._lock:
+            if not self._closed:
+                self._pull_trigger()
 
     def run(self) -> None:
         """Serve the channels, in the thread of the event loop."""
         self._awake = True
         while self._awake:
             while self._channels:
-                self._channels.popleft().service()
+                self._serve(self._channels.popleft())
             self._awake = False
             if self._channels:  # another thread may have added one, and not have woken the event loop
                 self._awake = True
 
     def close(self) -> None:
-        """Never call ``wake`` again."""
+        """Never wake the event loop again."""
         with self._lock:
             self._closed = True
+
+    def _serve(self, channel: HTTPChannel) -> None:
+        try:
+            channel.service()
+        except Exception:
+            log.exception("internal error; please report it")
+            channel.handle_close()  # the others must not suffer
 
 
 class _Unanswerable(Exception):
