@@ -19,7 +19,7 @@ from exporter.ledger.url import storage
 from tests.support.signing import key
 
 BATCH: Final = 64
-"""Maximum number of failures in a batch: one for each thread of the listener and connection of the load."""
+"""Maximum number of failures in a batch: one for each connection of the load."""
 SERIES: Final[tuple[Series, ...]] = (
     ("failures", "rcptto", "5xx", "5.1.1"),
     ("failures_by_reason", "recipient_unknown"),

@@ -73,7 +73,7 @@ def measure(servers: Mapping[Contestant, Server], directory: Path) -> dict[Conte
     found = {contestant: Result() for contestant in servers}
     signing = [contestant for contestant in servers if contestant.requests == SIGNED]
     file, most, fastest = directory / "signed", SIGNED_FIRST * SECONDS, 0.0
-    for contestant in signing:  # caches the key: 64 requests at once are more than may wait for one DNS lookup
+    for contestant in signing:  # caches the key, so that no round measures a lookup
         write_signed(file, "first", 2)
         servers[contestant].answered += pace(servers[contestant].plan("first", 2, 1, file)).answered
     for turn in range(-1, ROUNDS):  # round -1 warms up
