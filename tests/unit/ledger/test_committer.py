@@ -1,9 +1,10 @@
-"""The committer: batches, the answer to each thread, stopping, errors, and maintenance."""
+"""The committer: batches, the outcome of each ticket, stopping, errors, hanging ledgers, and maintenance."""
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -13,14 +14,14 @@ import pytest
 from exporter.errors import LedgerError
 from exporter.ledger import committer as module
 from exporter.ledger.clock import EVEN_PERIOD, Clock
-from exporter.ledger.committer import Committer
+from exporter.ledger.committer import COMMIT_TIMEOUT, Commit, Committer, Ticket
 from exporter.ledger.contract import DAY, UNDATED, ClockState, Ledger
 from exporter.ledger.sqlite import SqliteLedger
-from exporter.metrics.telemetry import Telemetry
 from tests.support.fakes import TIMEOUT, Call, FakeLedger
 from tests.support.records import BOUNCE, NOW, error_of, failure, failures
 from tests.support.running import until
 from tests.support.texts import Texts
+from tests.support.tickets import Pending, record, submit
 
 BROKEN: Final = "ledger not writable; answering 503 until it is"
 WORKING: Final = "ledger writable again"
@@ -41,7 +42,7 @@ def ledger() -> FakeLedger:
 @contextmanager
 def running(
     ledger: Ledger,
-    telemetry: Telemetry | None = None,
+    committed: Callable[[Commit], None] = lambda _commit: None,
     *,
     hold: float = 60.0,
     uptime: Callable[[], float] = lambda: 0.0,
@@ -50,7 +51,7 @@ def running(
     """Run a committer on the ledger, whose clock is trusted at first unless ``trusted`` is false."""
     stored = ClockState(ledger.clock(), EVEN_PERIOD) if trusted else ClockState(0, 0)
     clock = Clock(ledger.clock, stored, uptime=uptime)
-    committer = Committer(ledger, clock=clock, committed=(telemetry or Telemetry()).committed, hold=hold)
+    committer = Committer(ledger, clock=clock, committed=committed, hold=hold)
     committer.start()
     try:
         yield committer
@@ -68,13 +69,6 @@ def committer(ledger: FakeLedger, monkeypatch: pytest.MonkeyPatch) -> Iterator[C
         ledger.gate.set()
 
 
-@pytest.fixture
-def threads() -> Iterator[ThreadPoolExecutor]:
-    """Yield as many threads as the exporter has for requests."""
-    with ThreadPoolExecutor(64) as pool:
-        yield pool
-
-
 def next_call(ledger: FakeLedger) -> Call:
     """Wait for the next call of maintenance, and return it."""
     return ledger.maintenance.get(timeout=TIMEOUT)
@@ -85,17 +79,21 @@ def next_round(ledger: FakeLedger) -> list[Call]:
     return [next_call(ledger) for _ in range(3)]
 
 
-def block(
-    ledger: FakeLedger, committer: Committer, threads: ThreadPoolExecutor, numbers: Sequence[int]
-) -> list[Future[bool]]:
-    """Send each failure from a thread. Return when the first one is at the gate of the ledger and the others wait."""
+def block(ledger: FakeLedger, committer: Committer, numbers: Sequence[int]) -> list[Pending]:
+    """Submit each failure alone. Return when the first one is at the gate of the ledger and the others are queued."""
     ledger.inside.clear()
     ledger.gate.clear()
-    first = threads.submit(committer.record, failure(numbers[0]))
+    first = submit(committer, [failure(numbers[0])])
     assert ledger.inside.wait(TIMEOUT)
-    others = [threads.submit(committer.record, failure(number)) for number in numbers[1:]]
-    until(lambda: committer._waiting.qsize() == len(others))
-    return [first, *others]
+    return [*first, *(ticket for number in numbers[1:] for ticket in submit(committer, [failure(number)]))]
+
+
+def expire(committer: Committer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the committer look at its tickets COMMIT_TIMEOUT later."""
+    now = time.perf_counter() + COMMIT_TIMEOUT
+    with monkeypatch.context() as later:
+        later.setattr(time, "perf_counter", lambda: now)
+        committer.expire()
 
 
 def logged(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str]]:
@@ -108,7 +106,7 @@ def logged(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str]]:
 
 def test_a_single_failure_is_a_batch(committer: Committer, ledger: FakeLedger) -> None:
     """A single failure is a batch of its own: new the first time, a duplicate the second time."""
-    assert [committer.record(failure(1)), committer.record(failure(1))] == [True, False]
+    assert [record(committer, failure(1)), record(committer, failure(1))] == [True, False]
     assert ledger.batches == [failures([1]), failures([1])]
 
 
@@ -116,86 +114,92 @@ def test_a_single_failure_is_a_batch(committer: Committer, ledger: FakeLedger) -
 def test_failures_are_recorded_with_time_and_hold(ledger: FakeLedger, hold: float, held: bool) -> None:
     """Failures are recorded at the time of the ledger's clock. New series are held unless the hold is 0."""
     with running(ledger, hold=hold) as committer:
-        committer.record(failure(1))
+        record(committer, failure(1))
     assert ledger.arguments == [(NOW, held, NOW // DAY)]
 
 
-def test_waiting_failures_share_a_batch(committer: Committer, ledger: FakeLedger, threads: ThreadPoolExecutor) -> None:
-    """All failures that arrive during a commit are in the next batch together."""
-    pending = block(ledger, committer, threads, range(40))
-    ledger.gate.set()
-    assert [each.result(TIMEOUT) for each in pending] == [True] * 40
-    assert [len(batch) for batch in ledger.batches] == [1, 39]
-    assert sorted(ledger.batches[1]) == sorted(failures(range(1, 40)))
-
-
-def test_each_thread_gets_its_own_outcome(
-    committer: Committer, ledger: FakeLedger, threads: ThreadPoolExecutor
+def test_failures_are_recorded_in_the_batch_in_which_they_are_submitted(
+    committer: Committer, ledger: FakeLedger
 ) -> None:
-    """In a batch of new and known failures every thread gets the outcome of its own failure."""
+    """A batch is committed as it was submitted, and each ticket gets the outcome of its own failure."""
     ledger.known = {failure(number).identity for number in range(0, 40, 3)}
-    pending = block(ledger, committer, threads, range(40))
+    tickets = submit(committer, failures(range(40)))
+    assert [ticket.outcome() for ticket in tickets] == [number % 3 > 0 for number in range(40)]
+    assert ledger.batches == [failures(range(40))]
+
+
+def test_waiting_failures_share_a_batch(committer: Committer, ledger: FakeLedger) -> None:
+    """All failures that are submitted during a commit are in the next batch together, in their order."""
+    tickets = block(ledger, committer, range(40))
     ledger.gate.set()
-    assert [each.result(TIMEOUT) for each in pending] == [number % 3 > 0 for number in range(40)]
+    assert [ticket.outcome() for ticket in tickets] == [True] * 40
+    assert ledger.batches == [failures([0]), failures(range(1, 40))]
 
 
-def test_threads_get_the_right_outcome_every_time(
-    committer: Committer, ledger: FakeLedger, threads: ThreadPoolExecutor
-) -> None:
-    """Threads that send many failures in turn never get the outcome of another failure."""
+def test_threads_get_the_right_outcome_every_time(committer: Committer, ledger: FakeLedger) -> None:
+    """Threads that submit many failures in turn never get the outcome of another failure."""
     ledger.known = {failure(number).identity for number in range(0, 2000, 2)}
 
     def send(numbers: range) -> list[bool]:
-        return [committer.record(failure(number)) for number in numbers]
+        return [record(committer, failure(number)) for number in numbers]
 
     sent = [range(begin, 2000, 16) for begin in range(16)]
-    answers = [each.result(TIMEOUT) for each in [threads.submit(send, numbers) for numbers in sent]]
+    with ThreadPoolExecutor(16) as threads:
+        answers = list(threads.map(send, sent))
     assert answers == [[number % 2 == 1 for number in numbers] for numbers in sent]
-    assert sorted(record for batch in ledger.batches for record in batch) == sorted(failures(range(2000)))
+    assert sorted(one for batch in ledger.batches for one in batch) == sorted(failures(range(2000)))
 
 
-def test_the_same_failure_from_all_threads_is_counted_once(tmp_path: Path, threads: ThreadPoolExecutor) -> None:
-    """If 64 threads send the same failure to a real ledger at the same moment, it is new for one of them."""
-    barrier = threading.Barrier(64)
+def test_the_same_failure_many_times_at_once_is_counted_once(tmp_path: Path) -> None:
+    """If 64 tickets for the same failure wait for a real ledger, in one batch or several, it is new for the first."""
     with closing(SqliteLedger(tmp_path / "ledger.db", now=NOW)) as ledger, running(ledger) as committer:
-
-        def send(number: int) -> bool:
-            barrier.wait(TIMEOUT)
-            return committer.record(failure(number))
-
         for number in range(10):
-            pending = [threads.submit(send, number) for _ in range(64)]
-            assert sorted(each.result(TIMEOUT) for each in pending) == [False] * 63 + [True]
+            tickets = submit(committer, [failure(number)] * 32) + submit(committer, [failure(number)] * 32)
+            assert [ticket.outcome() for ticket in tickets] == [True] + [False] * 63
         assert [total[:3] for total in ledger.totals()] == [(BOUNCE, 10, True)]
 
 
-def test_commits_are_measured(ledger: FakeLedger, threads: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Number, size and duration of the batches and their duplicates are in the exporter's own metrics."""
+def test_a_commit_is_reported_before_its_tickets_are_settled(
+    ledger: FakeLedger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The callback gets the tickets and which failures are new, so that the metrics are right when clients ask."""
     set_interval(3600, monkeypatch)
-    telemetry = Telemetry()
+    commits: list[tuple[list[Ticket], list[bool], bool, list[int]]] = []
+
+    def committed(commit: Commit) -> None:
+        settled = [ticket.outcomes.qsize() for ticket in commit.tickets if isinstance(ticket, Pending)]
+        commits.append(([*commit.tickets], [*commit.new], commit.late, settled))
+
     ledger.known = {failure(3).identity}
-    with running(ledger, telemetry) as committer:
-        pending = block(ledger, committer, threads, range(5))
-        ledger.gate.set()
-        assert [each.result(TIMEOUT) for each in pending] == [True, True, True, False, True]
-    names = ("commit_batch_size_count", "commit_batch_size_sum", "commit_duration_seconds_count", "duplicates_total")
-    assert [telemetry.registry.get_sample_value(f"smtpeter_exporter_{name}") for name in names] == [2, 5, 2, 1]
+    with running(ledger, committed) as committer:
+        tickets = submit(committer, failures([2, 3]))
+        assert [ticket.outcome() for ticket in tickets] == [True, False]
+    assert commits == [([*tickets], [True, False], False, [0, 0])]
 
 
 # Stopping
 
 
-def test_stop_commits_what_waits(ledger: FakeLedger, threads: ThreadPoolExecutor) -> None:
+def test_stop_commits_what_waits(ledger: FakeLedger) -> None:
     """Failures that wait when the committer is stopped are still committed before it has stopped."""
-    with running(ledger) as committer:
-        pending = block(ledger, committer, threads, range(10))
+    with running(ledger) as committer, ThreadPoolExecutor(1) as threads:
+        tickets = block(ledger, committer, range(10))
         stopped = threads.submit(committer.stop)
-        until(lambda: committer._waiting.qsize() == 10)  # nine failures and the request to stop
+        until(lambda: committer._stopping)
         assert not stopped.done()
         ledger.gate.set()
-        stopped.result(TIMEOUT)
-        assert [each.result(TIMEOUT) for each in pending] == [True] * 10
-    assert sorted(record for batch in ledger.batches for record in batch) == sorted(failures(range(10)))
+        assert stopped.result(TIMEOUT) is True
+        assert [ticket.outcomes.get_nowait() for ticket in tickets] == [True] * 10
+    assert ledger.batches == [failures([0]), failures(range(1, 10))]
+
+
+def test_stop_does_not_wait_forever(ledger: FakeLedger, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the ledger hangs, ``stop`` says so after STOP_TIMEOUT."""
+    monkeypatch.setattr(module, "STOP_TIMEOUT", 0.05)
+    with running(ledger) as committer:
+        block(ledger, committer, [1])
+        assert committer.stop() is False
+        ledger.gate.set()
 
 
 def test_stop_ends_the_thread(ledger: FakeLedger) -> None:
@@ -210,20 +214,14 @@ def test_stop_ends_the_thread(ledger: FakeLedger) -> None:
 # Errors
 
 
-def test_an_error_reaches_all_threads_of_a_batch(
-    committer: Committer, ledger: FakeLedger, threads: ThreadPoolExecutor
-) -> None:
-    """If a batch can't be written, every thread of it gets the reason. Later the same failures are still new."""
-    pending = block(ledger, committer, threads, range(20))
+def test_an_error_reaches_all_tickets_of_a_batch(committer: Committer, ledger: FakeLedger) -> None:
+    """If a batch can't be written, every ticket of it gets the reason. Later the same failures are still new."""
+    tickets = block(ledger, committer, range(20))
     ledger.error = LedgerError(FULL)
     ledger.gate.set()
-    assert [str(each.exception(TIMEOUT)) for each in pending] == [FULL] * 20
-    assert {type(each.exception()) for each in pending} == {LedgerError}
-    assert (
-        len({id(each.exception()) for each in pending}) == 20
-    )  # each has its own, because raising writes a traceback into it
+    assert [ticket.error() for ticket in tickets] == [FULL] * 20
     ledger.error = None
-    assert [committer.record(failure(number)) for number in range(20)] == [True] * 20
+    assert [record(committer, failure(number)) for number in range(20)] == [True] * 20
 
 
 def test_a_problem_is_logged_when_it_begins_and_ends(
@@ -232,60 +230,19 @@ def test_a_problem_is_logged_when_it_begins_and_ends(
     """``problem`` is the latest reason as long as it lasts. The log has one line for its begin and one for its end."""
     caplog.set_level(logging.INFO)
     assert committer.problem is None
-    committer.record(failure(0))
+    record(committer, failure(0))
     seen: list[str | None] = []
     for reason in ("first", "first", "second"):
         ledger.error = LedgerError(reason)
-        error_of(lambda: committer.record(failure(1)))
+        error_of(lambda: record(committer, failure(1)))
         seen.append(committer.problem)
     assert seen == ["first", "first", "second"]
     assert logged(caplog) == [("ERROR", BROKEN)]
     [entry] = caplog.records
     assert vars(entry)["error"] == "first"
     ledger.error = None
-    assert [committer.record(failure(1)), committer.record(failure(2))] == [True, True]
+    assert [record(committer, failure(1)), record(committer, failure(2))] == [True, True]
     assert committer.problem is None
-    assert logged(caplog) == [("ERROR", BROKEN), ("INFO", WORKING)]
-
-
-def test_a_thread_does_not_wait_forever(
-    committer: Committer,
-    ledger: FakeLedger,
-    threads: ThreadPoolExecutor,
-    monkeypatch: pytest.MonkeyPatch,
-    texts: Texts,
-) -> None:
-    """If the ledger hangs, a thread gets an error after COMMIT_TIMEOUT. Its next failure gets its own outcome."""
-    monkeypatch.setattr(module, "COMMIT_TIMEOUT", 0.05)
-    ledger.known = {failure(2).identity}
-    ledger.gate.clear()
-    hanging = str(error_of(lambda: committer.record(failure(1))))
-    texts.check(hanging)
-    assert committer.problem == hanging
-    waiting = threads.submit(committer.record, failure(3))
-    assert str(waiting.exception(TIMEOUT)) == hanging
-    monkeypatch.setattr(module, "COMMIT_TIMEOUT", TIMEOUT)
-    ledger.gate.set()
-    assert [committer.record(failure(number)) for number in (2, 1, 3, 4)] == [False, False, False, True]
-    assert committer.problem is None
-
-
-def test_a_ledger_that_hangs_is_logged_once(
-    committer: Committer,
-    ledger: FakeLedger,
-    threads: ThreadPoolExecutor,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    """However many threads give up at the same moment, the log has one line, and another one when it is over."""
-    caplog.set_level(logging.INFO)
-    monkeypatch.setattr(module, "COMMIT_TIMEOUT", 0.2)
-    pending = block(ledger, committer, threads, range(64))
-    assert {type(each.exception(TIMEOUT)) for each in pending} == {LedgerError}
-    assert logged(caplog) == [("ERROR", BROKEN)]
-    monkeypatch.setattr(module, "COMMIT_TIMEOUT", TIMEOUT)
-    ledger.gate.set()
-    assert committer.record(failure(0)) is False
     assert logged(caplog) == [("ERROR", BROKEN), ("INFO", WORKING)]
 
 
@@ -293,30 +250,145 @@ def test_an_internal_error_is_explained(committer: Committer, ledger: FakeLedger
     """The error, which /-/ready shows, says that it is the exporter's own, and which one."""
     ledger.error = RuntimeError("oops")
     with pytest.raises(LedgerError) as caught:
-        committer.record(failure(0))
+        record(committer, failure(0))
     texts.check(caught.value)
 
 
 @pytest.mark.parametrize("bug", [RuntimeError("oops"), ValueError("no"), AssertionError()], ids=repr)
 def test_an_internal_error_does_not_end_the_thread(
-    committer: Committer,
-    ledger: FakeLedger,
-    threads: ThreadPoolExecutor,
-    caplog: pytest.LogCaptureFixture,
-    bug: Exception,
+    committer: Committer, ledger: FakeLedger, caplog: pytest.LogCaptureFixture, bug: Exception
 ) -> None:
-    """An internal error reaches all waiting threads, the log and ``problem``. The next failure is counted."""
-    pending = block(ledger, committer, threads, range(5))
+    """An internal error reaches all waiting tickets, the log and ``problem``. The next failure is counted."""
+    tickets = block(ledger, committer, range(5))
     ledger.error = bug
     ledger.gate.set()
-    [message] = {str(each.exception(TIMEOUT)) for each in pending}
+    [message] = {ticket.error() for ticket in tickets}
     assert message.endswith(repr(bug))
     line = ("ERROR", "internal error while recording; please report it")
     assert logged(caplog) == [line, ("ERROR", BROKEN), line]
     assert committer.problem == message
     assert [entry.exc_info[1] for entry in caplog.records if entry.exc_info] == [bug, bug]
     ledger.error = None
-    assert [committer.record(failure(number)) for number in range(5)] == [True] * 5
+    assert [record(committer, failure(number)) for number in range(5)] == [True] * 5
+
+
+# A ledger that hangs
+
+
+def test_nothing_expires_before_the_timeout(committer: Committer, ledger: FakeLedger) -> None:
+    """A commit may take up to COMMIT_TIMEOUT: until then nothing is settled, and there is no problem."""
+    tickets = block(ledger, committer, range(3))
+    committer.expire()
+    assert [ticket.outcomes.qsize() for ticket in tickets] == [0, 0, 0]
+    assert committer.problem is None
+    ledger.gate.set()
+    assert [ticket.outcome() for ticket in tickets] == [True] * 3
+
+
+def test_a_ticket_does_not_wait_forever(
+    committer: Committer, ledger: FakeLedger, monkeypatch: pytest.MonkeyPatch, texts: Texts
+) -> None:
+    """If the ledger hangs, all tickets get an error, and what was queued is never recorded."""
+    tickets = block(ledger, committer, range(4))
+    expire(committer, monkeypatch)
+    [hanging] = {ticket.error() for ticket in tickets}
+    texts.check(hanging)
+    assert committer.problem == hanging
+    ledger.gate.set()
+    assert record(committer, failure(9)) is True
+    assert ledger.batches == [failures([0]), failures([9])]
+    assert [ticket.outcomes.qsize() for ticket in tickets] == [0] * 4  # the late commit settles nothing
+    assert committer.problem is None
+
+
+def test_an_old_ticket_expires_although_its_commit_is_young(committer: Committer, ledger: FakeLedger) -> None:
+    """The time that a request waited for a lookup or for earlier commits counts, too."""
+    ledger.gate.clear()
+    ticket = Pending(failure(1), began=time.perf_counter() - COMMIT_TIMEOUT)
+    committer.submit([ticket])
+    assert ledger.inside.wait(TIMEOUT)
+    until(lambda: committer._writing)
+    committer.expire()
+    assert ticket.error() == committer.problem
+    ledger.gate.set()
+
+
+def test_a_late_commit_is_reported_as_such(ledger: FakeLedger, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its failures are counted, but their requests were not answered 200."""
+    set_interval(3600, monkeypatch)
+    commits: list[tuple[list[bool], bool]] = []
+    with running(ledger, lambda commit: commits.append(([*commit.new], commit.late))) as committer:
+        (ticket,) = block(ledger, committer, [1])
+        expire(committer, monkeypatch)
+        assert ticket.error() == committer.problem
+        ledger.gate.set()
+        assert record(committer, failure(1)) is False
+    assert commits == [([True], True), ([False], False)]
+
+
+def test_a_ledger_that_hangs_is_logged_once(
+    committer: Committer, ledger: FakeLedger, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """However many tickets expire, the log has one line, and another one when it is over."""
+    caplog.set_level(logging.INFO)
+    tickets = block(ledger, committer, range(64))
+    for _ in range(3):
+        expire(committer, monkeypatch)
+        tickets += submit(committer, [failure(100)])
+    expire(committer, monkeypatch)
+    assert len({ticket.error() for ticket in tickets}) == 1
+    assert logged(caplog) == [("ERROR", BROKEN)]
+    ledger.gate.set()
+    assert record(committer, failure(0)) is False
+    assert logged(caplog) == [("ERROR", BROKEN), ("INFO", WORKING)]
+
+
+def test_maintenance_that_hangs_is_a_problem(ledger: FakeLedger, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The problem is noticed although no failure waits, and ends when the ledger answers again."""
+    set_interval(0.005, monkeypatch)
+    entered, leave = threading.Event(), threading.Event()
+
+    def hang(**_: object) -> None:
+        entered.set()
+        assert leave.wait(TIMEOUT)
+
+    monkeypatch.setattr(ledger, "release", hang)
+    with running(ledger) as committer:
+        assert entered.wait(TIMEOUT)
+        committer.expire()
+        assert committer.problem is None
+        expire(committer, monkeypatch)
+        assert committer.problem is not None
+        leave.set()
+        until(lambda: committer.problem is None)
+
+
+def test_each_ticket_is_settled_once_whoever_is_first(ledger: FakeLedger, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If a commit ends while another thread lets tickets expire, none is settled twice and none is forgotten."""
+    set_interval(0.001, monkeypatch)
+    monkeypatch.setattr(module, "COMMIT_TIMEOUT", 0)
+    over = threading.Event()
+    with running(ledger) as committer, ThreadPoolExecutor(1) as threads:
+
+        def expire_always() -> None:
+            while not over.is_set():
+                committer.expire()
+
+        expiring = threads.submit(expire_always)
+        try:
+            tickets = [
+                ticket for start in range(0, 3000, 3) for ticket in submit(committer, failures(range(start, start + 3)))
+            ]
+            outcomes = [ticket.outcome() for ticket in tickets]
+        finally:
+            over.set()
+        expiring.result(TIMEOUT)
+    assert [ticket.outcomes.qsize() for ticket in tickets] == [0] * 3000
+    counted = {one.identity for batch in ledger.batches for one in batch}
+    confirmed = {
+        ticket.failure.record.identity for ticket, outcome in zip(tickets, outcomes, strict=True) if outcome is True
+    }
+    assert confirmed <= counted
 
 
 # Maintenance
@@ -337,17 +409,15 @@ def test_maintenance_continues_without_failures(ledger: FakeLedger, monkeypatch:
     assert rounds == [[Call("check", (NOW, False)), Call("release", (NOW, 60.0)), Call("prune", (NOW,))]] * 5
 
 
-def test_maintenance_continues_under_load(
-    ledger: FakeLedger, threads: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_maintenance_continues_under_load(ledger: FakeLedger, monkeypatch: pytest.MonkeyPatch) -> None:
     """Failures that arrive without a pause don't prevent maintenance."""
     set_interval(0.005, monkeypatch)
     over = threading.Event()
-    with running(ledger) as committer:
+    with running(ledger) as committer, ThreadPoolExecutor(4) as threads:
 
         def send() -> None:
             while not over.is_set():
-                committer.record(failure(1))
+                record(committer, failure(1))
 
         senders = [threads.submit(send) for _ in range(4)]
         try:
@@ -368,7 +438,7 @@ def test_a_problem_ends_without_failures(
     with running(ledger) as committer:
         assert [call.name for call in next_round(ledger)] == ["check", "release", "prune"]
         ledger.error = LedgerError(FULL)
-        assert str(error_of(lambda: committer.record(failure(1)))) == FULL
+        assert str(error_of(lambda: record(committer, failure(1)))) == FULL
         assert committer.problem == FULL
         until(lambda: next_call(ledger) == Call("check", (NOW, True)))
         assert [next_call(ledger) for _ in range(3)] == [Call("check", (NOW, True))] * 3
@@ -376,7 +446,7 @@ def test_a_problem_ends_without_failures(
         ledger.error = None
         until(lambda: committer.problem is None)
         until(lambda: next_call(ledger) == Call("check", (NOW, False)))
-        assert committer.record(failure(1)) is True
+        assert record(committer, failure(1)) is True
     assert logged(caplog) == [("ERROR", BROKEN), ("INFO", WORKING)]
 
 
@@ -422,7 +492,7 @@ def test_nothing_is_pruned_while_the_clock_is_not_trusted(ledger: FakeLedger, mo
     with running(ledger) as committer:
         assert [call.name for call in next_round(ledger)] == ["check", "release", "prune"]
         ledger.now = later = NOW + 31 * DAY
-        committer.record(failure(1))
+        record(committer, failure(1))
         until(lambda: next_call(ledger) == Call("check", (later, True)))  # stores the pause
         unpruned = [Call("release", (later, 60.0)), Call("check", (later, False))]
         assert [next_call(ledger) for _ in range(6)] == unpruned * 3
@@ -434,7 +504,7 @@ def test_a_new_ledger_is_not_pruned_at_first(ledger: FakeLedger, monkeypatch: py
     """Its clock is not trusted yet: failures are counted without a day."""
     set_interval(0.005, monkeypatch)
     with running(ledger, trusted=False) as committer:
-        committer.record(failure(1))
+        record(committer, failure(1))
         assert [next_call(ledger).name for _ in range(6)] == ["check", "release"] * 3
     assert ledger.arguments == [(NOW, True, UNDATED)]
 
@@ -448,7 +518,7 @@ def test_an_internal_error_in_maintenance_does_not_end_the_thread(
     ledger.release_error = bug
     with running(ledger) as committer:
         until(lambda: ("ERROR", "internal error during maintenance; please report it") in logged(caplog))
-        assert committer.record(failure(1)) is True
+        assert record(committer, failure(1)) is True
         ledger.release_error = None
         until(lambda: next_call(ledger).name == "prune")
         assert committer.problem is None
@@ -460,10 +530,10 @@ def test_a_lost_file_is_a_problem_until_it_is_back(tmp_path: Path, monkeypatch: 
     set_interval(0.005, monkeypatch)
     path = tmp_path.resolve() / "ledger.db"
     with closing(SqliteLedger(path, now=NOW)) as ledger, running(ledger) as committer:
-        assert committer.record(failure(1)) is True
+        assert record(committer, failure(1)) is True
         path.rename(tmp_path / "away")
         until(lambda: committer.problem is not None)
-        assert str(error_of(lambda: committer.record(failure(2)))) == committer.problem
+        assert str(error_of(lambda: record(committer, failure(2)))) == committer.problem
         (tmp_path / "away").rename(path)
         until(lambda: committer.problem is None)
-        assert [committer.record(failure(1)), committer.record(failure(2))] == [False, True]
+        assert [record(committer, failure(1)), record(committer, failure(2))] == [False, True]
