@@ -1,18 +1,22 @@
 """Events of the exporter are counted in its own metrics."""
 
 import platform
+import time
 
 import pytest
 from prometheus_client import generate_latest
 
 from exporter import __version__
 from exporter.classification.fields import REPAIRS
-from exporter.classification.reason import DECIDERS
+from exporter.classification.reason import DECIDERS, Decision
+from exporter.classification.series import Record
+from exporter.ledger.committer import Commit, Ticket
 from exporter.metrics.telemetry import Telemetry
 from exporter.refusals import REFUSAL_REASONS
 from exporter.signature.keys import LOOKUP_RESULTS
-from tests.support.running import Samples, samples_of
+from tests.support.running import TIMEOUT, Samples, samples_of
 from tests.support.texts import Texts
+from tests.support.tickets import REPORT, Pending
 
 
 @pytest.fixture
@@ -74,47 +78,70 @@ def test_the_webhook_of_a_rejected_event_is_kept(telemetry: Telemetry) -> None:
     assert telemetry.activity.loops() == ["click"]
 
 
-def test_a_repaired_report_is_counted_once_for_each_mistake(telemetry: Telemetry) -> None:
-    """Each mistake has its own series."""
+def ticket(*repaired: str, decided_by: str = "extended", overflowed: bool = False) -> Ticket:
+    """Return the ticket of a failure of whose report ``repaired`` was repaired."""
+    made = Pending(Record(b"", ()), REPORT._replace(repaired=frozenset(repaired)), began=time.perf_counter())
+    made.failure = made.failure._replace(decision=Decision("blocked", decided_by), overflowed=overflowed)
+    return made
+
+
+def test_a_commit_counts_what_is_new(telemetry: Telemetry) -> None:
+    """Its new failures count by the step that decided and by what was repaired; the other ones are duplicates."""
     before = own(telemetry)
-    telemetry.repaired({"encoding", "wrong_type"})
-    telemetry.repaired(())
-    assert changed(telemetry, before) == {'repaired_total{what="encoding"}': 1, 'repaired_total{what="wrong_type"}': 1}
-
-
-def test_a_new_failure_is_counted_by_the_step_that_decided(telemetry: Telemetry) -> None:
-    """It is also kept for the status page, as is a signed request, which has no metric."""
-    before = own(telemetry)
-    telemetry.signed()
-    telemetry.decided("vendor")
-    assert changed(telemetry, before) == {'reason_decisions_total{decided_by="vendor"}': 1}
-    assert telemetry.activity.last().keys() == {"signed", "counted"}
-
-
-def test_a_batch_counts_its_failures_and_duplicates(telemetry: Telemetry) -> None:
-    """A commit of three failures of which one is new has two duplicates."""
-    before = own(telemetry)
-    telemetry.committed(0.25, [False, True, False])
-    assert changed(telemetry, before) == {
-        "duplicates_total": 2,
+    tickets = [
+        ticket("encoding", "wrong_type", decided_by="vendor"),
+        ticket("encoding", overflowed=True),
+        ticket("malformed", decided_by="state", overflowed=True),
+        ticket(),
+    ]
+    telemetry.committed(Commit(0.25, tickets, [True, True, False, True], late=False))
+    after = changed(telemetry, before)
+    assert 0 < after.pop("request_duration_seconds_sum") < TIMEOUT
+    assert after == {
+        "duplicates_total": 1,
         "commit_batch_size_count": 1,
-        "commit_batch_size_sum": 3,
+        "commit_batch_size_sum": 4,
         "commit_duration_seconds_count": 1,
         "commit_duration_seconds_sum": 0.25,
+        'reason_decisions_total{decided_by="vendor"}': 1,
+        'reason_decisions_total{decided_by="extended"}': 2,
+        'repaired_total{what="encoding"}': 2,
+        'repaired_total{what="wrong_type"}': 1,
+        "label_overflow_total": 1,
+        "request_duration_seconds_count": 4,
     }
+    assert telemetry.activity.last().keys() == {"counted"}
+
+
+def test_duplicates_are_no_activity(telemetry: Telemetry) -> None:
+    """The status page shows when the last new failure was counted."""
+    telemetry.committed(Commit(0.25, [ticket()], [False], late=False))
+    assert telemetry.activity.last() == {}
+
+
+def test_requests_of_a_late_commit_are_not_observed(telemetry: Telemetry) -> None:
+    """They were answered 503; their failures count nevertheless."""
+    before = own(telemetry)
+    telemetry.committed(Commit(12, [ticket()], [True], late=True))
+    after = changed(telemetry, before)
+    assert after['reason_decisions_total{decided_by="extended"}'] == 1
+    assert "request_duration_seconds_count" not in after
+
+
+def test_a_signed_request_is_kept_for_the_status_page(telemetry: Telemetry) -> None:
+    """It has no metric."""
+    before = own(telemetry)
+    telemetry.signed()
+    assert changed(telemetry, before) == {}
+    assert telemetry.activity.last().keys() == {"signed"}
 
 
 def test_other_events(telemetry: Telemetry) -> None:
     """Each of the other events has a metric."""
     before = own(telemetry)
-    telemetry.answered(0.5)
-    telemetry.overflowed()
     telemetry.looked_up("failed")
     telemetry.signature_mode("required")
     assert changed(telemetry, before) == {
-        "request_duration_seconds_count": 1,
-        "request_duration_seconds_sum": 0.5,
-        "label_overflow_total": 1,
         'key_lookups_total{result="failed"}': 1,
         "signature_required": 1,
     }
