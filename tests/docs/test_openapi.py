@@ -106,9 +106,10 @@ def test_paths_are_the_routes(directory: Path) -> None:
     failures = Failures(None, classifier, telemetry)
     committer: Any = None  # only the routes matter
     app = public_app(failures, committer, telemetry, prefix="", files=VerificationFiles(directory))
+    routed: Any = app._app
     routes = {
         f"{method.method} {route.path}"
-        for route in falcon.inspect.inspect_routes(app._app)
+        for route in falcon.inspect.inspect_routes(routed)
         for method in route.methods
         if not method.internal and method.method != "OPTIONS"  # which is rejected
     }

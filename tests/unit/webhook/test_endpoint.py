@@ -1,6 +1,8 @@
 """The resource that counts failures: the order of its steps, and what each outcome is recorded as."""
 
 import logging
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from typing import Any, Final
 from urllib.parse import urlencode
 
@@ -11,11 +13,12 @@ from falcon.testing import TestClient, create_req
 from exporter.classification.classifier import Classifier
 from exporter.classification.labels import LabelSets
 from exporter.classification.providers import Providers
-from exporter.classification.series import Record
 from exporter.errors import LedgerError
+from exporter.ledger.committer import Commit, Ticket
 from exporter.logs import LineFormatter
 from exporter.metrics.telemetry import Telemetry
 from exporter.refusals import Refusal
+from exporter.signature.keys import LookupPending
 from exporter.signature.verifier import Request
 from exporter.webhook.app import public_app
 from exporter.webhook.endpoint import Failures, read_body
@@ -24,30 +27,44 @@ from tests.support.running import FORM, Samples, changes, failure
 
 
 class Recorder:
-    """A committer that keeps records in memory, or raises."""
+    """A committer that keeps the tickets, and settles them at once, or fails."""
 
-    def __init__(self) -> None:
-        self.records: list[Record] = []
+    def __init__(self, committed: Callable[[Commit], None]) -> None:
+        self._committed = committed
+        self.tickets: list[Ticket] = []
         self.error: LedgerError | None = None
 
-    def record(self, record: Record) -> bool:
-        """Keep the record; return whether its identity is new."""
+    def submit(self, tickets: Sequence[Ticket]) -> None:
+        """Keep and settle the tickets."""
         if self.error:
-            raise self.error
-        self.records.append(record)
-        return record.identity not in {known.identity for known in self.records[:-1]}
+            for ticket in tickets:
+                ticket.settle(self.error)
+            return
+        known = {ticket.failure.record.identity for ticket in self.tickets}
+        self.tickets += tickets
+        new = [ticket.failure.record.identity not in known for ticket in tickets]
+        self._committed(Commit(0.001, tickets, new, late=False))
+        for ticket, outcome in zip(tickets, new, strict=True):
+            ticket.settle(outcome)
+
+    def expire(self) -> None:
+        """Do nothing: no ticket waits."""
 
 
 class Signatures:
-    """A verifier that keeps the requests, or raises."""
+    """A verifier that keeps the requests, or raises. The first ``lookups`` requests must wait for the key."""
 
     def __init__(self) -> None:
         self.requests: list[Request] = []
         self.error: Refusal | None = None
+        self.lookups: list[Future[None]] = []
 
-    def verify(self, request: Request) -> None:
+    def verify(self, request: Request, *, may_wait: bool) -> None:
         """Keep the request."""
         self.requests.append(request)
+        if self.lookups:
+            assert may_wait
+            raise LookupPending(self.lookups.pop(0))
         if self.error:
             raise self.error
 
@@ -56,11 +73,11 @@ class Served:
     """The application with the resource, and its parts."""
 
     def __init__(self, *, signed: bool = False) -> None:
-        self.recorder, self.signatures, self.telemetry = Recorder(), Signatures(), Telemetry()
-        classifier = Classifier(LabelSets(), Providers({}), ())
+        self.signatures, self.telemetry = Signatures(), Telemetry()
         verifier: Any = self.signatures if signed else None
-        failures = Failures(verifier, classifier, self.recorder, self.telemetry)  # type: ignore[arg-type]  # a fake
-        self._client = TestClient(public_app(failures, self.telemetry, prefix="", files=None))
+        failures = Failures(verifier, Classifier(LabelSets(), Providers({}), ()), self.telemetry)
+        self.recorder: Any = Recorder(failures.committed)
+        self._client = TestClient(public_app(failures, self.recorder, self.telemetry, prefix="", files=None))
 
     def post(self, body: bytes, query: str = "") -> tuple[int, str]:
         """Post a form; return status and text of the answer."""
@@ -71,10 +88,12 @@ class Served:
         return answer.status_code, answer.text
 
     def samples(self) -> Samples:
-        """Return the metrics."""
+        """Return the metrics, without durations."""
         found = {}
         for family in self.telemetry.registry.collect():
             for sample in family.samples:
+                if sample.name.endswith(("_bucket", "_seconds_sum")):
+                    continue
                 labels = ",".join(f'{name}="{value}"' for name, value in sample.labels.items())
                 found[f"{sample.name}{{{labels}}}" if labels else sample.name] = sample.value
         return found
@@ -85,7 +104,15 @@ def body_of(number: int, **fields: str) -> bytes:
     return urlencode(failure(number, **fields)).encode()
 
 
-ANSWERED: Final = "smtpeter_exporter_request_duration_seconds_count"
+COMMITTED: Final = dict.fromkeys(
+    (
+        "smtpeter_exporter_request_duration_seconds_count",
+        "smtpeter_exporter_commit_duration_seconds_count",
+        "smtpeter_exporter_commit_batch_size_count",
+    ),
+    1.0,
+)
+"""What each commit of one failure increments."""
 
 
 def raised(served: Served, body: bytes) -> tuple[tuple[int, str], Samples]:
@@ -98,16 +125,19 @@ def test_a_new_failure_is_recorded_and_counted() -> None:
     """A new failure is answered 200 with "counted", and counted by the step that found its reason."""
     served = Served()
     decided = 'smtpeter_exporter_reason_decisions_total{decided_by="extended"}'
-    assert raised(served, body_of(1)) == ((200, "counted\n"), {decided: 1.0, ANSWERED: 1.0})
-    (record,) = served.recorder.records
-    assert ("failures", "rcptto", "5xx", "5.1.1") in record.series
+    assert raised(served, body_of(1)) == ((200, "counted\n"), {decided: 1.0, **COMMITTED})
+    (ticket,) = served.recorder.tickets
+    assert ("failures", "rcptto", "5xx", "5.1.1") in ticket.failure.record.series
 
 
 def test_a_duplicate_is_answered_but_not_counted() -> None:
-    """A repeated failure is answered 200 with "duplicate", and only its duration is recorded."""
+    """A repeated failure is answered 200 with "duplicate", and counts as a duplicate only."""
     served = Served()
     served.post(body_of(1))
-    assert raised(served, body_of(1)) == ((200, "duplicate\n"), {ANSWERED: 1.0})
+    assert raised(served, body_of(1)) == (
+        (200, "duplicate\n"),
+        {"smtpeter_exporter_duplicates_total": 1.0, **COMMITTED},
+    )
 
 
 def test_a_repaired_report_is_counted_once_for_each_mistake() -> None:
@@ -131,7 +161,7 @@ def test_a_signature_is_verified_before_the_body_is_parsed() -> None:
     (request,) = served.signatures.requests
     assert (request.method, request.target, request.body) == ("POST", "/failures?x=%41", b"no report")
     assert request.header("Content-Type") == FORM
-    assert served.recorder.records == []
+    assert served.recorder.tickets == []
     assert "signed" not in served.telemetry.activity.last()
 
 
@@ -150,6 +180,49 @@ def test_a_ledger_that_fails_is_unavailable() -> None:
         (503, "unavailable\n"),
         {'smtpeter_exporter_refused_total{reason="unavailable"}': 1.0},
     )
+
+
+def test_a_ledger_that_fails_is_no_reason_to_verify_again() -> None:
+    """A signed request that cannot be recorded is verified once, and nothing but its rejection is counted."""
+    served = Served(signed=True)
+    served.recorder.error = LedgerError("disk full")
+    assert raised(served, body_of(1)) == (
+        (503, "unavailable\n"),
+        {'smtpeter_exporter_refused_total{reason="unavailable"}': 1.0},
+    )
+    assert len(served.signatures.requests) == 1
+
+
+def test_a_request_whose_key_is_looked_up_is_verified_again() -> None:
+    """After the lookup, the verifier sees the same request with the same body, and the failure is counted once."""
+    served = Served(signed=True)
+    done: Future[None] = Future()
+    done.set_result(None)
+    served.signatures.lookups = [done, done]
+    decided = 'smtpeter_exporter_reason_decisions_total{decided_by="extended"}'
+    assert raised(served, body_of(1)) == ((200, "counted\n"), {decided: 1.0, **COMMITTED})
+    assert [request.body for request in served.signatures.requests] == [body_of(1)] * 3
+    assert len(served.recorder.tickets) == 1
+
+
+def test_a_request_is_rejected_if_its_lookup_leads_to_no_key() -> None:
+    """The rejection is counted once, although the application was called twice."""
+    served = Served(signed=True)
+    done: Future[None] = Future()
+    done.set_result(None)
+    served.signatures.lookups, served.signatures.error = [done], Refusal(403, "key_unknown", "no key")
+    assert raised(served, body_of(1)) == (
+        (403, "key_unknown\n"),
+        {'smtpeter_exporter_refused_total{reason="key_unknown"}': 1.0},
+    )
+
+
+def test_a_ticket_alone_is_no_200() -> None:
+    """Whatever a server does with the ticket: unless it is settled, the answer is not 200."""
+    failures = Failures(None, Classifier(LabelSets(), Providers({}), ()), Telemetry())
+    app = falcon.App()
+    app.add_route("/failures", failures)
+    assert TestClient(app).simulate_post("/failures", body=body_of(1), content_type=FORM).status_code == 503
 
 
 def test_debug_log_shows_the_failure(caplog: pytest.LogCaptureFixture) -> None:

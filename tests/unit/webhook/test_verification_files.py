@@ -1,19 +1,24 @@
 """Verification files: which files of a directory are served, and what the status page learns about them."""
 
 import os
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Final
+from types import SimpleNamespace
+from typing import Any, Final
 
 import falcon
 import pytest
-from falcon.testing import Result, TestClient
+from falcon.testing import Result, TestClient, create_req
 
 from exporter.refusals import Refusal
-from exporter.webhook.verification_files import MAX_SIZE, Found, VerificationFiles
+from exporter.webhook.answering import PENDING, Answering
+from exporter.webhook.verification_files import MAX_READING, MAX_SIZE, Found, VerificationFiles
+from tests.support.running import TIMEOUT, until
 from tests.support.texts import Texts
 
 NAME: Final = "smtpeter-x7_Y-z.txt"
+NO_COMMITTER: Final[Any] = SimpleNamespace(expire=lambda: None)
 
 
 @pytest.fixture
@@ -34,7 +39,7 @@ def ask(files: VerificationFiles, name: str, method: str = "GET") -> Result:
     app = falcon.App()
     app.add_route("/{name}", files)
     app.add_error_handler(Refusal, refuse)
-    return TestClient(app).simulate_request(method, f"/{name}")
+    return TestClient(Answering(app, NO_COMMITTER)).simulate_request(method, f"/{name}")
 
 
 CONTENTS: Final = {
@@ -89,7 +94,7 @@ def test_other_names_are_not_served(directory: Path, name: str) -> None:
     """Only names of SMTPeter's form are looked up, whatever else is in the directory."""
     (directory / name).write_bytes(b"secret")
     with pytest.raises(Refusal) as caught:
-        VerificationFiles(directory).on_get(None, falcon.Response(), name)  # type: ignore[arg-type]  # unused
+        VerificationFiles(directory).on_get(create_req(), falcon.Response(), name)
     assert (caught.value.status, caught.value.reason) == (404, "not_found")
     assert VerificationFiles(directory).look() == Found(0, None)
 
@@ -233,3 +238,75 @@ def test_options_is_rejected(directory: Path) -> None:
     """OPTIONS, which falcon would answer, is a wrong method."""
     answer = ask(VerificationFiles(directory), NAME, "OPTIONS")
     assert (answer.status_code, answer.headers["Allow"]) == (405, "GET, HEAD")
+
+
+@pytest.fixture
+def hanging(directory: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+    """Make reads of files hang, until the event is set that is yielded."""
+    (directory / NAME).write_bytes(b"proof")
+    released, read = threading.Event(), VerificationFiles._read
+
+    def wait_and_read(files: VerificationFiles, name: str) -> bytes:
+        assert released.wait(TIMEOUT)
+        return read(files, name)
+
+    monkeypatch.setattr(VerificationFiles, "_read", wait_and_read)
+    yield released
+    released.set()
+
+
+def start(files: VerificationFiles) -> dict[str, Any]:
+    """Begin a request for the file, and return its environment."""
+    request = create_req(path=f"/{NAME}")
+    files.on_get(request, falcon.Response(), NAME)
+    return request.env
+
+
+def test_a_request_does_not_wait_for_the_file_system(directory: Path, hanging: threading.Event) -> None:
+    """It leaves a future; when that is done, the file is served."""
+    files = VerificationFiles(directory)
+    environment = start(files)
+    assert not environment[PENDING].done()
+    hanging.set()
+    environment[PENDING].result(TIMEOUT)
+    response = falcon.Response()
+    files.on_get(falcon.Request(environment), response, NAME)
+    assert response.data == b"proof"
+
+
+@pytest.mark.usefixtures("hanging")
+def test_a_file_that_is_not_read_in_time_is_not_served(directory: Path) -> None:
+    """The second call, after the deadline, rejects the request."""
+    files = VerificationFiles(directory)
+    environment = start(files)
+    with pytest.raises(Refusal) as caught:
+        files.on_get(falcon.Request(environment), falcon.Response(), NAME)
+    assert (caught.value.status, caught.value.reason) == (404, "not_found")
+
+
+def test_few_requests_wait_for_the_file_system(directory: Path, hanging: threading.Event) -> None:
+    """At most MAX_READING threads read. More requests are rejected at once, until the file system answers."""
+    files = VerificationFiles(directory)
+    environments = [start(files) for _ in range(MAX_READING)]
+    with pytest.raises(Refusal) as caught:
+        start(files)
+    assert (caught.value.status, caught.value.reason) == (404, "not_found")
+    hanging.set()
+    assert [environment[PENDING].result(TIMEOUT) for environment in environments] == [b"proof"] * MAX_READING
+    until(lambda: ask(files, NAME).status_code == 200)  # a thread ends soon after its future is done
+
+
+def test_a_thread_that_cannot_start_does_not_count(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the system allows no more threads, requests fail, but are served as soon as it does."""
+    (directory / NAME).write_bytes(b"proof")
+    files = VerificationFiles(directory)
+
+    def fail(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as without_threads:
+        without_threads.setattr(threading.Thread, "start", fail)
+        for _ in range(MAX_READING + 1):
+            with pytest.raises(RuntimeError):
+                start(files)
+    assert ask(files, NAME).status_code == 200
