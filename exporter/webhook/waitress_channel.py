@@ -42,11 +42,11 @@ class Application(Protocol):
 class Turns:
     """The channels whose turn it is in the event loop, with the interface of waitress's dispatcher.
 
-    ``wake`` ends the wait of the event loop, which then calls ``run``.
+    ``pull`` ends the wait of the event loop, which then calls ``run``.
     """
 
-    def __init__(self, wake: Callable[[], None]) -> None:
-        self._wake = wake
+    def __init__(self, pull: Callable[[], None]) -> None:
+        self._pull = pull
         self._channels: deque[HTTPChannel] = deque()
         self._awake = False  # whether the event loop will look at the channels without being woken
         self._closed = False
@@ -61,9 +61,13 @@ class Turns:
         self._channels.append(channel)
         if not self._awake:
             self._awake = True
-            with self._lock:
-                if not self._closed:
-                    self._wake()
+            self.wake()
+
+    def wake(self) -> None:
+        """Wake the event loop, in any thread. Does nothing once the loop has ended."""
+        with self._lock:
+            if not self._closed:
+                self._pull()
 
     def run(self) -> None:
         """Serve the channels, in the thread of the event loop."""
@@ -76,7 +80,7 @@ class Turns:
                 self._awake = True
 
     def close(self) -> None:
-        """Never call ``wake`` again."""
+        """Never call ``pull`` again."""
         with self._lock:
             self._closed = True
 

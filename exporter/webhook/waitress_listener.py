@@ -50,7 +50,7 @@ class Listener:
     ) -> None:
         self._app = app
         self._sockets: dict[int, Any] = {}  # the sockets of waitress's event loop, by file descriptor
-        self._turns = Turns(self._wake)
+        self._turns = Turns(self._pull)
         self._server = create_server(
             app.begin,  # waitress requires an application, but does not call it
             map=self._sockets,
@@ -83,10 +83,10 @@ class Listener:
     def stop(self) -> None:
         """Accept no more connections, answer requests in flight, close all; takes at most about DRAIN_TIMEOUT."""
         self._stopping.set()
-        self._wake()
+        self._turns.wake()
         self._thread.join()
 
-    def _wake(self) -> None:
+    def _pull(self) -> None:
         self._server.trigger.pull_trigger()
 
     def _run(self) -> None:
