@@ -143,8 +143,9 @@ class _Parser(HTTPRequestParser):
 @lru_cache(maxsize=64)
 def _head(status: str, headers: tuple[tuple[str, str], ...], second: int) -> bytes:
     """Return the head of an answer in HTTP/1.1 whose connection stays open."""
-    lines = [f"{name.title()}: {value}" for name, value in headers]
-    return "\r\n".join([f"HTTP/1.1 {status}", *lines, f"Date: {formatdate(second, usegmt=True)}", "", ""]).encode()
+    date = formatdate(second, usegmt=True)
+    lines = [f"HTTP/1.1 {status}", *(f"{name.title()}: {value}" for name, value in headers), f"Date: {date}", "", ""]
+    return "\r\n".join(lines).encode("latin-1")
 
 
 class _Respond(Task):
@@ -209,6 +210,7 @@ class _Channel(HTTPChannel):
             self.application.begin(self.environ, self.give)
         except Exception:
             log.exception("internal error; please report it")
+            self.refused(HTTPStatus.INTERNAL_SERVER_ERROR)
             self.give(_INTERNAL)
 
     def give(self, answer: Answer | None) -> None:

@@ -120,10 +120,11 @@ class Listener:
         Also answer, once per second, what has waited for too long.
         """
         full = self._out_of_files or len(self._server.active_channels) > self._most
-        if now < self._swept + 1 and not full:
+        if now >= self._swept + 1:
+            self._swept = now
+            self._app.expire()
+        elif not full:
             return
-        self._swept = now
-        self._app.expire()
         waiting = [channel for channel in self._server.active_channels.values() if not channel.requests]
         late = [channel for channel in waiting if channel.since < now - REQUEST_TIMEOUT]
         if full and not late:
