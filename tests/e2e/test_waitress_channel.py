@@ -5,10 +5,12 @@ import select
 import socket
 import sys
 import threading
+import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
+from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPResponse
 from pathlib import Path
@@ -26,8 +28,8 @@ from hypothesis import strategies as st
 
 from exporter.webhook import waitress_listener
 from exporter.webhook.answering import COUNTED, DUPLICATE, Answer, Give
-from exporter.webhook.waitress_channel import MAX_PIPELINED, Turns, _head
-from tests.support.listening import Application, Listening, answer, get, read_until, statuses
+from exporter.webhook.waitress_channel import MAX_PIPELINED, Turns, _head, _Respond
+from tests.support.listening import LONG, Application, Listening, answer, get, read_until, statuses
 from tests.support.running import TIMEOUT, connect, exporter, read_to_end, until
 
 # Whose turn it is.
@@ -180,6 +182,18 @@ def test_answers_come_in_any_order(listening: Listening) -> None:
         assert [text_of(client) for client in clients] == [f"answer {number}\n" for number in range(20)]
 
 
+def test_an_answer_that_is_given_at_once_wakes_nothing(listening: Listening, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The event loop writes it in the same turn, without writing to its pipe, which would cost another turn."""
+    pulled: list[None] = []
+    monkeypatch.setattr(listening.listener._server.trigger, "_physical_pull", lambda: pulled.append(None))
+    with listening.connect() as sock:
+        for _ in range(10):
+            sock.sendall(get())
+            assert text_of(sock) == "0 bytes\n"
+    assert pulled == []
+    monkeypatch.undo()
+
+
 def test_pipelined_answers_keep_their_order(listening: Listening) -> None:
     """Of the requests on a connection, only the first that is not answered was begun."""
     listening.application.parking = True
@@ -246,6 +260,35 @@ def test_a_client_that_left_may_be_begun_again(listening: Listening) -> None:
     assert application.paths == ["/gone", "/here"]
 
 
+def without_polling(listening: Listening, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the event loop wait until it is woken, and not only for a second."""
+    run_loop_once = listening.listener._run_loop_once
+    monkeypatch.setattr(listening.listener, "_run_loop_once", lambda timeout: run_loop_once(timeout * 3 * TIMEOUT))
+    monkeypatch.setattr(waitress_listener, "DRAIN_TIMEOUT", 0)
+
+
+def test_flush_follows_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The event loop calls ``flush`` after ``begin``, before it waits for anything."""
+
+    class Flushing(Application):
+        """Answers what was begun when it is flushed."""
+
+        parking = True
+
+        def flush(self) -> None:
+            """Give the answers."""
+            while self.begun:
+                self.begun.pop().give(answer("answer\n"))
+
+    listening = Listening(Flushing())
+    without_polling(listening, monkeypatch)
+    listening.listener.start()
+    try:
+        assert [listening.exchange(get()).status for _ in range(3)] == [200] * 3
+    finally:
+        listening.listener.stop()
+
+
 class Relay:
     """An application whose answers other threads give: the paths. Now and then they have the request begun again."""
 
@@ -278,10 +321,7 @@ def test_no_answer_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     """Thousands of answers that eight threads give at once all arrive, once and in order, without a loop that polls."""
     relay = Relay()
     listening = Listening(relay)
-    run_loop_once = listening.listener._run_loop_once
-    # A loop that is not woken does not continue after a second, as it does otherwise.
-    monkeypatch.setattr(listening.listener, "_run_loop_once", lambda timeout: run_loop_once(timeout * 3 * TIMEOUT))
-    monkeypatch.setattr(waitress_listener, "DRAIN_TIMEOUT", 0)
+    without_polling(listening, monkeypatch)
 
     def exchange_many(client: int) -> list[str]:
         paths = [f"/{client}/{number}" for number in range(100 * MAX_PIPELINED)]
@@ -344,25 +384,12 @@ def test_an_exception_of_the_application_is_answered(caplog: pytest.LogCaptureFi
 
 # What is written.
 
-LONG: Final = answer("".join(f"{number:07}\n" for number in range(500_000)))
-"""An answer of 4 MB, which does not fit into a socket's buffer."""
-
-
-def connect_slowly(listening: Listening) -> socket.socket:
-    """Return a new connection whose client has little room for what it does not read."""
-    sock = socket.socket()
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
-    sock.settimeout(TIMEOUT)
-    host, _, port = listening.listener.address.rpartition(":")
-    sock.connect((host, int(port)))
-    return sock
-
 
 def test_a_slow_reader_gets_everything_in_order(listening: Listening) -> None:
     """What does not fit into the socket's buffer is sent later, before the next answer; others don't wait for it."""
     application = listening.application
     application.parking = True
-    with connect_slowly(listening) as sock:
+    with listening.connect_slowly() as sock:
         sock.sendall(get("/long") + get("/short", "Connection: close"))
         application.parked("/long")(LONG)
         application.parked("/short")(answer("short\n"))
@@ -377,11 +404,21 @@ def test_a_slow_reader_gets_everything_in_order(listening: Listening) -> None:
     assert (statuses(rest), rest.partition(b"\r\n\r\n")[2]) == ([200], b"short\n")
 
 
+def test_an_answer_does_not_overtake_another() -> None:
+    """Nothing is sent directly while some of the last answer has not been sent, although there may be room again."""
+    written: list[bytes] = []
+    channel = SimpleNamespace(answer=COUNTED, total_outbufs_len=1, send=pytest.fail, write_soon=written.append)
+    task: Any = _Respond
+    task(channel, SimpleNamespace(version="1.1", headers={})).service()
+    (data,) = written
+    assert (statuses(data), data.endswith(b"\r\n\r\ncounted\n")) == ([200], True)
+
+
 def test_a_client_that_does_not_read_is_closed(monkeypatch: pytest.MonkeyPatch, listening: Listening) -> None:
     """If it does not read its answer in time, its connection is closed; that is no rejected request."""
     application = listening.application
     application.parking = True
-    with connect_slowly(listening) as sock:
+    with listening.connect_slowly() as sock:
         sock.sendall(get("/long"))
         application.parked("/long")(LONG)
         (channel,) = listening.channels()
@@ -425,6 +462,13 @@ def test_a_head_is_that_of_waitress(status: str, more: list[tuple[str, str]], le
         for head in (_head(status, headers, int(at)), stock_head(status, headers, at))
     )
     assert (first, sorted(lines)) == (same, sorted(expected))
+
+
+def test_the_date_is_now(listening: Listening) -> None:
+    """The header Date has the second in which the answer was written."""
+    before = int(time.time())
+    date = listening.exchange(get()).headers["Date"]
+    assert before <= parsedate_to_datetime(date).timestamp() <= time.time()
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,7 @@ from exporter.webhook.parsing import MAX_BODY
 from exporter.webhook.verification_files import MAX_SIZE
 from exporter.webhook.waitress_channel import MAX_PIPELINED
 from exporter.webhook.waitress_listener import MAX_HEADER
-from tests.support.listening import Application, Listening, answer, get, statuses
+from tests.support.listening import LONG, Application, Listening, answer, get, statuses
 from tests.support.running import TIMEOUT, read_to_end, until
 
 # Each callable of waitress that is called or overridden, with its signature.
@@ -461,19 +461,21 @@ def test_stop_answers_requests_in_flight() -> None:
         listening.connect()
 
 
-def test_stop_sends_what_a_slow_reader_has_not_read() -> None:
+def test_stop_sends_what_a_slow_reader_has_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
     """An answer that does not fit into the socket's buffer is sent to its end."""
+    monkeypatch.setattr(waitress_listener, "DRAIN_TIMEOUT", TIMEOUT)
     listening = Listening()
     listening.application.parking = True
     listening.listener.start()
-    long = answer("x" * 4_000_000)
-    with listening.connect() as sock:
+    with listening.connect_slowly() as sock:
         sock.sendall(get("/long"))
-        listening.application.parked("/long")(long)
+        listening.application.parked("/long")(LONG)
         (channel,) = listening.channels()
-        until(lambda: channel.total_outbufs_len)
+        until(lambda: not channel.requests)
+        assert channel.total_outbufs_len > 1_000_000
         stopping = stop(listening)
-        assert read_to_end(sock).endswith(b"\r\n\r\n" + long.body)
+        until(lambda: not listening.listener._server.accepting)
+        assert read_to_end(sock).endswith(b"\r\n\r\n" + LONG.body)
         stopping.join(TIMEOUT)
         assert not stopping.is_alive()
 

@@ -4,11 +4,11 @@ import re
 import socket
 import threading
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from exporter.webhook.answering import Answer, Give
 from exporter.webhook.waitress_listener import Listener
-from tests.support.running import Response, connect, exchange, until
+from tests.support.running import TIMEOUT, Response, connect, exchange, until
 
 
 class Begun(NamedTuple):
@@ -22,6 +22,10 @@ def answer(text: str, status: str = "200 OK") -> Answer:
     """Return an answer with this text."""
     body = text.encode()
     return Answer(status, (("content-type", "text/plain"), ("content-length", str(len(body)))), body)
+
+
+LONG: Final = answer("".join(f"{number:07}\n" for number in range(500_000)))
+"""An answer of 4 MB, which does not fit into the buffers of a connection made by ``connect_slowly``."""
 
 
 class Application:
@@ -91,6 +95,15 @@ class Listening:
     def connect(self) -> socket.socket:
         """Return a new connection."""
         return connect(self.listener.address)
+
+    def connect_slowly(self) -> socket.socket:
+        """Return a new connection whose client has little room for what it has not read yet."""
+        sock = socket.socket()
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+        sock.settimeout(TIMEOUT)
+        host, _, port = self.listener.address.rpartition(":")
+        sock.connect((host, int(port)))
+        return sock
 
     def channels(self) -> list[Any]:
         """Return the open connections, as waitress has them."""

@@ -157,7 +157,7 @@ TRANSITIONS: Final = {
 }
 
 
-@pytest.mark.parametrize(("state", "answer"), TRANSITIONS, ids=", ".join)
+@pytest.mark.parametrize(("state", "answer"), TRANSITIONS)
 def test_states(world: World, state: str, answer: str) -> None:
     """In each state a lookup starts, and its result leads to the next state, as in the module's diagram."""
     during, after, stale = TRANSITIONS[state, answer]
