@@ -48,7 +48,7 @@ _RAISE: Final = """
 
 @lru_cache(maxsize=4096)
 def _texts(series: tuple[Series, ...]) -> tuple[str, ...]:
-    return tuple({json.dumps(one): None for one in series})  # each counts once
+    return tuple(json.dumps(one) for one in dict.fromkeys(series))  # each once, even if a record repeats one
 
 
 class SqliteLedger(Ledger):

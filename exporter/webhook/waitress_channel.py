@@ -42,11 +42,11 @@ class Application(Protocol):
 class Turns:
     """The channels whose turn it is in the event loop, with the interface of waitress's dispatcher.
 
-    ``pull_trigger`` ends the wait of the event loop, which then calls ``run``.
+    ``pull`` ends the wait of the event loop, which then calls ``run``.
     """
 
-    def __init__(self, pull_trigger: Callable[[], None]) -> None:
-        self._pull_trigger = pull_trigger
+    def __init__(self, pull: Callable[[], None]) -> None:
+        self._pull = pull
         self._channels: deque[HTTPChannel] = deque()
         self._awake = False  # whether the event loop will look at the channels without being woken
         self._closed = False
@@ -64,10 +64,10 @@ class Turns:
             self.wake()
 
     def wake(self) -> None:
-        """Wake the event loop, from any thread."""
+        """Wake the event loop, in any thread. Does nothing once the loop has ended."""
         with self._lock:
             if not self._closed:
-                self._pull_trigger()
+                self._pull()
 
     def run(self) -> None:
         """Serve the channels, in the thread of the event loop."""
@@ -80,7 +80,7 @@ class Turns:
                 self._awake = True
 
     def close(self) -> None:
-        """Never wake the event loop again."""
+        """Never call ``pull`` again."""
         with self._lock:
             self._closed = True
 
@@ -150,8 +150,9 @@ class _Parser(HTTPRequestParser):
 @lru_cache(maxsize=64)
 def _head(status: str, headers: tuple[tuple[str, str], ...], second: int) -> bytes:
     """Return the head of an answer in HTTP/1.1 whose connection stays open."""
-    lines = [f"{name.title()}: {value}" for name, value in headers]
-    return "\r\n".join([f"HTTP/1.1 {status}", *lines, f"Date: {formatdate(second, usegmt=True)}", "", ""]).encode()
+    date = formatdate(second, usegmt=True)
+    lines = [f"HTTP/1.1 {status}", *(f"{name.title()}: {value}" for name, value in headers), f"Date: {date}", "", ""]
+    return "\r\n".join(lines).encode("latin-1")
 
 
 class _Respond(Task):
@@ -216,6 +217,7 @@ class _Channel(HTTPChannel):
             self.application.begin(self.environ, self.give)
         except Exception:
             log.exception("internal error; please report it")
+            self.refused(HTTPStatus.INTERNAL_SERVER_ERROR)
             self.give(_INTERNAL)
 
     def give(self, answer: Answer | None) -> None:

@@ -50,7 +50,7 @@ class Listener:
     ) -> None:
         self._app = app
         self._sockets: dict[int, Any] = {}  # the sockets of waitress's event loop, by file descriptor
-        self._turns = Turns(lambda: self._server.trigger.pull_trigger())  # noqa: PLW0108 -- the server does not exist yet
+        self._turns = Turns(self._pull)
         self._server = create_server(
             app.begin,  # waitress requires an application, but does not call it
             map=self._sockets,
@@ -86,6 +86,9 @@ class Listener:
         self._turns.wake()
         self._thread.join()
 
+    def _pull(self) -> None:
+        self._server.trigger.pull_trigger()
+
     def _run(self) -> None:
         try:
             while not self._stopping.is_set():
@@ -117,10 +120,11 @@ class Listener:
         Also answer, once per second, what has waited for too long.
         """
         full = self._out_of_files or len(self._server.active_channels) > self._most
-        if now < self._swept + 1 and not full:
+        if now >= self._swept + 1:
+            self._swept = now
+            self._app.expire()
+        elif not full:
             return
-        self._swept = now
-        self._app.expire()
         waiting = [channel for channel in self._server.active_channels.values() if not channel.requests]
         late = [channel for channel in waiting if channel.since < now - REQUEST_TIMEOUT]
         if full and not late:

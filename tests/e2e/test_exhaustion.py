@@ -20,8 +20,11 @@ from typing import Final
 import bcrypt
 import pytest
 
+from exporter.serve import THREADS
 from exporter.web.listener import PrivateListener
+from tests.support.guarded import guarded_exporter
 from tests.support.running import (
+    FORM,
     TIMEOUT,
     Exporter,
     command,
@@ -35,6 +38,7 @@ from tests.support.running import (
     throughout,
     until,
 )
+from tests.support.signing import headers_for
 from tests.support.web_config import authority, basic, hashed, tls, users, write_pair
 
 FLOOD: Final = b"GET /metrics HTTP/1.1\r\n" + b"".join(b"X-%d: %b\r\n" % (n, b"x" * 65_500) for n in range(100))
@@ -228,12 +232,12 @@ main()
 
 
 NO_THREAD: Final = (
-    "smtpeter-exporter: can't start new thread: expected about 64; raise the limit on processes (ulimit -u, TasksMax= "
-    "of systemd, pids of the container) or on memory"
+    f"smtpeter-exporter: can't start new thread: expected about {THREADS}; raise the limit on processes (ulimit -u, "
+    "TasksMax= of systemd, pids of the container) or on memory"
 )
 
 
-@pytest.mark.parametrize("number", [0, 1, 30, 65, 66])
+@pytest.mark.parametrize("number", [0, 1, 2])
 def test_too_few_threads_prevent_the_start(tmp_path: Path, number: int) -> None:
     """If a thread can't start, the exporter ends with 1 and says what to do, and was never ready."""
     port = free_port()
@@ -259,20 +263,33 @@ import os, resource, sys
 import exporter.cli.group, exporter.cli.serve, exporter.cli.streams, exporter.serve
 from exporter.cli.main import main
 
-resource.setrlimit(resource.RLIMIT_NPROC, (20, 20))
-os.setuid(54_321)
+most, user = int(sys.argv.pop(1)), int(sys.argv.pop(1))
+resource.setrlimit(resource.RLIMIT_NPROC, (most, most))
+os.setuid(user)
 main()
 """
+"""Runs the exporter as a user who may have a number of threads."""
+FIRST_USER: Final = 54_321
+"""Each number of threads has a user of its own, because the limit applies to all processes of a user."""
 
 
-def test_the_system_s_limit_on_threads_prevents_the_start() -> None:
-    """As a user who may have 20 threads, the exporter ends with 1 and one line of error."""
+@contextmanager
+def limited_user(threads: int) -> Iterator[tuple[Path, tuple[str, ...]]]:
+    """Yield the directory of a user who may have this many threads, and the program that runs the exporter so."""
     if os.geteuid() != 0:
         pytest.skip("needs root, as a user who has no other process is needed")
     with tempfile.TemporaryDirectory() as directory:
-        os.chown(directory, 54_321, -1)
+        user = FIRST_USER + threads
+        os.chown(directory, user, -1)
+        yield Path(directory), (sys.executable, "-c", AS_USER, str(threads), str(user))
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_the_system_s_limit_on_threads_prevents_the_start(threads: int) -> None:
+    """As a user who may have fewer threads than the start needs, the exporter ends with 1 and one line of error."""
+    with limited_user(threads) as (directory, program):
         done = subprocess.run(
-            command(Path(directory), program=(sys.executable, "-c", AS_USER)),
+            command(directory, program=program),
             capture_output=True,
             text=True,
             timeout=TIMEOUT,
@@ -281,6 +298,18 @@ def test_the_system_s_limit_on_threads_prevents_the_start() -> None:
         )
     assert (done.returncode, done.stderr.splitlines()[-1]) == (1, NO_THREAD)
     assert "Traceback" not in done.stderr
+    assert "msg=ready" not in done.stderr
+
+
+def test_as_many_threads_as_the_error_names_are_enough() -> None:
+    """As a user who may have that many, the exporter looks a key up, counts a signed failure, and is scraped."""
+    with limited_user(THREADS) as (directory, program), guarded_exporter(directory, program=program) as guarded:
+        for _ in range(3):
+            body = guarded.new()
+            host = guarded.running.public
+            assert guarded.post(headers_for(host, "/failures", body, FORM), body).status == 200
+        assert guarded.running.failures() == {"rcptto/5xx/5.1.1": 3}
+        assert not [line for line in guarded.running.log() if line["level"] == "error"]
 
 
 def test_connections_without_a_thread_are_closed(

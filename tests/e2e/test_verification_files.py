@@ -1,14 +1,28 @@
 """Verification files on the public listener of a running exporter: unchanged, beside the webhook, and nothing else."""
 
 import os
+import subprocess
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple
 
 import pytest
 
-from exporter.webhook.verification_files import MAX_SIZE
-from tests.support.running import Exporter, Response, Samples, changes, exchange, exporter
+from exporter.webhook.verification_files import MAX_READING, MAX_SIZE
+from tests.support.confinement import namespace
+from tests.support.running import (
+    PROGRAM,
+    Exporter,
+    Response,
+    Samples,
+    changes,
+    exchange,
+    exporter,
+    failure,
+    until,
+)
 from tests.support.tree import ROOT
 
 NAME: Final = "smtpeter-x7_Y-z.txt"
@@ -218,3 +232,70 @@ def test_rejected_files_leave_nothing_open(site: Site) -> None:
     before = site.running.samples()["process_open_fds"]
     assert {site.ask("GET", "/smtpeter-directory.txt").status for _ in range(50)} == {404}
     assert site.running.samples()["process_open_fds"] < before + 25
+
+
+@contextmanager
+def hung(running: Exporter, directory: Path) -> Iterator[None]:
+    """Mount a file system that never answers over a directory, as the exporter sees it: FUSE without a server.
+
+    The exporter has mounts of its own. Afterwards the requests that wait for the file system fail.
+    """
+    device = os.open("/dev/fuse", os.O_RDWR)
+    inside = ["nsenter", "--mount", f"--target={running.pid}"]
+    options = f"fd={device},rootmode=40000,user_id=0,group_id=0"
+    try:
+        subprocess.run(
+            [*inside, "mount", "-i", "-t", "fuse", "-o", options, "none", directory], pass_fds=[device], check=True
+        )
+        yield
+    finally:
+        os.close(device)
+    if running.alive:
+        subprocess.run([*inside, "umount", directory], check=True)
+
+
+@pytest.fixture
+def hanging(tmp_path: Path) -> Iterator[Site]:
+    """Yield an exporter with mounts of its own."""
+    if os.geteuid() != 0 or not (words := namespace()) or not Path("/dev/fuse").exists():
+        pytest.skip("needs root, the privilege to mount, and FUSE")
+    directory = tmp_path / "served"
+    directory.mkdir()
+    (directory / NAME).write_bytes(LINE)
+    with exporter(tmp_path, "--webhook.verification-dir", str(directory), program=(*words, *PROGRAM)) as running:
+        yield Site(running, directory)
+
+
+def threads(running: Exporter) -> int:
+    """Return the number of threads of the process."""
+    return len(list(Path(f"/proc/{running.pid}/task").iterdir()))
+
+
+def test_a_file_system_that_hangs(hanging: Site) -> None:
+    """While it hangs, requests for files wait in a limited number, then get 404; all others are served as before."""
+    running = hanging.running
+    assert hanging.ask("GET", f"/{NAME}").body == LINE
+    with ThreadPoolExecutor(MAX_READING) as pool, hung(running, hanging.directory):
+        before, samples = threads(running), running.samples()
+        waiting = [pool.submit(hanging.ask, "GET", f"/{NAME}") for _ in range(MAX_READING)]
+        until(lambda: threads(running) >= before + MAX_READING)
+        assert hanging.ask("GET", f"/{NAME}").status == 404
+        assert [running.post(failure(number)).status for number in range(5)] == [200] * 5
+        assert running.get("/-/ready").status == 200
+        assert {answer.result().status for answer in waiting} == {404}
+        added = changes(samples, running.samples())
+        assert added['smtpeter_exporter_refused_total{reason="not_found"}'] == MAX_READING + 1
+    until(lambda: threads(running) <= before)
+    assert hanging.ask("GET", f"/{NAME}").body == LINE
+    assert [line for line in running.log() if line["level"] == "error"] == []
+
+
+def test_a_file_system_that_hangs_delays_no_stop(hanging: Site) -> None:
+    """The exporter stops in order, although a request waits for the file system."""
+    running = hanging.running
+    before = threads(running)
+    with ThreadPoolExecutor(1) as pool, hung(running, hanging.directory):
+        pool.submit(hanging.ask, "GET", f"/{NAME}")
+        until(lambda: threads(running) > before)
+        assert running.stop() == 0
+        assert running.logged("stopped")

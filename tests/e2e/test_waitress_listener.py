@@ -1,8 +1,7 @@
 """The listener on waitress: its limits, its stop, and the internals of waitress that it depends on."""
 
 import inspect
-import os
-import re
+import select
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -18,30 +17,42 @@ import waitress.trigger
 import waitress.wasyncore
 
 from exporter.webhook import waitress_listener
+from exporter.webhook.answering import Give
 from exporter.webhook.parsing import MAX_BODY
-from exporter.webhook.waitress_listener import MAX_HEADER, MAX_PIPELINED, Listener, make_nonblocking
-from tests.support.running import TIMEOUT, Response, connect, exchange, read_to_end, until
+from exporter.webhook.verification_files import MAX_SIZE
+from exporter.webhook.waitress_channel import MAX_PIPELINED
+from exporter.webhook.waitress_listener import MAX_HEADER
+from tests.support.listening import LONG, Application, Listening, answer, get, statuses
+from tests.support.running import TIMEOUT, read_to_end, until
 
 # Each callable of waitress that is called or overridden, with its signature.
 CALLABLES: Final[dict[str, tuple[Callable[..., Any], str]]] = {
     "wasyncore.loop": (waitress.wasyncore.loop, "(timeout=30.0, use_poll=False, map=None, count=None)"),
+    "wasyncore.dispatcher.accept": (waitress.wasyncore.dispatcher.accept, "(self)"),
     "wasyncore.dispatcher.close": (waitress.wasyncore.dispatcher.close, "(self)"),
     "server.create_server": (
         waitress.server.create_server,
         "(application, map=None, _start=True, _sock=None, _dispatcher=None, **kw)",
     ),
     "server.BaseWSGIServer.pull_trigger": (waitress.server.BaseWSGIServer.pull_trigger, "(self)"),
-    "trigger.trigger._physical_pull": (waitress.trigger.trigger._physical_pull, "(self)"),
+    "trigger.trigger.pull_trigger": (waitress.trigger.trigger.pull_trigger, "(self, thunk=None)"),
+    "trigger.trigger.close": (waitress.trigger.trigger.close, "(self)"),
     "channel.HTTPChannel": (waitress.channel.HTTPChannel.__init__, "(self, server, sock, addr, adj, map=None)"),
     "channel.HTTPChannel.received": (waitress.channel.HTTPChannel.received, "(self, data)"),
+    "channel.HTTPChannel.send": (waitress.channel.HTTPChannel.send, "(self, data, do_close=True)"),
     "channel.HTTPChannel.send_continue": (waitress.channel.HTTPChannel.send_continue, "(self)"),
     "channel.HTTPChannel.service": (waitress.channel.HTTPChannel.service, "(self)"),
     "channel.HTTPChannel.handle_close": (waitress.channel.HTTPChannel.handle_close, "(self)"),
+    "channel.HTTPChannel.write_soon": (waitress.channel.HTTPChannel.write_soon, "(self, data)"),
     "parser.HTTPRequestParser": (waitress.parser.HTTPRequestParser.__init__, "(self, adj)"),
     "parser.HTTPRequestParser.parse_header": (waitress.parser.HTTPRequestParser.parse_header, "(self, header_plus)"),
+    "task.Task": (waitress.task.Task.__init__, "(self, channel, request)"),
+    "task.Task.write": (waitress.task.Task.write, "(self, data)"),
     "task.ErrorTask.execute": (waitress.task.ErrorTask.execute, "(self)"),
+    "task.WSGITask": (waitress.task.WSGITask.__init__, "(self, channel, request)"),
+    "task.WSGITask.get_environment": (waitress.task.WSGITask.get_environment, "(self)"),
 }
-CHANGED: Final = "waitress has changed: {}; adapt exporter/webhook/waitress_listener.py before raising the pin <3.1"
+CHANGED: Final = "waitress has changed: {}; adapt exporter/webhook/waitress_*.py before raising the pin <3.1"
 
 
 class Channel(waitress.channel.HTTPChannel):
@@ -155,16 +166,73 @@ def test_an_unreadable_request_has_an_error(served: Served) -> None:
     assert classes == expected, CHANGED.format("the classes that a channel uses")
 
 
-def test_the_trigger_writes_to_its_pipe(served: Served) -> None:
-    """``pull_trigger`` calls ``_physical_pull``, which writes one byte to the file descriptor ``trigger``."""
+def test_a_request_is_answered_by_a_task(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``service`` runs ``execute`` of a ``task_class``, removes the request, and adds itself for the next one."""
+    executed: list[tuple[Any, Any]] = []
+
+    class Task(waitress.task.Task):
+        """Writes an answer without the help of waitress."""
+
+        complete = True
+
+        def execute(self) -> None:
+            """Write half of the answer directly, and the rest through the channel."""
+            executed.append((self.channel, self.request))
+            assert (self.version, self.status, self.response_headers, self.close_on_finish) == (
+                "1.1",
+                "200 OK",
+                [],
+                False,
+            )
+            assert self.start_time > 0
+            assert self.channel.send(b"half", do_close=False) == 4
+            self.channel.write_soon(b" and half")
+            self.wrote_header = True
+
+    monkeypatch.setattr(Channel, "task_class", Task)
+    channel = served.accept()
+    served.client.sendall(b"GET /1 HTTP/1.1\r\n\r\nGET /2 HTTP/1.1\r\n\r\n")
+    first, second = served.run_until(lambda: len(channel.requests) == 2 and list(channel.requests))
+    channel.service()
+    after_one = (executed, channel.requests, served.dispatcher.tasks)
+    assert after_one == ([(channel, first)], [second], [channel] * 2), CHANGED.format("how a task is run")
+    channel.service()
+    assert (channel.requests, served.dispatcher.tasks) == ([], [channel] * 2), CHANGED.format("how a task ends")
+    sent = (served.client.recv(100), channel.total_outbufs_len, channel.connected)
+    assert sent == (b"half and half" * 2, 0, True), CHANGED.format("write_soon does not send")
+
+
+def test_the_environment_of_a_request(served: Served) -> None:
+    """A WSGITask makes the environment without calling the application; ``path`` may be empty."""
+    channel = served.accept()
+    served.client.sendall(b"POST /x%20y?q HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\n\r\na")
+    served.run_until(lambda: served.dispatcher.tasks)
+    environ = waitress.task.WSGITask(channel, channel.requests[0]).get_environment()
+    names = ("REQUEST_METHOD", "REQUEST_URI", "PATH_INFO", "QUERY_STRING", "HTTP_HOST", "CONTENT_LENGTH", "REMOTE_ADDR")
+    values = [environ[name] for name in names] + [environ["wsgi.input"].read()]
+    expected = ["POST", "/x%20y?q", "/x y", "q", "h", "1", "127.0.0.1", b"a"]
+    assert values == expected, CHANGED.format("the environment")
+
+
+def test_a_request_of_a_client_that_left_is_dropped(served: Served) -> None:
+    """``service`` of a channel that is no longer ``connected`` runs no task, and removes all requests."""
+    channel = served.accept()
+    served.client.sendall(b"GET /1 HTTP/1.1\r\n\r\nGET /2 HTTP/1.1\r\n\r\n")
+    served.run_until(lambda: len(channel.requests) == 2)
+    channel.handle_close()
+    channel.service()
+    left = (channel.connected, channel.requests, served.dispatcher.tasks, channel in served.sockets.values())
+    assert left == (False, [], [channel], False), CHANGED.format("what remains of a closed channel")
+
+
+def test_only_the_trigger_wakes_the_loop(served: Served) -> None:
+    """``trigger.pull_trigger`` writes to a pipe of its own, and the event loop empties it."""
     trigger = served.server.trigger
-    pulled: list[bytes] = []
-    trigger._physical_pull = lambda: pulled.append(b"x")
-    served.server.pull_trigger()
-    assert pulled == [b"x"], CHANGED.format("pull_trigger does not call _physical_pull")
-    del trigger._physical_pull
-    served.server.pull_trigger()
-    assert os.read(trigger._fds[0], 10) == b"x", CHANGED.format("_physical_pull writes something else")
+    trigger.pull_trigger()
+    trigger.pull_trigger()
+    assert select.select([trigger._fds[0]], [], [], TIMEOUT)[0], CHANGED.format("pull_trigger writes something else")
+    waitress.wasyncore.loop(timeout=TIMEOUT, use_poll=True, map=served.sockets, count=1)
+    assert not select.select([trigger._fds[0]], [], [], 0)[0], CHANGED.format("the loop does not empty the pipe")
 
 
 def test_closing_the_dispatcher_closes_the_listening_socket_only(served: Served) -> None:
@@ -185,80 +253,37 @@ def test_the_parser_raises_the_errors_that_the_listener_catches() -> None:
     )
 
 
+def test_nothing_of_waitress_waits(listening: Listening) -> None:
+    """Waitress waits, or writes to a file, if a connection has more data than ours can have.
+
+    The thread of the event loop would wait for itself, and forever. A connection has at most the answers to the
+    pipelined requests, because no more are read before these are sent; the largest answer is a verification file.
+    """
+    adjusted = listening.listener._server.adj
+    largest = MAX_PIPELINED * (MAX_SIZE + 1_000)
+    assert largest < adjusted.outbuf_overflow < adjusted.outbuf_high_watermark
+    assert adjusted.channel_request_lookahead == 0
+    assert adjusted.inbuf_overflow > 2 * MAX_BODY + MAX_HEADER
+
+
 # Our own listener.
 
 
-class Application:
-    """An application that counts its requests and, while ``gate`` is closed, does not answer."""
-
-    def __init__(self) -> None:
-        self.paths: list[str] = []
-        self.inside = threading.Event()
-        self.gate = threading.Event()
-        self.gate.set()
-
-    def __call__(self, environ: dict[str, Any], start_response: Any) -> list[bytes]:
-        """Read the body and answer with its size."""
-        size = len(environ["wsgi.input"].read())
-        self.paths.append(environ["PATH_INFO"])
-        self.inside.set()
-        assert self.gate.wait(TIMEOUT)
-        start_response("200 OK", [("Content-Type", "text/plain")])
-        return [b"%d bytes\n" % size]
-
-
-class Running:
-    """A listener on loopback, its application, and what it reported."""
-
-    def __init__(self, *, connections: int = 100) -> None:
-        self.application = Application()
-        self.refused: list[int] = []
-        self.failed = threading.Event()
-        self.listener = Listener(
-            self.application,
-            "127.0.0.1",
-            0,
-            threads=4,
-            connections=connections,
-            refused=self.refused.append,
-            failed=self.failed.set,
-        )
-
-    def exchange(self, raw: bytes) -> Response:
-        """Send bytes on a new connection, and return the answer."""
-        return exchange(self.listener.address, raw)
-
-    def connect(self) -> socket.socket:
-        """Return a new connection."""
-        return connect(self.listener.address)
-
-
 @pytest.fixture
-def running() -> Iterator[Running]:
+def listening() -> Iterator[Listening]:
     """Yield a listener that serves."""
-    running = Running()
-    running.listener.start()
-    yield running
-    running.application.gate.set()
-    running.listener.stop()
-    assert not running.failed.is_set()
+    made = Listening()
+    made.listener.start()
+    yield made
+    made.listener.stop()
+    assert not made.failed.is_set()
 
 
-def get(path: str = "/", *headers: str) -> bytes:
-    """Return a request without a body."""
-    return "\r\n".join([f"GET {path} HTTP/1.1", "Host: x", *headers, "", ""]).encode()
-
-
-def statuses(answers: bytes) -> list[int]:
-    """Return the statuses of the answers."""
-    return [int(status) for status in re.findall(rb"HTTP/1.[01] (\d+)", answers)]
-
-
-def test_the_listener_serves_the_application(running: Running) -> None:
+def test_the_listener_serves_the_application(listening: Listening) -> None:
     """A request reaches the application, and its answer names no software."""
-    answer = running.exchange(b"POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc")
+    answer = listening.exchange(b"POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc")
     assert (answer.status, answer.text, "Server" in answer.headers) == (200, "3 bytes\n", False)
-    assert (running.application.paths, running.refused) == (["/x"], [])
+    assert (listening.application.paths, listening.refused) == (["/x"], [])
 
 
 UNREADABLE: Final = {
@@ -272,114 +297,222 @@ UNREADABLE: Final = {
 
 
 @pytest.mark.parametrize(("raw", "status"), UNREADABLE.values(), ids=UNREADABLE)
-def test_unreadable_requests_are_reported(running: Running, raw: bytes, status: int) -> None:
+def test_unreadable_requests_are_reported(listening: Listening, raw: bytes, status: int) -> None:
     """A request that waitress rejects is answered without repeating it, and reported with its status."""
-    answer = running.exchange(raw)
+    answer = listening.exchange(raw)
     assert (answer.status, "secret" in answer.text) == (status, False)
-    assert (running.refused, running.application.paths) == ([status], [])
+    assert (listening.refused, listening.application.paths) == ([status], [])
 
 
-def test_a_malformed_request_ends_the_connection(running: Running) -> None:
+def test_a_malformed_request_ends_the_connection(listening: Listening) -> None:
     """What follows a malformed request is not parsed: it gets no answer, and is not reported."""
-    with running.connect() as sock:
+    with listening.connect() as sock:
         sock.sendall(b"garbage\r\n\r\n" + get() + b"more garbage\r\n\r\n")
         assert statuses(read_to_end(sock)) == [400]
-    assert (running.refused, running.application.paths) == ([400], [])
+    assert (listening.refused, listening.application.paths) == ([400], [])
 
 
-def test_pipelined_requests_up_to_the_limit_are_answered(running: Running) -> None:
+def test_pipelined_requests_up_to_the_limit_are_answered(listening: Listening) -> None:
     """MAX_PIPELINED requests on one connection are answered in order."""
-    with running.connect() as sock:
+    with listening.connect() as sock:
         sock.sendall(
             b"".join(get(f"/{number}") for number in range(MAX_PIPELINED - 1)) + get("/x", "Connection: close")
         )
         assert statuses(read_to_end(sock)) == [200] * MAX_PIPELINED
-    assert running.application.paths == [*(f"/{number}" for number in range(MAX_PIPELINED - 1)), "/x"]
+    assert listening.application.paths == [*(f"/{number}" for number in range(MAX_PIPELINED - 1)), "/x"]
 
 
-def test_more_pipelined_requests_end_the_connection(running: Running) -> None:
-    """A connection with one more unanswered request is closed and reported once."""
-    running.application.gate.clear()
-    with running.connect() as sock:
+def test_more_pipelined_requests_end_the_connection(listening: Listening) -> None:
+    """A connection with one more unanswered request is closed and reported once; none of them is begun."""
+    with listening.connect() as sock:
         sock.sendall(get() * (MAX_PIPELINED + 1))
         assert statuses(read_to_end(sock)) == []
-    assert running.refused == [429]
+    assert (listening.refused, listening.application.paths) == ([429], [])
 
 
-def test_slow_requests_are_closed(monkeypatch: pytest.MonkeyPatch, running: Running) -> None:
+def test_slow_requests_are_closed(monkeypatch: pytest.MonkeyPatch, listening: Listening) -> None:
     """A connection that delivers no complete request in time is closed; only one with half a request is reported."""
     monkeypatch.setattr(waitress_listener, "REQUEST_TIMEOUT", 2.0)  # enough to send half a request
-    with running.connect() as idle, running.connect() as half:
+    with listening.connect() as idle, listening.connect() as half:
         half.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nid=")
         assert (read_to_end(idle), read_to_end(half)) == (b"", b"")
-    assert running.refused == [408]
+    assert listening.refused == [408]
 
 
-def test_a_slow_answer_is_not_closed(monkeypatch: pytest.MonkeyPatch, running: Running) -> None:
-    """While the application works on a request, its connection stays, however long that takes."""
-    running.application.gate.clear()
-    with running.connect() as sock:
-        sock.sendall(get("/", "Connection: close"))
-        assert running.application.inside.wait(TIMEOUT)
+def test_a_slow_answer_is_not_closed(monkeypatch: pytest.MonkeyPatch, listening: Listening) -> None:
+    """While a request waits for its answer, its connection stays, however long that takes."""
+    listening.application.parking = True
+    with listening.connect() as sock:
+        sock.sendall(get("/slow", "Connection: close"))
+        give = listening.application.parked("/slow")
         monkeypatch.setattr(waitress_listener, "REQUEST_TIMEOUT", 0.1)
-        with running.connect() as idle:
+        with listening.connect() as idle:
             assert read_to_end(idle) == b""  # later than the time-out of the first connection
-        running.application.gate.set()
+        give(answer("answer\n"))
         assert statuses(read_to_end(sock)) == [200]
+    assert listening.refused == []
 
 
 def test_the_oldest_idle_connections_make_room() -> None:
     """With as many idle connections as are allowed, a request is answered and the oldest one is closed."""
-    running = Running(connections=40)
-    running.listener.start()
+    listening = Listening(connections=40)
+    listening.listener.start()
     try:
         with ExitStack() as stack:
-            idle = [stack.enter_context(running.connect()) for _ in range(40)]
-            assert running.exchange(get("/", "Connection: close")).status == 200
+            idle = [stack.enter_context(listening.connect()) for _ in range(40)]
+            assert listening.exchange(get("/", "Connection: close")).status == 200
             assert read_to_end(idle[0]) == b""
             idle[-1].sendall(get("/", "Connection: close"))
             assert statuses(read_to_end(idle[-1])) == [200]
     finally:
-        running.listener.stop()
-    assert running.refused == []
+        listening.listener.stop()
+    assert listening.refused == []
 
 
-def test_expect_without_a_body_is_answered(running: Running) -> None:
+def test_expect_without_a_body_is_answered(listening: Listening) -> None:
     """A client that expects 100 but sends no body gets its answer."""
-    assert running.exchange(get("/", "Expect: 100-continue", "Content-Length: 0")).status == 200
+    assert listening.exchange(get("/", "Expect: 100-continue", "Content-Length: 0")).status == 200
+
+
+def test_what_waits_is_looked_at_once_per_second() -> None:
+    """``expire`` is called once per second, even while idle connections are closed because there are too many."""
+    listening = Listening(connections=10)
+    listening.listener.start()
+    listening.listener.stop()
+    before = listening.application.expiries
+    listening.listener._sweep(1e9)
+    for most in (100, -1):
+        listening.listener._most = most  # below zero, there are too many
+        for now in range(10):
+            listening.listener._sweep(1e9 + now / 10)
+    assert listening.application.expiries - before == 1
+    listening.listener._sweep(1e9 + 1)
+    assert listening.application.expiries - before == 2
+
+
+def test_what_waits_is_looked_at_while_nothing_happens(listening: Listening) -> None:
+    """``flush`` is called after each turn of the event loop, and ``expire`` although no client is there."""
+    until(lambda: listening.application.expiries >= 2)
+    assert listening.application.flushes >= listening.application.expiries
+
+
+def test_a_batch_is_what_one_turn_received() -> None:
+    """The requests that arrive while the event loop is busy are all begun before ``flush`` is called."""
+    gate = threading.Event()
+    flushed: list[int] = []
+
+    class Busy(Application):
+        """Waits at the first request, and notes how many were begun at each flush."""
+
+        parking = True
+
+        def begin(self, environ: dict[str, Any], give: Give) -> None:
+            """Wait for the gate."""
+            super().begin(environ, give)
+            assert gate.wait(TIMEOUT)
+
+        def flush(self) -> None:
+            """Note the number of requests."""
+            flushed.append(len(self.begun))
+
+    listening = Listening(Busy())
+    listening.listener.start()
+    with ExitStack() as stack:
+        clients = [stack.enter_context(listening.connect()) for _ in range(10)]
+        until(lambda: len(listening.channels()) == 10)
+        clients[0].sendall(get("/0"))
+        listening.application.parked("/0")
+        for number in range(1, 10):
+            clients[number].sendall(get(f"/{number}"))
+        gate.set()
+        for begun in listening.application.wait_for(10):
+            begun.give(answer("answer\n"))
+        listening.listener.stop()
+    assert sorted(set(flushed)) == [0, 1, 10]
+
+
+def stop(listening: Listening) -> threading.Thread:
+    """Begin to stop the listener; return the thread that does so."""
+    stopping = threading.Thread(target=listening.listener.stop)
+    stopping.start()
+    return stopping
 
 
 def test_stop_answers_requests_in_flight() -> None:
-    """When it stops, the listener answers the request that the application works on, then closes its socket."""
-    running = Running()
-    running.listener.start()
-    running.application.gate.clear()
-    with running.connect() as sock, running.connect() as idle:
-        sock.sendall(get())
-        assert running.application.inside.wait(TIMEOUT)
-        stopping = threading.Thread(target=running.listener.stop)
-        stopping.start()
+    """When it stops, the listener begins again and answers the requests that wait, then closes its socket."""
+    listening = Listening()
+    listening.listener.start()
+    listening.application.parking = True
+    with listening.connect() as first, listening.connect() as second, listening.connect() as idle:
+        first.sendall(get("/1") + get("/2"))
+        second.sendall(get("/3"))
+        gives = [listening.application.parked(path) for path in ("/1", "/3")]
+        stopping = stop(listening)
         assert read_to_end(idle) == b""
-        running.application.gate.set()
-        assert statuses(read_to_end(sock)) == [200]
+        gives[0](answer("answer\n"))
+        listening.application.parked("/2")(answer("answer\n"))
+        assert statuses(read_to_end(first)) == [200, 200]
+        gives[1](None)
+        listening.application.wait_for(4)[-1].give(answer("answer\n"))
+        assert statuses(read_to_end(second)) == [200]
         stopping.join(TIMEOUT)
         assert not stopping.is_alive()
     with pytest.raises(ConnectionRefusedError):
-        running.connect()
+        listening.connect()
+
+
+def test_stop_sends_what_a_slow_reader_has_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An answer that does not fit into the socket's buffer is sent to its end."""
+    monkeypatch.setattr(waitress_listener, "DRAIN_TIMEOUT", TIMEOUT)
+    listening = Listening()
+    listening.application.parking = True
+    listening.listener.start()
+    with listening.connect_slowly() as sock:
+        sock.sendall(get("/long"))
+        listening.application.parked("/long")(LONG)
+        (channel,) = listening.channels()
+        until(lambda: not channel.requests)
+        assert channel.total_outbufs_len > 1_000_000
+        stopping = stop(listening)
+        until(lambda: not listening.listener._server.accepting)
+        assert read_to_end(sock).endswith(b"\r\n\r\n" + LONG.body)
+        stopping.join(TIMEOUT)
+        assert not stopping.is_alive()
 
 
 def test_stop_does_not_wait_for_a_stuck_request(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The listener stops after DRAIN_TIMEOUT, although the application does not answer."""
+    """The listener stops after DRAIN_TIMEOUT without the answers. Those that come later wake nothing.
+
+    The descriptor that wakes the event loop is closed then, and its number may be that of another file.
+    """
     monkeypatch.setattr(waitress_listener, "DRAIN_TIMEOUT", 0.1)
-    running = Running()
-    running.listener.start()
-    running.application.gate.clear()
-    with running.connect() as sock:
+    listening = Listening()
+    listening.listener.start()
+    listening.application.parking = True
+    with listening.connect() as sock:
         sock.sendall(get())
-        assert running.application.inside.wait(TIMEOUT)
-        running.listener.stop()
+        give = listening.application.parked("/")
+        listening.listener.stop()
         assert read_to_end(sock) == b""
-    running.application.gate.set()
+    monkeypatch.setattr(listening.listener._server.trigger, "_physical_pull", pytest.fail)
+    give(None)
+    give(answer("answer\n"))
+    assert len(listening.application.begun) == 1
+
+
+def test_stop_may_find_that_the_loop_has_ended() -> None:
+    """If the event loop ends before ``stop`` wakes it, because it woke by itself, nothing is written to its pipe."""
+    listening = Listening()
+    listening.listener.start()
+    ending = listening.listener._stopping.set
+
+    def end() -> None:
+        ending()
+        listening.listener._thread.join(TIMEOUT)
+
+    listening.listener._stopping.set = end  # type: ignore[method-assign]  # the moment between two statements
+    listening.listener.stop()
+    assert not listening.listener._thread.is_alive()
 
 
 def test_a_listener_that_fails_says_so(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
@@ -388,41 +521,12 @@ def test_a_listener_that_fails_says_so(monkeypatch: pytest.MonkeyPatch, caplog: 
     def broken(_now: float) -> None:
         raise ZeroDivisionError
 
-    running = Running()
-    monkeypatch.setattr(running.listener, "_sweep", broken)
-    running.listener.start()
-    assert running.failed.wait(TIMEOUT)
+    listening = Listening()
+    monkeypatch.setattr(listening.listener, "_sweep", broken)
+    listening.listener.start()
+    assert listening.failed.wait(TIMEOUT)
     (logged,) = [record for record in caplog.records if record.name == waitress_listener.__name__]
     assert logged.exc_info
     assert logged.exc_info[0] is ZeroDivisionError
-    running.listener.stop()
-    running.listener._server.close()  # which a listener that died leaves to the end of the process
-
-
-def test_an_exception_of_the_application_is_answered(caplog: pytest.LogCaptureFixture) -> None:
-    """A request whose application raises is answered 500, and the worker threads survive."""
-
-    def broken(_environ: object, _start_response: object) -> list[bytes]:
-        raise SystemError
-
-    running = Running()
-    running.listener._server.application = broken
-    running.listener.start()
-    try:
-        answered = [running.exchange(get()).status for _ in range(8)]  # twice as many as there are threads
-    finally:
-        running.listener.stop()
-    assert answered == [500] * 8
-    assert not running.failed.is_set()
-    assert caplog.records
-
-
-def test_the_trigger_never_blocks(served: Served) -> None:
-    """A thread that wakes the event loop does not wait, even if the loop's pipe is full."""
-    make_nonblocking(served.server.trigger)
-    waking = threading.Thread(
-        target=lambda: [served.server.trigger._physical_pull() for _ in range(100_000)], daemon=True
-    )
-    waking.start()
-    waking.join(TIMEOUT)
-    assert not waking.is_alive()
+    listening.listener.stop()
+    listening.listener._server.close()  # which a listener that died leaves to the end of the process

@@ -6,24 +6,28 @@ import sqlite3
 import subprocess
 import sys
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from random import Random
+from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from exporter.classification.classifier import identity_of
 from exporter.classification.labels import labels_of
 from exporter.classification.report import Report
-from exporter.classification.series import Record
+from exporter.classification.series import Record, Series
 from exporter.errors import LedgerError
 from exporter.ledger.contract import DAY, ClockState, Total
 from exporter.ledger.sqlite import PRUNE_SLICE, SqliteLedger
 from tests.support.confinement import confined
-from tests.support.records import BOUNCE, HOLD, NOW, count, error_of, failure, failures, prune_all
+from tests.support.records import BOUNCE, DEFER, HOLD, NOW, count, error_of, failure, failures, prune_all
 from tests.support.running import TIMEOUT
 from tests.support.sqlite import ask, filled, kill, line, start
 from tests.support.texts import Texts
@@ -73,6 +77,32 @@ def test_the_time_of_an_earlier_version_is_that_of_its_start(path: Path, rows: i
     ask(path, f"UPDATE opened SET at = {NOW - 9}")
     with closing(SqliteLedger(path, now=NOW)) as ledger:
         assert ledger.clock_state() == state
+
+
+SERIES: Final = [BOUNCE, DEFER, ("failures_by_tag", 'q"\0\ud800'), ("failures_by_tag", "other")]
+
+
+@settings(max_examples=40)
+@given(st.lists(st.integers(0, 200), max_size=4), st.sampled_from([1, 50, 100_000]), st.integers())
+def test_batches_are_counted_as_by_a_dictionary(sizes: list[int], different: int, seed: int) -> None:
+    """Batches of any size agree with a model, whether all of their failures are new, some or none.
+
+    The fewer different failures there are, the more are repeated, in the same batch or in a later one. A record may
+    repeat a series, which is then incremented once.
+    """
+    rng = Random(seed)
+    known: set[bytes] = set()
+    counts: Counter[Series] = Counter()
+    with TemporaryDirectory() as directory, closing(SqliteLedger(Path(directory, "ledger.db"), now=NOW)) as ledger:
+        for size in sizes:
+            batch = [failure(rng.randrange(different), *rng.choices(SERIES, k=rng.randrange(4))) for _ in range(size)]
+            expected = []
+            for record in batch:
+                expected.append(record.identity not in known)
+                known.add(record.identity)
+                counts.update(set(record.series) if expected[-1] else ())
+            assert ledger.record(batch, now=NOW, held=False) == expected
+        assert {total.series: total.value for total in ledger.totals()} == counts
 
 
 def test_the_file_is_small(path: Path) -> None:

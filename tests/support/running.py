@@ -15,6 +15,7 @@ import pytest
 
 from deploy.demo.running import (
     FORM,
+    PROGRAM,
     TIMEOUT,
     Client,
     Exporter,
@@ -37,6 +38,7 @@ __all__ = [
     "COUNTED",
     "COUNTED_AGAIN",
     "FORM",
+    "PROGRAM",
     "TIMEOUT",
     "Client",
     "Exporter",

@@ -1,10 +1,12 @@
 """The signature of a request, without server and DNS: what is accepted, and the reason for each rejection."""
 
 import base64
+import binascii
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from email.utils import formatdate
 from typing import Any, Final
 
@@ -16,7 +18,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.refusals import REFUSAL_REASONS, Refusal, reasons_of
-from exporter.signature.verifier import Policy, Request, Verifier, signed_headers
+from exporter.signature.keys import LookupPending
+from exporter.signature.verifier import Policy, Request, Verifier, _digest, _split, signed_headers
 from tests.support.signing import ACCOUNT, KEY_ID, getter, headers_for, key
 
 NOW: Final = 1_795_449_709.0
@@ -27,22 +30,36 @@ POLICY: Final = Policy(frozenset({ACCOUNT}), "copernica.com", 300, URL)
 
 
 class OneKey:
-    """A source with one key at one name. ``newer`` are the keys that replaced it."""
+    """A source with one key at one name. ``newer`` are the keys that replaced it.
 
-    def __init__(self, newer: Sequence[RSAPublicKey] = ()) -> None:
+    ``pending`` are the methods that raise LookupPending if the request may wait. ``calls`` are the names of the methods
+    that were called, each with its argument ``may_wait``.
+    """
+
+    def __init__(self, newer: Sequence[RSAPublicKey] = (), pending: Collection[str] = ()) -> None:
         self.asked: list[str] = []
+        self.calls: list[tuple[str, bool]] = []
+        self.lookup = Future[None]()
         self._newer = newer
+        self._pending = pending
 
-    def find(self, name: str) -> Sequence[RSAPublicKey]:
+    def find(self, name: str, *, may_wait: bool) -> Sequence[RSAPublicKey]:
         """Return the key, or raise Refusal for another name."""
         self.asked.append(name)
+        self._wait("find", may_wait=may_wait)
         if name != KEY_ID:
             raise Refusal(403, "key_unknown", name)
         return [key().public_key()]
 
-    def find_newer(self, _name: str, _tried: Sequence[RSAPublicKey]) -> Sequence[RSAPublicKey]:
+    def find_newer(self, _name: str, _tried: Sequence[RSAPublicKey], *, may_wait: bool) -> Sequence[RSAPublicKey]:
         """Return the newer keys."""
+        self._wait("find_newer", may_wait=may_wait)
         return self._newer
+
+    def _wait(self, method: str, *, may_wait: bool) -> None:
+        self.calls.append((method, may_wait))
+        if may_wait and method in self._pending:
+            raise LookupPending(self.lookup)
 
 
 def signed(**changes: Any) -> dict[str, str]:
@@ -349,6 +366,25 @@ def test_a_proxy_may_normalize_the_host(host: str) -> None:
         assert outcome({**headers, "Host": host}, policy=policy) == "accepted"
 
 
+COVERED: Final = ("(request-target)", "date", "x-copernica-id", "digest", "content-type")
+
+
+@pytest.mark.parametrize("place", range(len(COVERED) + 1))
+def test_each_host_that_smtpeter_may_have_signed_is_tried(place: int) -> None:
+    """Wherever the host is in the signed text, it may be the one received, or that of the URL in one of its spellings.
+
+    Nothing else in the text varies.
+    """
+    policy = POLICY._replace(url=URL.replace(HOST, "Mail.Example.com:443"))
+    covered = (*COVERED[:place], "host", *COVERED[place:])
+    for host in ("MAIL.example.com", "Mail.Example.com:443", "mail.example.com", "Mail.Example.com", "x.example"):
+        made = headers_for(host, PATH, BODY, "application/json", at=NOW, covered=covered)
+        received = {**made, "Host": "MAIL.example.com"}
+        expected = "403 signature" if host in {"Mail.Example.com", "x.example"} else "accepted"
+        assert outcome(received, policy=policy) == expected
+        assert outcome({**received, "Content-Type": "text/plain"}, policy=policy) == "403 signature"
+
+
 @pytest.fixture
 def _amsterdam(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Set another time zone than UTC."""
@@ -391,6 +427,31 @@ def test_a_key_that_was_replaced_is_looked_up_again() -> None:
     assert outcome(signed(private=key(2)), keys=OneKey(newer=[key(1).public_key()])) == "403 signature"
 
 
+@pytest.mark.parametrize(("method", "private"), [("find", 0), ("find_newer", 1)])
+def test_a_request_that_may_wait_learns_for_which_lookup(method: str, private: int) -> None:
+    """LookupPending comes from the source of keys, for the key itself or for a newer one."""
+    keys = OneKey(newer=[key(1).public_key()], pending={method})
+    request = Request("POST", PATH, getter(signed(private=key(private))), BODY)
+    with pytest.raises(LookupPending) as caught:
+        Verifier(POLICY, keys, lambda: NOW).verify(request, may_wait=True)
+    assert caught.value.lookup is keys.lookup
+    assert keys.calls == [("find", True), ("find_newer", True)][: private + 1]
+
+
+def test_a_request_does_not_wait_unless_it_may() -> None:
+    """By default the source of keys is told that the request may not wait."""
+    keys = OneKey(newer=[key(1).public_key()], pending={"find", "find_newer"})
+    assert outcome(signed(private=key(1)), keys=keys) == "accepted"
+    assert keys.calls == [("find", False), ("find_newer", False)]
+
+
+def test_a_valid_request_causes_no_second_lookup() -> None:
+    """A signature that matches the cached key needs no newer one."""
+    keys = OneKey(pending={"find_newer"})
+    Verifier(POLICY, keys, lambda: NOW).verify(Request("POST", PATH, getter(signed()), BODY), may_wait=True)
+    assert keys.calls == [("find", True)]
+
+
 @given(st.text(max_size=300), st.sampled_from(["Signature", "Digest", "Date", "Host", "X-Copernica-ID"]))
 def test_any_header_is_accepted_or_rejected(text: str, name: str) -> None:
     """Whatever a header contains, the request is rejected with a known reason, or accepted if it means the same."""
@@ -409,6 +470,41 @@ def test_a_changed_signature_is_rejected(data: st.DataObject) -> None:
     raw[data.draw(st.integers(0, len(raw) - 1))] ^= data.draw(st.integers(1, 255))
     changed = f'{before}signature="{base64.b64encode(raw).decode()}"'
     assert outcome({**headers, "Signature": changed}) == "403 signature"
+
+
+# Base64 with what may be wrong in it: characters, spaces, padding, and bits after the last byte.
+BASE64: Final = st.binary(max_size=8).map(lambda data: base64.b64encode(data).decode())
+ODD_BASE64: Final = st.lists(st.one_of(BASE64, st.text("AQgwz+/=-_ \n\té*\0", max_size=6)), max_size=3).map("".join)
+
+
+def decoded(text: str) -> bytes | None:
+    """Return the bytes of text in strict base64, as the standard library reads it, or None if it is invalid."""
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        return None
+
+
+def decoded_by(decode: Callable[[str], Any], header: str) -> Any:
+    """Return what the verifier decodes, or None if it rejects the header."""
+    try:
+        return decode(header)
+    except Refusal:
+        return None
+
+
+@given(ODD_BASE64)
+def test_the_signature_is_strict_base64(text: str) -> None:
+    """A signature is read as strict base64, except for white space, with which the vendor's example is folded."""
+    signature = decoded("".join(text.split()))
+    expected = None if signature is None else ('keyId="x",signature="",a="b"', signature)
+    assert decoded_by(_split, f'keyId="x",signature="{text}",a="b"') == expected
+
+
+@given(ODD_BASE64)
+def test_a_digest_is_strict_base64(text: str) -> None:
+    """A digest is read as strict base64, except for white space around it."""
+    assert decoded_by(_digest, f"MD5=x, SHA-256= {text}") == decoded(text.strip())
 
 
 def test_every_reason_is_tested() -> None:

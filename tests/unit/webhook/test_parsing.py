@@ -4,16 +4,16 @@ import gzip
 import json
 import zlib
 from typing import Any, Final
-from urllib.parse import urlencode
+from urllib.parse import unquote_plus, urlencode
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.classification.fields import REPAIRS
+from exporter.classification.fields import REPAIRS, USED, canonical
 from exporter.classification.report import Report
 from exporter.refusals import REFUSAL_REASONS, Refusal
-from exporter.webhook.parsing import MAX_BODY, parse
+from exporter.webhook.parsing import MAX_BODY, _form, _unquoted, parse
 from tests.support.bodies import (
     FIELDS,
     FORM,
@@ -393,6 +393,41 @@ def test_any_bytes(request: tuple[str, bytes]) -> None:
     result = outcome(*request)
     assert outcome(*request) == result
     assert is_sound(result) if isinstance(result, Report) else result in REFUSALS
+
+
+FORM_NAMES: Final = st.sampled_from(
+    [*sorted(USED), "i%64", "tags[]", "tags%5B0%5D", "tags[a+b]", "ta%67s[é]", "+id", "ID"]
+)
+ODD: Final = st.one_of(
+    st.sampled_from(
+        ["%", "+", "=", "&", "%2", "%zz", "%e9", "%C3%A9", "%c3", "%00", "%ED%A0%80", "%25", "é", " ", "\n"]
+    ),
+    st.text(max_size=4),
+)
+FORMS: Final = st.lists(
+    st.one_of(
+        st.builds(lambda name, value: f"{name}={value}&".encode(), FORM_NAMES, st.lists(ODD, max_size=4).map("".join)),
+        st.lists(ODD, max_size=4).map(lambda texts: "".join(texts).encode()),
+        st.binary(max_size=6),
+    ),
+    max_size=5,
+).map(b"".join)
+
+
+@given(FORMS)
+def test_forms_are_decoded_as_the_standard_library_does(body: bytes) -> None:
+    """Names and values are decoded as by ``unquote_plus``, and the variables that are not used are left out."""
+    pairs = [item.partition("=")[::2] for item in body.decode(errors="surrogateescape").strip().split("&")]
+    read = [tuple(unquote_plus(text, errors="surrogateescape") for text in pair) for pair in pairs]
+    assert list(_form(body)) == [(canonical(name), value) for name, value in read if canonical(name) in USED]
+
+
+@given(
+    st.lists(st.one_of(ODD, st.binary(max_size=4).map(lambda data: data.decode(errors="surrogateescape")))).map("".join)
+)
+def test_texts_are_decoded_as_the_standard_library_does(text: str) -> None:
+    """The same holds for any text, with bytes that are not UTF-8 as such or percent-encoded."""
+    assert _unquoted(text) == unquote_plus(text, errors="surrogateescape")
 
 
 TEXTS: Final = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=64).map(str.strip)
