@@ -5,7 +5,9 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Final
 
 import pytest
@@ -13,7 +15,7 @@ import pytest
 from exporter.errors import LedgerError
 from exporter.ledger import committer as module
 from exporter.ledger.clock import EVEN_PERIOD, Clock
-from exporter.ledger.committer import Committer
+from exporter.ledger.committer import COMMIT_TIMEOUT, Committer, Ticket
 from exporter.ledger.contract import DAY, UNDATED, ClockState, Ledger
 from exporter.ledger.sqlite import SqliteLedger
 from exporter.metrics.telemetry import Telemetry
@@ -467,3 +469,52 @@ def test_a_lost_file_is_a_problem_until_it_is_back(tmp_path: Path, monkeypatch: 
         (tmp_path / "away").rename(path)
         until(lambda: committer.problem is None)
         assert [committer.record(failure(1)), committer.record(failure(2))] == [False, True]
+
+
+class SlowMaintenance(FakeLedger):
+    """A ledger whose maintenance waits while ``maintained`` is not set, and then sets ``maintaining``."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maintaining, self.maintained = threading.Event(), threading.Event()
+
+    def check(self, *, now: float, write: bool, state: ClockState | None = None) -> None:
+        """Do nothing, once that is allowed."""
+        super().check(now=now, write=write, state=state)
+        self.maintaining.set()
+        assert self.maintained.wait(TIMEOUT)
+
+
+def test_a_late_commit_ends_the_problem(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was submitted while a commit was late is not answered 503 once that commit has ended."""
+    now = 0.0
+    monkeypatch.setattr(module, "time", SimpleNamespace(perf_counter=lambda: now, monotonic=lambda: now))
+    ledger = SlowMaintenance()
+    ledger.gate.clear()
+    settled: dict[int, bool | LedgerError] = {}
+
+    def ticket(number: int) -> Ticket:
+        unread: Any = SimpleNamespace(record=failure(number))
+        new = Ticket(unread, unread, now)
+        new.settle = partial(settled.__setitem__, number)
+        return new
+
+    state = Clock(ledger.clock, ClockState(ledger.clock(), EVEN_PERIOD))
+    committer = Committer(ledger, clock=state, committed=lambda _commit: None, hold=0)
+    committer.submit([ticket(1)])
+    committer.start()
+    try:
+        assert ledger.inside.wait(TIMEOUT)
+        now = COMMIT_TIMEOUT
+        committer.expire()
+        assert [type(outcome) for outcome in settled.values()] == [LedgerError]
+        committer.submit([ticket(2)])
+        ledger.gate.set()
+        assert ledger.maintaining.wait(TIMEOUT)  # after the late commit
+        committer.expire()
+        assert (committer.problem, list(settled)) == (None, [1])
+        ledger.maintained.set()
+        assert until(lambda: settled.get(2)) is True
+    finally:
+        ledger.maintained.set()
+        assert committer.stop()
