@@ -1,12 +1,12 @@
 """An exporter that requires signatures, and signed requests to it."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlencode
 
-from tests.support.running import Exporter, Response, Samples, changes, exporter, failure
+from tests.support.running import PROGRAM, Exporter, Response, Samples, changes, exporter, failure
 from tests.support.signing import ACCOUNT, KEY_ID, NameServer, key, record
 
 REQUIRED: Final = ("--signature.mode", "required", "--signature.account", ACCOUNT)
@@ -40,9 +40,12 @@ class Guarded:
 
 
 @contextmanager
-def guarded_exporter(directory: Path, *flags: str, path: str = "/failures") -> Iterator[Guarded]:
+def guarded_exporter(
+    directory: Path, *flags: str, path: str = "/failures", program: Sequence[str] = PROGRAM
+) -> Iterator[Guarded]:
     """Run an exporter that requires signatures; its name server has the tests' key."""
     with NameServer() as name_server:
         name_server.records = {KEY_ID: [record(key())]}
-        with exporter(directory, *REQUIRED, *flags, "--signature.nameserver", name_server.address) as running:
+        flags = (*REQUIRED, *flags, "--signature.nameserver", name_server.address)
+        with exporter(directory, *flags, program=program) as running:
             yield Guarded(running, name_server, path)
