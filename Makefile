@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # The tests start real servers: the system's, or those that tests/support/servers.sh fetches.
 export PATH := $(CURDIR)/.servers/usr/bin:$(CURDIR)/.servers/usr/sbin:$(PATH)
 
-.PHONY: help run demo test coverage test-fast test-pythons texts lint lint-bench dist bench history soak fuzz hostile chaos rules dashboards docs site lock clean
+.PHONY: help run demo test coverage test-fast test-pythons texts lint lint-bench dist bench history soak fuzz hostile slow-dns chaos rules dashboards docs site lock clean
 
 help: ## List the targets.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -100,7 +100,10 @@ fuzz: $(VENV)/bench ## Send 100,000 mutated requests and 1,300 forged signatures
 hostile: $(VENV)/bench $(VENV)/test servers ## Measure good clients during 1,500 hostile connections, and try to smuggle requests.
 	$(BIN)/python -m bench.hostile
 
-chaos: $(VENV)/bench ## Kill the exporter, cut its power, fill its disk. Exits with 1 on a lost or doubled failure. ARGS=--help
+slow-dns: $(VENV)/bench ## Send 1,000 signed requests at once while DNS is slow or down. Exits with 1 if one is treated wrongly.
+	$(BIN)/python -m bench.slow_dns
+
+chaos: $(VENV)/bench ## Kill the exporter, make its ledger hang, cut its power, fill its disk. Exits with 1 on a lost or doubled failure. ARGS=--help
 	$(BIN)/python -m bench.chaos $(ARGS)
 
 rules: $(VENV)/run ## Generate the Prometheus rules from deploy/prometheus/.

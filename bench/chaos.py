@@ -1,4 +1,4 @@
-"""Kill, cut the power and fill the disk, again and again, and compare all counters with what was answered 200.
+"""Kill, hang, cut the power and fill the disk, again and again, and compare all counters with what was answered 200.
 
 Prints a table in Markdown. Exits with 1 if a failure that was answered 200 was lost, or if one was counted twice.
 """
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from bench.full_disk import fill_again_and_again
+from bench.hangs import Hangs, hang_database, hang_disk
 from bench.kills import Kills, Verdict, kill_again_and_again
 from bench.measure import columns
 from bench.power_cuts import cut_power, record_run
@@ -48,6 +49,21 @@ def _kills(wanted: argparse.Namespace) -> Iterator[Row]:
             database.end()
 
 
+def _hangs(wanted: argparse.Namespace) -> Iterator[Row]:
+    def row(what: str, hangs: Hangs) -> Row:
+        return Row(what, wanted.hangs, hangs.sent, f"{hangs.rejected:,}", _worst(hangs.verdicts), hangs.problems)
+
+    if hangs := hang_disk(wanted.hangs, wanted.seed):
+        yield row("frozen file system, SQLite", hangs)
+    else:
+        print("chaos: hangs, SQLite: skipped: needs fsfreeze, and the right to mount an ext4 (root)", file=sys.stderr)
+    if database := database_here():
+        try:
+            yield row("suspended server, PostgreSQL", hang_database(database, wanted.hangs, wanted.seed))
+        finally:
+            database.end()
+
+
 def _cuts(wanted: argparse.Namespace) -> Iterator[Row]:
     if not shutil.which("strace"):
         print("chaos: power cuts: skipped: needs strace, which is not on PATH", file=sys.stderr)
@@ -70,6 +86,7 @@ def _fills(wanted: argparse.Namespace) -> Iterator[Row]:
 
 PARTS: Final[dict[str, Callable[[argparse.Namespace], Iterator[Row]]]] = {
     "kills": _kills,
+    "hangs": _hangs,
     "power": _cuts,
     "disk": _fills,
 }
@@ -80,6 +97,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="chaos", description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)} (default: all)")
     parser.add_argument("--rounds", type=int, default=130, help="kills per engine (default: %(default)s)")
+    parser.add_argument("--hangs", type=int, default=6, help="hangs per engine (default: %(default)s)")
     parser.add_argument("--points", type=int, default=1_250, help="power cuts (default: %(default)s)")
     parser.add_argument("--failures", type=int, default=12_000, help="sent before the cuts (default: %(default)s)")
     parser.add_argument("--fills", type=int, default=20, help="times that the disk is full (default: %(default)s)")

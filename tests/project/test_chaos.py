@@ -11,10 +11,12 @@ import pytest
 
 from bench.disk import Create, Disk, DiskEvent, Remove, Sync, Truncate, Write
 from bench.full_disk import fill_again_and_again
+from bench.hangs import hang_database, hang_disk
 from bench.kills import Verdict, kill_again_and_again
 from bench.power_cuts import LEDGER, Recording, cut_power, record_run, records_of
 from bench.write_trace import Answer
 from exporter.ledger.sqlite import SqliteLedger
+from tests.support.postgres import shared_server
 from tests.support.records import NOW, count
 from tests.support.running import server
 from tests.support.sqlite import ask
@@ -120,7 +122,7 @@ def test_power_cuts_of_a_real_run(tmp_path: Path) -> None:
     assert cut_power(recording._replace(events=unflushed), 30, seed=1).verdict.lost > 0
 
 
-# Kills and full disks.
+# Kills, hangs and full disks.
 
 BROKEN: Final = """
 import contextlib, runpy, sqlite3
@@ -169,3 +171,12 @@ def test_a_full_disk_loses_nothing(kind: str, rejects: bool) -> None:
     if fills is None:
         pytest.skip("needs unshare, and the right to mount a tmpfs")
     assert (set(fills.verdicts), fills.problems, fills.rejected > 0) == ({EXACT}, [], rejects)
+
+
+@pytest.mark.parametrize("engine", ["SQLite", "PostgreSQL"])
+def test_a_ledger_that_hangs_loses_nothing(engine: str) -> None:
+    """While the file system or the server hangs for 2 s, scrapes are answered; nothing is lost."""
+    hangs = hang_disk(1, seed=1) if engine == "SQLite" else hang_database(shared_server(), 1, seed=1)
+    if hangs is None:
+        pytest.skip("needs fsfreeze, and the right to mount an ext4")
+    assert (hangs.verdicts, hangs.problems, hangs.sent > 0) == ([EXACT], [], True)
