@@ -26,7 +26,7 @@ def client_of(passwords: Passwords | None = None, found: Callable[[], Facts] = f
     """Return a client of the application."""
     ledger = FakeLedger()
     clock = Clock(ledger.clock, ledger.clock_state())
-    committer = Committer(ledger, clock=clock, committed=lambda _seconds, _outcomes: None, hold=0)
+    committer = Committer(ledger, clock=clock, committed=lambda _commit: None, hold=0)
     return TestClient(private_app(Telemetry(), committer, passwords or Passwords({}), found))
 
 
