@@ -86,7 +86,7 @@ class Committer:
         self._waiting: SimpleQueue[Sequence[Ticket]] = SimpleQueue()
         self._writing: list[Ticket] = []
         self._stopping = False
-        self._looked = time.perf_counter()  # when the committing thread last emptied the queue
+        self._looked = time.perf_counter()  # when the committing thread last emptied the queue, or ended a commit
         self._lock = threading.Lock()
         self._writer = threading.Thread(target=self._run, name="committer", daemon=True)
         self._problem: str | None = None
@@ -198,6 +198,7 @@ class Committer:
         """Return the tickets of the batch that are not settled yet: all of them, or none."""
         with self._lock:
             taken, self._writing = self._writing, []
+            self._looked = time.perf_counter()  # if the commit was late, it is over: what came meanwhile need not fail
         return taken
 
     def _maintain(self) -> None:

@@ -4,6 +4,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future
 from typing import Final, NamedTuple
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -17,6 +18,8 @@ from exporter.ledger.contract import AHEAD, Ledger, Total
 
 log = logging.getLogger(__name__)
 
+READ_TIMEOUT: Final = 4.0
+"""Seconds that a scrape waits for the ledger, for example while its file system hangs."""
 USUAL_CLASSES: Final = ("4xx", "5xx", "none")
 """The code classes for which each provider has a series from the start. Series of the other classes are rare."""
 
@@ -92,17 +95,30 @@ class LedgerCollector(Collector):
         )
 
     def refresh(self) -> Snapshot:
-        """Read the ledger and return its snapshot, or the last one if the ledger is not readable."""
+        """Read the ledger and return its snapshot, or the last one if the ledger is not readable or does not answer."""
+        reading: Future[None] = Future()
+        threading.Thread(target=self._read, args=(reading,), name="scrape", daemon=True).start()
+        try:
+            reading.result(READ_TIMEOUT)
+        except (LedgerError, TimeoutError) as error:
+            if self._readable:
+                text = str(error) or f"no answer within {READ_TIMEOUT:.0f} seconds"
+                log.warning("ledger not readable; exposing the last totals", extra={"error": text})
+            self._readable = False
+        return self._latest
+
+    def _read(self, reading: "Future[None]") -> None:
         # One thread at a time, so that a slow scrape does not replace newer totals with older ones.
-        with self._lock:
-            try:
-                self._latest = Snapshot(self._ledger.totals(), self._ledger.size(), time.time())
-                self._readable = True
-            except LedgerError as error:
-                if self._readable:
-                    log.warning("ledger not readable; exposing the last totals", extra={"error": str(error)})
-                self._readable = False
-            return self._latest
+        if not self._lock.acquire(timeout=READ_TIMEOUT):
+            return  # an earlier one hangs
+        try:
+            self._latest = Snapshot(self._ledger.totals(), self._ledger.size(), time.time())
+            self._readable = True
+            reading.set_result(None)
+        except Exception as error:  # noqa: BLE001 -- result() raises it
+            reading.set_exception(error)
+        finally:
+            self._lock.release()
 
 
 def _families(

@@ -69,7 +69,7 @@ class Listener:
         self._server.accept = self._accept
         self._out_of_files = False
         self._refused = refused
-        self._most = connections * 9 // 10
+        self._connections = connections
         self._swept = 0.0
         self._failed = failed
         self._stopping = threading.Event()
@@ -119,7 +119,8 @@ class Listener:
 
         Also answer, once per second, what has waited for too long.
         """
-        full = self._out_of_files or len(self._server.active_channels) > self._most
+        connected = len(self._server.active_channels)
+        full = self._out_of_files or connected > self._connections * 9 // 10
         if now >= self._swept + 1:
             self._swept = now
             self._app.expire()
@@ -127,8 +128,9 @@ class Listener:
             return
         waiting = [channel for channel in self._server.active_channels.values() if not channel.requests]
         late = [channel for channel in waiting if channel.since < now - REQUEST_TIMEOUT]
-        if full and not late:
-            late = heapq.nsmallest(self._most // 20 + 1, waiting, key=lambda channel: channel.since)
+        room = self._connections - (connected - len(waiting))  # those with a request in flight are not closed
+        if full and not late and (self._out_of_files or len(waiting) > room - room // 10):
+            late = heapq.nsmallest(room // 20 + 1, waiting, key=lambda channel: channel.since)
         for channel in late:
             if channel.request is not None:
                 self._refused(HTTPStatus.REQUEST_TIMEOUT)

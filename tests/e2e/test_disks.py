@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
@@ -16,14 +16,13 @@ from tests.support.tree import ROOT
 
 ADVICE: Final = "remount the disk or restart the exporter first, and restore a backup only if the error remains\n"
 
-DYING: Final = """
+MOUNTED: Final = """
 import fcntl, json, os, struct, subprocess, sys
 from pathlib import Path
 from tests.support.running import exporter, failure, until
 
-SHUTDOWN = 0x8004587D  # EXT4_IOC_SHUTDOWN, see ext4.h of the kernel
-folder, how, recovery, mkfs = Path(sys.argv[1]), *sys.argv[2:]
-backing, disk = folder / "backing", folder / "disk"
+folder, mkfs, *words = sys.argv[1:]
+backing, disk = Path(folder) / "backing", Path(folder) / "disk"
 image = backing / "image"
 
 def mount(*words):
@@ -32,6 +31,20 @@ def mount(*words):
 
 def umount():
     subprocess.run(["umount", disk], check=True)
+
+for place in (backing, disk):
+    place.mkdir()
+mount("-t", "tmpfs", "-o", "size=12M", "none", backing)
+with image.open("wb") as file:
+    file.truncate(64 << 20)
+subprocess.run([mkfs, "-q", image], check=True)
+mount("-o", "loop", image, disk)
+"""
+"""Part of a program: mount a new ext4 at ``disk``."""
+
+DYING: Final = """
+SHUTDOWN = 0x8004587D  # EXT4_IOC_SHUTDOWN, see ext4.h of the kernel
+how, recovery = words
 
 def die():
     if how == "shut down":
@@ -49,13 +62,6 @@ def die():
             except OSError:
                 pass
 
-for place in (backing, disk):
-    place.mkdir()
-mount("-t", "tmpfs", "-o", "size=12M", "none", backing)
-with image.open("wb") as file:
-    file.truncate(64 << 20)
-subprocess.run([mkfs, "-q", image], check=True)
-mount("-o", "loop", image, disk)
 said = []
 
 with exporter(disk) as running:
@@ -90,8 +96,74 @@ if recovery == "restart":
 print(json.dumps([outcomes, said]))
 """
 
+FROZEN: Final = """
+from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import urlencode
+from tests.support.crowd import all_at_once
+from tests.support.raw_http import http
+from tests.support.running import HASTY
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a disk image")
+FREEZE, THAW = 0xC0045877, 0xC0045878  # FIFREEZE and FITHAW, see fs.h of the kernel
+bodies = [urlencode(failure(number)).encode() for number in range(2, 42)]
+requests = [http(body=body, headers=("Connection: close",)) for body in bodies]
+
+def statuses():
+    return sorted({answer.status for answer in all_at_once(running.public, requests)})
+
+with exporter(disk, program=HASTY) as running, running.client() as client:
+    client.post(failure(0))
+    running.samples()
+    client.post(failure(1))  # after a commit, reading needs to write to SQLite's shared memory
+    descriptor = os.open(disk, os.O_RDONLY)
+    # Thaws the disk even if this program is killed: processes that write to a frozen one can't be killed.
+    thaw = f"import fcntl, sys; sys.stdin.read(); fcntl.ioctl({descriptor}, {THAW}, 0)"
+    guard = subprocess.Popen([sys.executable, "-c", thaw], stdin=subprocess.PIPE, pass_fds=[descriptor])
+    with guard, ThreadPoolExecutor(1) as pool:
+        try:
+            fcntl.ioctl(descriptor, FREEZE, 0)
+        except OSError:
+            sys.exit(77)
+        finally:
+            os.close(descriptor)
+        scrape = pool.submit(running.samples)
+        first = client.post(failure(2))
+        outcomes = [[first.status, first.headers["Retry-After"], first.text], statuses()]
+        ready = running.get("/-/ready")
+        outcomes += [[ready.status, ready.text], running.get("/-/healthy").status]
+        outcomes.append(running.samples()["smtpeter_exporter_ledger_writable"])
+        scrape.result()
+    until(lambda: running.get("/-/ready").status == 200)
+    outcomes.append(client.request("GET", "/other").status)  # not a late answer to the first request
+    outcomes += [statuses(), running.failures()]
+    outcomes.append(sorted(line["level"] for line in running.log() if line["msg"].startswith("ledger ")))
+umount()
+print(json.dumps(outcomes))
+"""
+
+
+def run_on_a_disk(directory: Path, program: str, *words: str) -> Any:
+    """Return what a program prints as JSON. It has a namespace of its own, and MOUNTED in front of it."""
+    mkfs = shutil.which("mkfs.ext4", path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
+    unshared = namespace()
+    if not (unshared and mkfs):
+        pytest.skip("needs unshare and mkfs.ext4")
+    ended = subprocess.run(
+        [*unshared, sys.executable, "-c", MOUNTED + program, directory, mkfs, *words],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
+        timeout=2 * TIMEOUT,
+        cwd=ROOT,
+    )
+    if ended.returncode == 77:
+        pytest.skip("needs loop devices and an ext4 that can be shut down and frozen")
+    return json.loads(ended.stdout)
+
+
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a disk image")
+
+
+@as_root
 @pytest.mark.parametrize("recovery", ["remount", "restart"])
 @pytest.mark.parametrize("how", ["shut down", "not writable"])
 def test_a_disk_that_dies(tmp_path: Path, how: str, recovery: str) -> None:
@@ -100,26 +172,31 @@ def test_a_disk_that_dies(tmp_path: Path, how: str, recovery: str) -> None:
     The exporter lets go of the disk, so it can be unmounted. When it is mounted again, counting resumes without a
     restart, or after one, and no failure that was answered 200 is lost or counted twice.
     """
-    mkfs = shutil.which("mkfs.ext4", path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
-    words = namespace()
-    if not (words and mkfs):
-        pytest.skip("needs unshare and mkfs.ext4")
-    ended = subprocess.run(
-        [*words, sys.executable, "-c", DYING, tmp_path, how, recovery, mkfs],
-        stdout=subprocess.PIPE,
-        text=True,
-        check=False,
-        timeout=2 * TIMEOUT,
-        cwd=ROOT,
-    )
-    if ended.returncode == 77:
-        pytest.skip("needs loop devices and an ext4 that can be shut down")
-    outcomes, said = json.loads(ended.stdout)
+    outcomes, said = run_on_a_disk(tmp_path, DYING, how, recovery)
     before, *outcomes = outcomes
     assert before == [200] * 30
     counted = {"rcptto/5xx/5.1.1": 30.0}
     assert outcomes == [503, 503, 0.0, counted, [200] * 31, {"rcptto/5xx/5.1.1": 31.0}]
     assert [text for text in said if not text.startswith("not ready: ledger ") or not text.endswith(ADVICE)] == []
+
+
+@as_root
+def test_a_disk_that_hangs(tmp_path: Path) -> None:
+    """While the file system is frozen: 503 after COMMIT_TIMEOUT, not ready, and scrapes are answered.
+
+    What was queued is dropped. The commit that was late answers nobody. Afterwards each failure is counted once.
+    """
+    assert run_on_a_disk(tmp_path, FROZEN) == [
+        [503, "5", "unavailable\n"],
+        [503],
+        [503, "not ready: the ledger did not finish a commit in 2 seconds\n"],
+        200,
+        0,
+        404,
+        [200],
+        {"rcptto/5xx/5.1.1": 42},
+        ["error", "info", "warning"],
+    ]
 
 
 def test_a_second_exporter_does_not_start_on_a_hard_link(tmp_path: Path) -> None:

@@ -2,12 +2,15 @@
 
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlencode
 
 import pytest
 
 from exporter.ledger.url import PostgresUrl
+from tests.support.crowd import all_at_once
 from tests.support.postgres import PASSWORD, QUOTED, shared_server
-from tests.support.running import exporter, failure, until
+from tests.support.raw_http import http, refused
+from tests.support.running import HASTY, changes, exporter, failure, failures_of, until
 
 SERIES: Final = "rcptto/5xx/5.1.1"
 
@@ -35,6 +38,39 @@ def test_a_stopped_server_is_answered_503_until_it_is_back(tmp_path: Path, url: 
         assert [replica.post(failure(number)).status for number in (1, 2)] == [200, 200]
         assert replica.failures() == {SERIES: 2}
         assert [line for line in replica.lines if QUOTED in line or PASSWORD in line or "Traceback" in line] == []
+
+
+def test_a_server_that_hangs_is_answered_503_until_it_answers(tmp_path: Path, url: str) -> None:
+    """While all its processes are suspended: 503 after COMMIT_TIMEOUT, not ready, the last totals.
+
+    What was queued is dropped. The commit that was late answers nobody. Afterwards each failure is counted once.
+    """
+    numbers = range(2, 42)
+    requests = [http(body=urlencode(failure(n)).encode(), headers=("Connection: close",)) for n in numbers]
+    with exporter(tmp_path, "--storage.url", url, program=HASTY) as replica, replica.client() as client:
+        assert client.post(failure(1)).status == 200
+        assert replica.failures() == {SERIES: 1}
+        before = replica.samples()
+        with shared_server().suspended():
+            first = client.post(failure(2))
+            assert (first.status, first.headers["Retry-After"], first.text) == (503, "5", "unavailable\n")
+            assert {answer.status for answer in all_at_once(replica.public, requests)} == {503}
+            readiness = replica.get("/-/ready")
+            assert (readiness.status, "did not finish a commit in 2 seconds" in readiness.text) == (503, True)
+            assert replica.get("/-/healthy").status == 200
+            during = replica.samples()
+            assert (during["smtpeter_exporter_ledger_writable"], failures_of(during)) == (0, {SERIES: 1})
+            assert changes(before, during) == {name: 1 + len(numbers) for name in refused("unavailable")}
+        until(lambda: replica.get("/-/ready").status == 200)
+        assert client.request("GET", "/other").status == 404  # not the answer to an earlier request
+        before = replica.samples()
+        assert {answer.status for answer in all_at_once(replica.public, requests)} == {200}
+        assert replica.failures() == {SERIES: 1 + len(numbers)}
+        assert {name for name in changes(before, replica.samples()) if "refused" in name} == set()
+        events = [(line["level"], line["msg"]) for line in replica.log() if line["msg"].startswith("ledger ")]
+        broken, working = "ledger not writable; answering 503 until it is", "ledger writable again"
+        assert [event for event in events if event[0] != "warning"] == [("error", broken), ("info", working)]
+        assert [line for line in replica.lines if "Traceback" in line] == []
 
 
 def test_a_server_without_fsync_is_ready_with_a_warning(tmp_path: Path, url: str) -> None:

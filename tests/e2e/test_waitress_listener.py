@@ -382,7 +382,7 @@ def test_what_waits_is_looked_at_once_per_second() -> None:
     before = listening.application.expiries
     listening.listener._sweep(1e9)
     for most in (100, -1):
-        listening.listener._most = most  # below zero, there are too many
+        listening.listener._connections = most  # below zero, there are too many
         for now in range(10):
             listening.listener._sweep(1e9 + now / 10)
     assert listening.application.expiries - before == 1

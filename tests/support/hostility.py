@@ -11,7 +11,7 @@ from typing import Final
 from urllib.parse import urlencode
 
 from tests.support.running import FORM, TIMEOUT, failure
-from tests.support.signing import headers_for
+from tests.support.signing import KEY_ID, headers_for
 
 HOST: Final = "mail.example.com"
 BEAT: Final = 0.5
@@ -166,11 +166,11 @@ def hostile(address: str, number: int) -> Iterator[None]:
         thread.join()
 
 
-def signed(numbers: range) -> list[bytes]:
+def signed(numbers: range, key_id: str = KEY_ID) -> list[bytes]:
     """Return signed requests with different failures, each for its own connection."""
     requests = []
     for number in numbers:
         body = urlencode(failure(number)).encode()
-        lines = [f"{name}: {text}" for name, text in headers_for(HOST, "/failures", body, FORM).items()]
+        lines = [f"{name}: {text}" for name, text in headers_for(HOST, "/failures", body, FORM, key_id=key_id).items()]
         requests.append("\r\n".join(["POST /failures HTTP/1.1", *lines, "Connection: close", "", ""]).encode() + body)
     return requests

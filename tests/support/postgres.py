@@ -119,6 +119,19 @@ class Postgres:
         segment = (self._directory / "data/postmaster.pid").read_text().splitlines()[6].split()[1]
         self._run("ipcrm", "-m", segment)  # shared memory that would otherwise stay
 
+    @contextmanager
+    def suspended(self) -> Iterator[None]:
+        """Suspend all processes of the server: it is reachable, but does not answer."""
+        rows = self.execute("SELECT pid FROM pg_stat_activity WHERE pid <> pg_backend_pid()")
+        pids = [self.pid, *(int(str(pid)) for (pid,) in rows)]
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for pid in reversed(pids):
+                os.kill(pid, signal.SIGCONT)
+
     def wait_for_standby(self) -> None:
         """Make each commit wait until the standby has it on disk, too."""
         self.execute("ALTER SYSTEM SET synchronous_standby_names = '*'")
@@ -179,6 +192,14 @@ def postgres(primary: Postgres | None = None) -> Iterator[Postgres]:
         yield running
     finally:
         running.end()
+
+
+@contextmanager
+def commits_held(url: str) -> Iterator[None]:
+    """Make all commits to a ledger wait, for at most the 5 s that an exporter lets a statement take."""
+    with psycopg.connect(url) as other:
+        other.execute("LOCK TABLE smtpeter_identity IN EXCLUSIVE MODE")
+        yield
 
 
 @cache

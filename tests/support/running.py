@@ -2,9 +2,10 @@
 
 import re
 import socket
+import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from http.client import HTTPResponse
 from pathlib import Path
@@ -38,6 +39,7 @@ __all__ = [
     "COUNTED",
     "COUNTED_AGAIN",
     "FORM",
+    "HASTY",
     "PROGRAM",
     "TIMEOUT",
     "Client",
@@ -61,7 +63,24 @@ __all__ = [
     "skipping",
     "throughout",
     "until",
+    "with_constants",
 ]
+
+
+def with_constants(constants: Mapping[str, float]) -> tuple[str, ...]:
+    """Return the words that start an exporter in which constants, by their full names, have other values."""
+    changed = [f"import {name.rpartition('.')[0]}; {name} = {value}" for name, value in constants.items()]
+    return (sys.executable, "-c", "\n".join([*changed, "from exporter.cli.main import main", "main()"]))
+
+
+HASTY: Final = with_constants(
+    {
+        "exporter.ledger.committer.COMMIT_TIMEOUT": 2,
+        "exporter.ledger.committer.MAINTENANCE_INTERVAL": 0.2,
+        "exporter.metrics.collector.READ_TIMEOUT": 1,
+    }
+)
+"""An exporter in which a request waits for its commit for 2 s, and a scrape for the ledger for 1 s."""
 
 
 def throughout(condition: Callable[[], bool], seconds: float) -> None:

@@ -5,8 +5,9 @@ import socket
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from email.utils import formatdate
-from functools import cache
+from functools import cache, partial
 from types import TracebackType
 from typing import Final, Self
 
@@ -82,13 +83,14 @@ def short_record() -> str:
 class NameServer:
     """A name server over UDP on loopback with the TXT records ``records``. Other names get NXDOMAIN.
 
-    ``asked`` is the number of queries by name. While ``silent`` it does not answer; while ``failing`` it answers
-    SERVFAIL.
+    ``asked`` is the number of queries by name. Each answer comes after ``delay`` seconds. While ``silent`` it does not
+    answer; while ``failing`` it answers SERVFAIL.
     """
 
     def __init__(self) -> None:
         self.records: dict[str, list[str]] = {}
         self.ttl = 300
+        self.delay = 0.0
         self.asked: Counter[str] = Counter()
         self.silent = self.failing = False
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -118,7 +120,17 @@ class NameServer:
             name = query.question[0].name.to_text(omit_final_dot=True)
             self.asked[name] += 1
             if not self.silent:
-                self._socket.sendto(self._answer(query, name).to_wire(), client)
+                send = partial(self._send, self._answer(query, name).to_wire(), client)
+                if self.delay:
+                    timer = threading.Timer(self.delay, send)
+                    timer.daemon = True
+                    timer.start()
+                else:
+                    send()
+
+    def _send(self, answer: bytes, client: tuple[str, int]) -> None:
+        with suppress(OSError):  # the server was stopped meanwhile
+            self._socket.sendto(answer, client)
 
     def _answer(self, query: dns.message.Message, name: str) -> dns.message.Message:
         answer = dns.message.make_response(query)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Final
 
 import pytest
@@ -537,3 +538,44 @@ def test_a_lost_file_is_a_problem_until_it_is_back(tmp_path: Path, monkeypatch: 
         (tmp_path / "away").rename(path)
         until(lambda: committer.problem is None)
         assert [record(committer, failure(1)), record(committer, failure(2))] == [False, True]
+
+
+class SlowMaintenance(FakeLedger):
+    """A ledger whose maintenance waits while ``maintained`` is not set, and then sets ``maintaining``."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maintaining, self.maintained = threading.Event(), threading.Event()
+
+    def check(self, *, now: float, write: bool, state: ClockState | None = None) -> None:
+        """Do nothing, once that is allowed."""
+        super().check(now=now, write=write, state=state)
+        self.maintaining.set()
+        assert self.maintained.wait(TIMEOUT)
+
+
+def test_a_late_commit_ends_the_problem(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was submitted while a commit was late is not answered 503 once that commit has ended."""
+    now = 0.0
+    monkeypatch.setattr(module, "time", SimpleNamespace(perf_counter=lambda: now, monotonic=lambda: now))
+    ledger = SlowMaintenance()
+    ledger.gate.clear()
+    state = Clock(ledger.clock, ClockState(ledger.clock(), EVEN_PERIOD))
+    committer = Committer(ledger, clock=state, committed=lambda _commit: None, hold=0)
+    (first,) = submit(committer, [failure(1)])
+    committer.start()
+    try:
+        assert ledger.inside.wait(TIMEOUT)
+        now = COMMIT_TIMEOUT
+        committer.expire()
+        assert first.error()
+        (second,) = submit(committer, [failure(2)])
+        ledger.gate.set()
+        assert ledger.maintaining.wait(TIMEOUT)  # after the late commit
+        committer.expire()
+        assert (committer.problem, second.outcomes.qsize()) == (None, 0)
+        ledger.maintained.set()
+        assert second.outcome() is True
+    finally:
+        ledger.maintained.set()
+        assert committer.stop()

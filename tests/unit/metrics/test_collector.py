@@ -21,8 +21,10 @@ from exporter.classification.series import FAMILIES, Record, Series
 from exporter.errors import LedgerError
 from exporter.ledger.contract import Ledger, Total
 from exporter.ledger.sqlite import SqliteLedger
+from exporter.metrics import collector as module
 from exporter.metrics.collector import USUAL_CLASSES, LedgerCollector, Snapshot, closed_series, latest
-from tests.support.fakes import FakeLedger
+from tests.support.fakes import TIMEOUT, FakeLedger
+from tests.support.running import until
 from tests.support.texts import Texts
 
 EXPOSITIONS: Final = sorted((Path(__file__).parent / "expositions").glob("*.json"))
@@ -193,6 +195,36 @@ def test_the_last_totals_are_exposed_if_the_ledger_is_not_readable(
     (line,) = caplog.records
     assert (line.levelname, vars(line)["error"]) == ("WARNING", "out of reach")
     texts.check(line.getMessage())
+
+
+class HangingLedger(FixedLedger):
+    """A ledger whose reads hang while ``gate`` is not set."""
+
+    def totals(self) -> list[Total]:
+        """Return the given totals, once the gate is open."""
+        assert self.gate.wait(TIMEOUT)
+        return super().totals()
+
+
+def test_the_last_totals_are_exposed_while_the_ledger_hangs(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A scrape does not wait for ever, this is logged once, and the threads of such scrapes end."""
+    monkeypatch.setattr(module, "READ_TIMEOUT", 0.2)
+    ledger = HangingLedger([Total(SERIES, 5, held=False, raised_at=7.5)])
+    one = collector(ledger)
+    before = list(one.collect())
+    ledger.gate.clear()
+    ledger.rows = [Total(SERIES, 6, held=False, raised_at=8.5)]
+    threads = threading.active_count()
+    assert [list(one.collect()) for _ in range(4)] == [before] * 4
+    until(lambda: threading.active_count() == threads + 1)  # the first one hangs
+    ledger.gate.set()
+    until(lambda: threading.active_count() == threads)
+    assert above_zero(one) == {SERIES: 6}
+    (line,) = caplog.records
+    assert (line.levelname, line.getMessage()) == ("WARNING", "ledger not readable; exposing the last totals")
+    assert vars(line)["error"] == "no answer within 0 seconds"
 
 
 def test_the_snapshot_of_the_start_is_exposed_if_the_ledger_is_not_readable() -> None:

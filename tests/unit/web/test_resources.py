@@ -10,11 +10,11 @@ from falcon.testing import Result, TestClient
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as open_metrics
 from prometheus_client.parser import text_string_to_metric_families as text_format
 
-from exporter.classification.series import Record
 from exporter.ledger.committer import Commit
 from exporter.metrics.telemetry import Telemetry
 from exporter.web.page import POLICY, page
 from exporter.web.resources import Healthy, Metrics, Page, Ready
+from tests.support.records import failure
 from tests.support.status_page import facts
 from tests.support.tickets import Pending
 
@@ -25,7 +25,7 @@ DUPLICATES: Final = "smtpeter_exporter_duplicates_total"
 def telemetry() -> Telemetry:
     """Return metrics with a value to look for."""
     telemetry = Telemetry()
-    tickets = [Pending(Record(b"", ()), began=0)] * 2
+    tickets = [Pending(failure(number), began=0.0) for number in range(2)]
     telemetry.committed(Commit(0.1, tickets, [False, False], late=False))
     return telemetry
 

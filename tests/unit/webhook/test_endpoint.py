@@ -76,8 +76,9 @@ class Served:
         self.signatures, self.telemetry = Signatures(), Telemetry()
         verifier: Any = self.signatures if signed else None
         failures = Failures(verifier, Classifier(LabelSets(), Providers({}), ()), self.telemetry)
-        self.recorder: Any = Recorder(failures.committed)
-        self._client = TestClient(public_app(failures, self.recorder, self.telemetry, prefix="", files=None))
+        self.recorder = Recorder(failures.committed)
+        committer: Any = self.recorder
+        self._client = TestClient(public_app(failures, committer, self.telemetry, prefix="", files=None))
 
     def post(self, body: bytes, query: str = "") -> tuple[int, str]:
         """Post a form; return status and text of the answer."""
