@@ -129,8 +129,12 @@ class Listener:
         waiting = [channel for channel in self._server.active_channels.values() if not channel.requests]
         late = [channel for channel in waiting if channel.since < now - REQUEST_TIMEOUT]
         room = self._connections - (connected - len(waiting))  # those with a request in flight are not closed
-        if full and not late and (self._out_of_files or len(waiting) > room - room // 10):
-            late = heapq.nsmallest(room // 20 + 1, waiting, key=lambda channel: channel.since)
+        if full and not late and waiting:
+            oldest = heapq.nsmallest(room // 20 + 1, waiting, key=lambda channel: channel.since)
+            # With hardly any room, a connection has a second for its request, even if no other can be accepted.
+            stuck = len(waiting) >= room and oldest[0].since < now - 1
+            if self._out_of_files or len(waiting) > room - room // 10 or stuck:
+                late = oldest
         for channel in late:
             if channel.request is not None:
                 self._refused(HTTPStatus.REQUEST_TIMEOUT)

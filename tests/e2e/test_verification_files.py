@@ -251,7 +251,7 @@ def hung(running: Exporter, directory: Path) -> Iterator[None]:
     finally:
         os.close(device)
     if running.alive:
-        subprocess.run([*inside, "umount", directory], check=True)
+        subprocess.run([*inside, "umount", "--lazy", directory], check=True)
 
 
 @pytest.fixture
@@ -274,9 +274,9 @@ def threads(running: Exporter) -> int:
 def test_a_file_system_that_hangs(hanging: Site) -> None:
     """While it hangs, requests for files wait in a limited number, then get 404; all others are served as before."""
     running = hanging.running
+    before, samples = threads(running), running.samples()
     assert hanging.ask("GET", f"/{NAME}").body == LINE
     with ThreadPoolExecutor(MAX_READING) as pool, hung(running, hanging.directory):
-        before, samples = threads(running), running.samples()
         waiting = [pool.submit(hanging.ask, "GET", f"/{NAME}") for _ in range(MAX_READING)]
         until(lambda: threads(running) >= before + MAX_READING)
         assert hanging.ask("GET", f"/{NAME}").status == 404

@@ -41,11 +41,16 @@ class Channel:
     def __init__(self, service: Callable[[], object] = lambda: None) -> None:
         self._service = service
         self.turns = 0
+        self.closed = False
 
     def service(self) -> None:
         """Count the call, and call the function."""
         self.turns += 1
         self._service()
+
+    def handle_close(self) -> None:
+        """Note that the channel is closed."""
+        self.closed = True
 
 
 def test_the_loop_is_woken_once() -> None:
@@ -91,6 +96,17 @@ def test_a_channel_that_is_added_when_the_turn_ends_is_served() -> None:
     turns._channels = Channels()
     turns.run()
     assert late.turns == 1
+
+
+def test_an_error_on_one_connection_does_not_end_the_others(caplog: pytest.LogCaptureFixture) -> None:
+    """A channel that raises is closed, with the traceback in the log, and the next one is served."""
+    turns: Any = Turns(pytest.fail)
+    broken, last = Channel({}.popitem), Channel()
+    turns.add_task(broken)
+    turns.add_task(last)
+    turns.run()
+    assert (broken.closed, last.turns, last.closed) == (True, 1, False)
+    assert [record.exc_info and record.exc_info[0] for record in caplog.records] == [KeyError]
 
 
 @pytest.fixture

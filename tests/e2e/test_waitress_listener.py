@@ -369,6 +369,28 @@ def test_the_oldest_idle_connections_make_room() -> None:
     assert listening.refused == []
 
 
+def test_a_few_idle_connections_make_room_between_requests_in_flight(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With few connections, too, a request is answered while some wait for an answer and the rest are idle."""
+    monkeypatch.setattr(waitress_listener, "REQUEST_TIMEOUT", 10 * TIMEOUT)
+    listening = Listening(connections=12)
+    listening.application.parking = True
+    listening.listener.start()
+    try:
+        with ExitStack() as stack:
+            for number in range(3):
+                stack.enter_context(listening.connect()).sendall(get(f"/{number}"))
+            gives = [listening.application.parked(f"/{number}") for number in range(3)]
+            idle = [stack.enter_context(listening.connect()) for _ in range(9)]
+            listening.application.parking = False
+            assert listening.exchange(get("/", "Connection: close")).status == 200
+            assert read_to_end(idle[0]) == b""
+            for give in gives:
+                give(answer("answer\n"))
+    finally:
+        listening.listener.stop()
+    assert listening.refused == []
+
+
 def test_expect_without_a_body_is_answered(listening: Listening) -> None:
     """A client that expects 100 but sends no body gets its answer."""
     assert listening.exchange(get("/", "Expect: 100-continue", "Content-Length: 0")).status == 200
