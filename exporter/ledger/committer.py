@@ -190,9 +190,15 @@ class Committer:
             self._set_problem(None)
             outcomes = new
             taken = self._take()
-            self._committed(Commit(time.perf_counter() - began, tickets, new, late=not taken))
+            self._report(Commit(time.perf_counter() - began, tickets, new, late=not taken))
         for ticket, outcome in zip(taken, outcomes, strict=False):  # nothing is taken if the commit was late
             ticket.settle(outcome)
+
+    def _report(self, commit: Commit) -> None:
+        try:
+            self._committed(commit)
+        except Exception:  # the failures are counted, so their requests must be answered
+            log.exception("internal error after a commit; please report it")
 
     def _take(self) -> list[Ticket]:
         """Return the tickets of the batch that are not settled yet: all of them, or none."""

@@ -392,6 +392,22 @@ def test_each_ticket_is_settled_once_whoever_is_first(ledger: FakeLedger, monkey
     assert confirmed <= counted
 
 
+def test_an_internal_error_after_a_commit_does_not_end_the_thread(
+    ledger: FakeLedger, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """If the callback fails, the tickets are settled nevertheless, because their failures are counted."""
+    set_interval(3600, monkeypatch)
+    bug = RuntimeError("oops")
+
+    def fail(_commit: Commit) -> None:
+        raise bug
+
+    with running(ledger, fail) as committer:
+        assert [record(committer, failure(number)) for number in (1, 1)] == [True, False]
+    assert logged(caplog) == [("ERROR", "internal error after a commit; please report it")] * 2
+    assert [entry.exc_info[1] for entry in caplog.records if entry.exc_info] == [bug, bug]
+
+
 # Maintenance
 
 
