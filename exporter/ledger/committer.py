@@ -86,7 +86,7 @@ class Committer:
         self._waiting: SimpleQueue[Sequence[Ticket]] = SimpleQueue()
         self._writing: list[Ticket] = []
         self._stopping = False
-        self._looked = time.perf_counter()  # when the committing thread last emptied the queue, or ended a commit
+        self._looked = 0.0  # when the committing thread last emptied the queue, or ended a commit
         self._lock = threading.Lock()
         self._writer = threading.Thread(target=self._run, name="committer", daemon=True)
         self._problem: str | None = None

@@ -97,7 +97,10 @@ class LedgerCollector(Collector):
     def refresh(self) -> Snapshot:
         """Read the ledger and return its snapshot, or the last one if the ledger is not readable or does not answer."""
         reading: Future[None] = Future()
-        threading.Thread(target=self._read, args=(reading,), name="scrape", daemon=True).start()
+        try:
+            threading.Thread(target=self._read, args=(reading,), name="scrape", daemon=True).start()
+        except RuntimeError as error:  # the system allows no more threads
+            reading.set_exception(LedgerError(str(error)))
         try:
             reading.result(READ_TIMEOUT)
         except (LedgerError, TimeoutError) as error:

@@ -34,6 +34,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -188,7 +189,8 @@ class Keys:
                 return None
             self._recent_unverified.append(now)
         entry.tried = now
-        entry.lookup = self._pools[_kind(entry)].submit(self._fetch, name, entry)
+        with suppress(RuntimeError):  # the system allows no more threads
+            entry.lookup = self._pools[_kind(entry)].submit(self._fetch, name, entry)
         return entry.lookup
 
     def _wait(self, entry: _Entry, lookup: Future[None]) -> None:

@@ -227,6 +227,22 @@ def test_the_last_totals_are_exposed_while_the_ledger_hangs(
     assert vars(line)["error"] == "no answer within 0 seconds"
 
 
+def test_the_last_totals_are_exposed_while_no_thread_can_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the system allows no more threads, counters keep their values until it does."""
+    ledger = FixedLedger([Total(SERIES, 5, held=False, raised_at=7.5)])
+    one = collector(ledger)
+    before = list(one.collect())
+    ledger.rows = [Total(SERIES, 6, held=False, raised_at=8.5)]
+
+    def fail(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as without_threads:
+        without_threads.setattr(threading.Thread, "start", fail)
+        assert list(one.collect()) == before
+    assert above_zero(one) == {SERIES: 6}
+
+
 def test_the_snapshot_of_the_start_is_exposed_if_the_ledger_is_not_readable() -> None:
     """Counters do not go back to 0 if the ledger was readable at the start, but not since."""
     ledger = FixedLedger([])

@@ -3,7 +3,7 @@
 import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Final, NamedTuple
 
 import pytest
@@ -496,3 +496,17 @@ def test_an_internal_error_in_a_lookup_is_a_failed_lookup(
     [entry] = caplog.records
     assert (entry.levelno, bool(entry.exc_info), vars(entry)["key"]) == (logging.ERROR, True, KEY_ID)
     texts.check(entry.getMessage())
+
+
+def test_a_key_is_used_although_no_thread_can_look_it_up(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the system allows no more threads, a cached key serves; without one, the request is rejected with 503."""
+    world.find()
+    world.now += 241
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(ThreadPoolExecutor, "submit", fail)
+    assert (world.find(), world.find("x.copernica.com")) == ("old", "503 key_unavailable")
+    world.now += 60
+    assert world.find() == "old"
