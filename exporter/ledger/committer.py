@@ -14,7 +14,8 @@ any thread
     May call ``submit`` and ``expire``, and read ``problem``.
 
 A ticket is settled by the thread that takes it: the committing thread after the commit, or the one that calls
-``expire`` if the commit takes too long. Both take tickets while holding ``_lock``, so each is settled once.
+``expire`` if the commit takes too long. Both take tickets while holding ``_lock``, so each is settled once. The lock
+also guards ``problem``.
 """
 
 import logging
@@ -90,7 +91,6 @@ class Committer:
         self._lock = threading.Lock()
         self._writer = threading.Thread(target=self._run, name="committer", daemon=True)
         self._problem: str | None = None
-        self._problem_lock = threading.Lock()
 
     @property
     def problem(self) -> str | None:
@@ -228,7 +228,7 @@ class Committer:
     def _set_problem(self, error: LedgerError | None) -> None:
         """Store the problem, and log when it begins and ends, not each failed attempt."""
         problem = None if error is None else str(error)
-        with self._problem_lock:
+        with self._lock:
             before, self._problem = self._problem, problem
         if problem and not before:
             log.error("ledger not writable; answering 503 until it is", extra={"error": problem})

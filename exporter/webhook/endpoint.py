@@ -33,7 +33,7 @@ class Failures:
 
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Verify, parse and classify the failure, and leave its ticket in the environment. Raises Refusal."""
-        resp.status = falcon.HTTP_503  # only who settles the ticket may answer 200
+        resp.status = falcon.HTTP_503  # it becomes 200 only when the ticket is settled
         if error := req.env.get(FAILED):
             raise Refusal(503, "unavailable", str(error))
         began = req.env.setdefault(_BEGAN, perf_counter())
