@@ -137,17 +137,18 @@ class Keys:
     def find_newer(self, name: str, tried: Sequence[RSAPublicKey], *, may_wait: bool) -> Sequence[RSAPublicKey]:
         """Return the keys that replaced those in ``tried``; none if there are none or the last lookup is too recent.
 
-        Raise LookupPending if the request should wait, and may do so; otherwise Refusal (503) while DNS is asked.
+        Raise LookupPending if the request should wait, and may do so; otherwise Refusal (503) while DNS is asked or
+        does not answer.
         """
         with self._lock:
             entry = self._entry(name, self._clock())
             if entry.keys is not tried:  # already updated by another request
                 return entry.keys
             lookup = self._start_lookup(name, entry, self._clock())
-            if lookup is None:
-                return ()
-            if may_wait:
+            if lookup and may_wait:
                 self._wait(entry, lookup)
+            if lookup is None and not entry.failed:
+                return ()
             raise Refusal(503, "key_unavailable", f"DNS has not answered for a newer key {name}")
 
     def ages(self) -> list[tuple[float, bool]]:

@@ -92,7 +92,7 @@ class Verifier:
         # A proxy may rewrite Host. SMTPeter signed the host of the URL, either as it is written there or normalized.
         self._hosts, self._path = list(dict.fromkeys((url.netloc, normalize_host(url.netloc)))), url.path
 
-    def verify(self, request: Request, *, may_wait: bool = False) -> None:
+    def verify(self, request: Request, *, may_wait: bool) -> None:
         """Raise Refusal unless SMTPeter signed this request recently: 403, or 503 if DNS does not answer.
 
         If the request ``may_wait``, raise LookupPending if its key has to be looked up first.

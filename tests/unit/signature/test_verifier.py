@@ -77,7 +77,8 @@ def outcome(
 ) -> str:
     """Return ``accepted``, or status and reason of the rejection."""
     try:
-        Verifier(policy, keys or OneKey(), lambda: NOW).verify(Request("POST", target, getter(headers), body))
+        request = Request("POST", target, getter(headers), body)
+        Verifier(policy, keys or OneKey(), lambda: NOW).verify(request, may_wait=False)
     except Refusal as refusal:
         return f"{refusal.status} {refusal.reason}"
     return "accepted"
@@ -439,7 +440,7 @@ def test_a_request_that_may_wait_learns_for_which_lookup(method: str, private: i
 
 
 def test_a_request_does_not_wait_unless_it_may() -> None:
-    """By default the source of keys is told that the request may not wait."""
+    """The source of keys is told that the request may not wait."""
     keys = OneKey(newer=[key(1).public_key()], pending={"find", "find_newer"})
     assert outcome(signed(private=key(1)), keys=keys) == "accepted"
     assert keys.calls == [("find", False), ("find_newer", False)]
