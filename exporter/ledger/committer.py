@@ -19,6 +19,7 @@ also guards ``problem``.
 """
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -87,7 +88,7 @@ class Committer:
         self._waiting: SimpleQueue[Sequence[Ticket]] = SimpleQueue()
         self._writing: list[Ticket] = []
         self._stopping = False
-        self._looked = 0.0  # when the committing thread last emptied the queue, or ended a commit
+        self._looked = math.inf  # when the committing thread last emptied the queue, or ended a commit
         self._lock = threading.Lock()
         self._writer = threading.Thread(target=self._run, name="committer", daemon=True)
         self._problem: str | None = None
@@ -104,7 +105,6 @@ class Committer:
 
     def start(self) -> None:
         """Start the committing thread."""
-        self._looked = time.perf_counter()
         self._writer.start()
 
     def stop(self) -> bool:

@@ -344,6 +344,26 @@ def test_a_ledger_that_hangs_is_logged_once(
     assert logged(caplog) == [("ERROR", BROKEN), ("INFO", WORKING)]
 
 
+def test_nothing_expires_before_the_start(ledger: FakeLedger) -> None:
+    """The listener may ask before the committing thread has run."""
+    committer = Committer(ledger, clock=Clock(ledger.clock, ClockState(0, 0)), committed=lambda _commit: None, hold=0)
+    committer.expire()
+    assert committer.problem is None
+
+
+def test_an_idle_ledger_is_no_problem(ledger: FakeLedger, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long no failure arrives, each round of maintenance shows that the ledger does not hang."""
+    set_interval(0.005, monkeypatch)
+    now = 0.0
+    monkeypatch.setattr(time, "perf_counter", lambda: now)
+    with running(ledger) as committer:
+        next_round(ledger)
+        now = COMMIT_TIMEOUT
+        until(lambda: committer._looked == now)
+        committer.expire()
+        assert committer.problem is None
+
+
 def test_maintenance_that_hangs_is_a_problem(ledger: FakeLedger, monkeypatch: pytest.MonkeyPatch) -> None:
     """The problem is noticed although no failure waits, and ends when the ledger answers again."""
     set_interval(0.005, monkeypatch)
