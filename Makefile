@@ -85,25 +85,25 @@ dist: $(VENV)/dist ## Build a release, reproducibly: sdist, wheel, SBOM and chec
 	cd dist && sha256sum * > SHA256SUMS
 VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' exporter/__init__.py)
 
-bench: $(VENV)/bench ## Compare the throughput with alternatives, and update docs/performance.md. Needs wrk and two cores.
+bench: $(VENV)/bench $(VENV)/test ## Compare the throughput with alternatives, and update docs/performance.md. Needs wrk and two cores.
 	$(BIN)/python -m bench.throughput
 
-history: $(VENV)/bench ## Measure with 10,000 and with 10,000,000 failures in the ledger, and while they are pruned.
+history: $(VENV)/bench $(VENV)/test ## Measure with 10,000 and with 10,000,000 failures in the ledger, and while they are pruned.
 	$(BIN)/python -m bench.history $(ARGS)
 
-soak: $(VENV)/bench ## Run an exporter for MINUTES (60) under hostile clients. Exits with 1 if a failure was lost.
+soak: $(VENV)/bench $(VENV)/test ## Run an exporter for MINUTES (60) under hostile clients. Exits with 1 if a failure was lost.
 	$(BIN)/python -m bench.soak
 
-fuzz: $(VENV)/bench ## Send 100,000 mutated requests and 1,300 forged signatures. Exits with 1 if one is treated wrongly.
+fuzz: $(VENV)/bench $(VENV)/test ## Send 100,000 mutated requests and 1,300 forged signatures. Exits with 1 if one is treated wrongly.
 	$(BIN)/python -m bench.fuzz $(ARGS)
 
 hostile: $(VENV)/bench $(VENV)/test servers ## Measure good clients during 1,500 hostile connections, and try to smuggle requests.
 	$(BIN)/python -m bench.hostile
 
-slow-dns: $(VENV)/bench ## Send 1,000 signed requests at once while DNS is slow or down. Exits with 1 if one is treated wrongly.
+slow-dns: $(VENV)/bench $(VENV)/test ## Send 1,000 signed requests at once while DNS is slow or down. Exits with 1 if one is treated wrongly.
 	$(BIN)/python -m bench.slow_dns
 
-chaos: $(VENV)/bench ## Kill the exporter, make its ledger hang, cut its power, fill its disk. Exits with 1 on a lost or doubled failure. ARGS=--help
+chaos: $(VENV)/bench $(VENV)/test ## Kill the exporter, make its ledger hang, cut its power, fill its disk. Exits with 1 on a lost or doubled failure. ARGS=--help
 	$(BIN)/python -m bench.chaos $(ARGS)
 
 rules: $(VENV)/run ## Generate the Prometheus rules from deploy/prometheus/.

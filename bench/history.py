@@ -20,7 +20,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from bench.ceilings import batch
-from bench.measure import DATABASE_CORE, SERVER_CORE, columns, on_core, pace, pin, resident, saturate
+from bench.measure import DATABASE_CORE, SERVER_CORE, check_machine, columns, on_core, pace, pin, resident, saturate
 from bench.paced import Plan
 from bench.requests import FORMS
 from bench.servers import database_here
@@ -170,7 +170,9 @@ def main() -> None:
     """Fill the ledgers, measure them in turns, and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--postgres", action="store_true", help="also measure PostgreSQL")
-    database = database_here() if parser.parse_args().postgres else None
+    arguments = parser.parse_args()
+    check_machine()
+    database = database_here() if arguments.postgres else None
     head = ["", "requests/s", "answered", "p50 ms", "p99 ms", "max ms", "to prune before", "pruned meanwhile"]
     pruned = [head]
     try:

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import urllib.error
@@ -42,6 +43,15 @@ class Sample(NamedTuple):
 def on_core(core: int, command: Sequence[str]) -> list[str]:
     """Return the command pinned to a core, with all processes that it starts."""
     return ["taskset", "-c", str(core), *command]
+
+
+def check_machine() -> None:
+    """Exit with an explanation if the machine lacks what ``saturate`` needs."""
+    for program in ("wrk", "taskset"):
+        if not shutil.which(program):
+            sys.exit(f"bench: needs {program} on PATH; on Debian: apt-get install wrk util-linux")
+    if (os.cpu_count() or 1) < 2:
+        sys.exit("bench: needs two cores, one for the server and one for the load")
 
 
 def results(text: str) -> Load:

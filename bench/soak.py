@@ -18,6 +18,7 @@ from bench.hostile import besieged
 from bench.measure import (
     LOAD_CORE,
     SERVER_CORE,
+    check_machine,
     columns,
     descriptors,
     end_pacing,
@@ -92,6 +93,7 @@ def memory_growth(observations: list[Observation]) -> float:
 
 def main() -> None:
     """Run the exporter and print the table."""
+    check_machine()
     os.sched_setaffinity(0, {LOAD_CORE})  # the hostile clients inherit it
     rate = saturation() / 2
     with pinned_exporter() as running:

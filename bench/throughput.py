@@ -13,7 +13,6 @@ import json
 import os
 import platform
 import re
-import shutil
 import statistics
 import sys
 import tempfile
@@ -25,7 +24,7 @@ from pathlib import Path
 from typing import Final
 
 from bench.contestants import CONTESTANTS, OURS, TARGETS, Contestant
-from bench.measure import DATABASE_CORE, LOAD_CORE, ROOT, SERVER_CORE, Sample, columns, pace, pin
+from bench.measure import DATABASE_CORE, LOAD_CORE, ROOT, SERVER_CORE, Sample, check_machine, columns, pace, pin
 from bench.paced import CONNECTIONS, Paced
 from bench.requests import PUSHES, SIGNED, write_signed
 from bench.servers import Server, database_here, missing
@@ -230,11 +229,7 @@ def write(text: str, found: Mapping[Contestant, Result], targets: Mapping[str, s
 
 def main() -> None:
     """Run the benchmark, write the results and print them."""
-    for program in ("wrk", "taskset"):
-        if not shutil.which(program):
-            sys.exit(f"bench: needs {program} on PATH; on Debian: apt-get install wrk util-linux")
-    if (os.cpu_count() or 1) < 2:
-        sys.exit("bench: needs two cores, one for the server and one for the load")
+    check_machine()
     wanted = [contestant for contestant in CONTESTANTS if re.search(ONLY, contestant.name)]
     with ExitStack() as stack:
         found = run(wanted, stack)
