@@ -92,7 +92,7 @@ def _extended(extended: str) -> str:
 class LabelSets:
     """The label sets in use, at most ``limit`` besides :data:`OVERFLOW` and those that the ledger already has.
 
-    Thread-safe without a lock: threads that add new sets at the same time may each exceed the limit by one.
+    One thread calls ``admit``; any thread may call the rest.
     """
 
     def __init__(self, *, limit: int = 500) -> None:

@@ -14,8 +14,8 @@ any thread
     May call ``submit`` and ``expire``, and read ``problem``.
 
 A ticket is settled by the thread that takes it: the committing thread after the commit, or the one that calls
-``expire`` if the commit takes too long. Both take tickets while holding ``_lock``, so each is settled once. The lock
-also guards ``problem``.
+``expire`` if that takes too long. Only one of them can take it, from the queue or, while it holds ``_lock``, from
+``_writing``. The lock also guards ``problem``.
 """
 
 import logging
@@ -36,7 +36,9 @@ from exporter.ledger.contract import Ledger
 log = logging.getLogger(__name__)
 
 COMMIT_TIMEOUT: Final = 10.0
-"""Seconds that a request waits for its commit before it is answered 503."""
+"""Seconds after which a request is answered 503 because its commit has not finished."""
+SUSPENSION: Final = 3.0
+"""Seconds between two calls of ``expire`` that show that the whole process was suspended."""
 STOP_TIMEOUT: Final = 5.0
 """Seconds to wait for the last commit when the exporter stops."""
 MAINTENANCE_INTERVAL: Final = 1.0
@@ -63,13 +65,13 @@ class Ticket:
 class Commit(NamedTuple):
     """A commit that succeeded: its duration in seconds, its tickets, and for each of them whether its failure is new.
 
-    If it was ``late``, the requests were answered 503 before, because it took longer than COMMIT_TIMEOUT.
+    ``in_time`` are the tickets of the requests that are answered 200. The others were answered 503 before.
     """
 
     seconds: float
     tickets: Sequence[Ticket]
     new: Sequence[bool]
-    late: bool
+    in_time: Sequence[Ticket]
 
 
 class Committer:
@@ -89,6 +91,7 @@ class Committer:
         self._writing: list[Ticket] = []
         self._stopping = False
         self._looked = math.inf  # when the committing thread last emptied the queue, or ended a commit
+        self._checked = math.inf  # when ``expire`` was called last
         self._lock = threading.Lock()
         self._writer = threading.Thread(target=self._run, name="committer", daemon=True)
         self._problem: str | None = None
@@ -127,18 +130,25 @@ class Committer:
         self._waiting.put(tickets)
 
     def expire(self) -> None:
-        """Settle all tickets if the oldest has waited for COMMIT_TIMEOUT, or if the ledger hangs. Call once per second.
+        """Settle the tickets that are older than COMMIT_TIMEOUT, and all if the ledger hangs. Call once per second.
 
         What is still in the queue is then never recorded, so that it does not grow while the ledger hangs.
         """
+        now = time.perf_counter()
+        suspended, self._checked = now > self._checked + SUSPENSION, now
+        if suspended:  # nothing had time to finish, so decide the next time
+            return
         with self._lock:
-            since = min([self._looked, *(ticket.began for ticket in self._writing[:1])])
-            if time.perf_counter() < since + COMMIT_TIMEOUT:
-                return
-            late = [*self._writing, *self._queued()]
-            self._writing = []
+            hangs = now >= self._looked + COMMIT_TIMEOUT
+            latest = math.inf if hangs else now - COMMIT_TIMEOUT
+            late = [ticket for ticket in self._writing if ticket.began <= latest]
+            self._writing = [ticket for ticket in self._writing if ticket.began > latest]
+        if hangs:
+            late += self._queued()
+        if not late and not hangs:
+            return
         error = LedgerError(f"the ledger did not finish a commit in {COMMIT_TIMEOUT:.0f} seconds")
-        self._set_problem(error)  # the committing thread hangs, and can't do it
+        self._set_problem(error)  # the committing thread can't do it
         for ticket in late:
             ticket.settle(error)
 
@@ -170,29 +180,25 @@ class Committer:
 
     def _commit(self, tickets: Sequence[Ticket]) -> None:
         began = time.perf_counter()
-        outcomes: Sequence[bool | LedgerError]
+        error: LedgerError | None = None
+        new: Sequence[bool] = ()
         try:
             moment = self._clock.look()
             new = self._ledger.record(
                 [ticket.failure.record for ticket in tickets], now=moment.now, held=self._hold > 0, day=moment.day
             )
-        except LedgerError as error:
-            self._set_problem(error)
-            outcomes = [error] * len(tickets)
-            taken = self._take()
-        except Exception as error:  # without this thread no request would ever be answered again
+        except LedgerError as caught:
+            error = caught
+        except Exception as caught:  # without this thread no request would ever be answered again
             log.exception("internal error while recording; please report it")
-            internal = LedgerError(f"internal error while recording: {error!r}")
-            self._set_problem(internal)
-            outcomes = [internal] * len(tickets)
-            taken = self._take()
-        else:
-            self._set_problem(None)
-            outcomes = new
-            taken = self._take()
-            self._report(Commit(time.perf_counter() - began, tickets, new, late=not taken))
-        for ticket, outcome in zip(taken, outcomes, strict=False):  # nothing is taken if the commit was late
-            ticket.settle(outcome)
+            error = LedgerError(f"internal error while recording: {caught!r}")
+        self._set_problem(error)
+        in_time = self._take()
+        if error is None:
+            self._report(Commit(time.perf_counter() - began, tickets, new, in_time))
+        outcomes = dict(zip(tickets, new, strict=False))
+        for ticket in in_time:
+            self._settle(ticket, error or outcomes[ticket])
 
     def _report(self, commit: Commit) -> None:
         try:
@@ -201,11 +207,17 @@ class Committer:
             log.exception("internal error after a commit; please report it")
 
     def _take(self) -> list[Ticket]:
-        """Return the tickets of the batch that are not settled yet: all of them, or none."""
+        """Return the tickets of the batch that are not settled yet."""
         with self._lock:
             taken, self._writing = self._writing, []
             self._looked = time.perf_counter()  # if the commit was late, it is over: what came meanwhile need not fail
         return taken
+
+    def _settle(self, ticket: Ticket, outcome: bool | LedgerError) -> None:  # noqa: FBT001 -- a result
+        try:
+            ticket.settle(outcome)
+        except Exception:  # the other requests must be answered
+            log.exception("internal error while answering; please report it")
 
     def _maintain(self) -> None:
         try:

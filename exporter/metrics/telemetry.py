@@ -35,7 +35,7 @@ class Telemetry:
         )
         self._duplicates = Counter(
             "smtpeter_exporter_duplicates",
-            "Number of reports of failures that were already counted; answered 200, but not counted again.",
+            "Number of reports of failures that were already counted, so not counted again.",
             registry=registry,
         )
         self._refused = Counter(
@@ -82,7 +82,7 @@ class Telemetry:
         self._batch_size = Histogram(
             "smtpeter_exporter_commit_batch_size",
             "Number of failures in one commit to the ledger.",
-            buckets=(1, 2, 4, 8, 16, 32, 64, 128),
+            buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024),
             registry=registry,
         )
         self._signature_required = Gauge(
@@ -144,10 +144,9 @@ class Telemetry:
         for what, number in Count(what for ticket in counted for what in ticket.report.repaired).items():
             self._repaired.labels(what).inc(number)
         self._overflowed.inc(sum(ticket.failure.overflowed for ticket in counted))
-        if not commit.late:
-            now = time.perf_counter()
-            for ticket in commit.tickets:
-                self._request_seconds.observe(now - ticket.began)
+        now = time.perf_counter()
+        for ticket in commit.in_time:
+            self._request_seconds.observe(now - ticket.began)
 
     def signature_mode(self, mode: str) -> None:
         """Expose the signature mode, ``required`` or ``off``."""

@@ -34,7 +34,6 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -137,17 +136,18 @@ class Keys:
     def find_newer(self, name: str, tried: Sequence[RSAPublicKey], *, may_wait: bool) -> Sequence[RSAPublicKey]:
         """Return the keys that replaced those in ``tried``; none if there are none or the last lookup is too recent.
 
-        Raise LookupPending if the request should wait, and may do so; otherwise Refusal (503) while DNS is asked or
-        does not answer.
+        Raise LookupPending if the request should wait, and may do so; otherwise Refusal (503) while DNS is asked, does
+        not answer, or too many lookups run.
         """
         with self._lock:
             entry = self._entry(name, self._clock())
             if entry.keys is not tried:  # already updated by another request
                 return entry.keys
-            lookup = self._start_lookup(name, entry, self._clock())
+            now = self._clock()
+            lookup = self._start_lookup(name, entry, now)
             if lookup and may_wait:
                 self._wait(entry, lookup)
-            if lookup is None and not entry.failed:
+            if lookup is None and now < entry.tried + RETRY and not entry.failed:
                 return ()
             raise Refusal(503, "key_unavailable", f"DNS has not answered for a newer key {name}")
 
@@ -190,8 +190,10 @@ class Keys:
                 return None
             self._recent_unverified.append(now)
         entry.tried = now
-        with suppress(RuntimeError):  # the system allows no more threads
+        try:
             entry.lookup = self._pools[_kind(entry)].submit(self._fetch, name, entry)
+        except RuntimeError:  # the system allows no more threads
+            entry.failed = True
         return entry.lookup
 
     def _wait(self, entry: _Entry, lookup: Future[None]) -> None:

@@ -91,9 +91,10 @@ class Answering:
             self._tickets = []
 
     def expire(self) -> None:
-        """Answer the requests that have waited for too long. Call this once per second, from one thread."""
+        """Answer the requests that have waited for too long. Call this once per second, in any thread."""
         now = time.monotonic()
-        for number, (deadline, _) in list(self._waiting.items()):
+        for number in list(self._waiting):
+            deadline, _ = self._waiting.get(number, (math.inf, None))  # another thread may have removed it
             if now >= deadline:
                 self._resume(number)
         self._committer.expire()

@@ -39,7 +39,7 @@ class Failures:
         began = req.env.setdefault(_BEGAN, perf_counter())
         body = read_body(req)
         if self._verifier:
-            request = Request(req.method, req.env["REQUEST_URI"], req.get_header, body)
+            request = Request(req.method, req.env["REQUEST_URI"], req.get_header, body, perf_counter() - began)
             try:
                 self._verifier.verify(request, may_wait=may_wait(req.env))
             except LookupPending as pending:

@@ -25,6 +25,8 @@ MAX_HEADER: Final = 16_384
 """Maximum size of all headers of a request together, in bytes."""
 DRAIN_TIMEOUT: Final = 3.0
 """Seconds to wait for requests in flight when stopping."""
+MAX_ACCEPTED: Final = 64
+"""Maximum number of connections to accept before requests on the others are served."""
 REQUEST_TIMEOUT: Final = 30.0
 """Seconds within which a connection must deliver each complete request, however slowly its bytes arrive."""
 
@@ -67,6 +69,8 @@ class Listener:
         self._server.channel_class = channel_class(app, self._turns, refused)
         self._server.pull_trigger = lambda: None  # waitress wakes its event loop from other threads, but has none here
         self._server.accept = self._accept
+        self._accept_one = self._server.handle_accept
+        self._server.handle_accept = self._accept_some
         self._out_of_files = False
         self._refused = refused
         self._connections = connections
@@ -104,6 +108,14 @@ class Listener:
         wasyncore.loop(timeout=timeout, use_poll=True, map=self._sockets, count=1)
         self._turns.run()
         self._app.flush()
+
+    def _accept_some(self) -> None:
+        """Accept the connections that wait. With waitress's one per turn, busy connections would hold up new ones."""
+        for _ in range(MAX_ACCEPTED):
+            before = len(self._sockets)
+            self._accept_one()
+            if len(self._sockets) == before or not self._server.readable():
+                return
 
     def _accept(self) -> Any:  # noqa: ANN401 -- waitress has no types
         try:

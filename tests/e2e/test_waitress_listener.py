@@ -21,7 +21,7 @@ from exporter.webhook.answering import Give
 from exporter.webhook.parsing import MAX_BODY
 from exporter.webhook.verification_files import MAX_SIZE
 from exporter.webhook.waitress_channel import MAX_PIPELINED
-from exporter.webhook.waitress_listener import MAX_HEADER
+from exporter.webhook.waitress_listener import MAX_ACCEPTED, MAX_HEADER
 from tests.support.listening import LONG, Application, Listening, answer, get, statuses
 from tests.support.running import TIMEOUT, read_to_end, until
 
@@ -29,6 +29,8 @@ from tests.support.running import TIMEOUT, read_to_end, until
 CALLABLES: Final[dict[str, tuple[Callable[..., Any], str]]] = {
     "wasyncore.loop": (waitress.wasyncore.loop, "(timeout=30.0, use_poll=False, map=None, count=None)"),
     "wasyncore.dispatcher.accept": (waitress.wasyncore.dispatcher.accept, "(self)"),
+    "server.BaseWSGIServer.handle_accept": (waitress.server.BaseWSGIServer.handle_accept, "(self)"),
+    "server.BaseWSGIServer.readable": (waitress.server.BaseWSGIServer.readable, "(self)"),
     "wasyncore.dispatcher.close": (waitress.wasyncore.dispatcher.close, "(self)"),
     "server.create_server": (
         waitress.server.create_server,
@@ -451,6 +453,37 @@ def test_a_batch_is_what_one_turn_received() -> None:
             begun.give(answer("answer\n"))
         listening.listener.stop()
     assert sorted(set(flushed)) == [0, 1, 10]
+
+
+def test_connections_that_wait_are_accepted_together() -> None:
+    """However long a turn of the event loop takes, new connections wait for only one, up to MAX_ACCEPTED of them."""
+    gate = threading.Event()
+    connected = set[int]()
+    listening: Listening
+
+    class Busy(Application):
+        """Waits at each request, and notes how many connections there are at each flush."""
+
+        def begin(self, environ: dict[str, Any], give: Give) -> None:
+            """Wait for the gate."""
+            super().begin(environ, give)
+            assert gate.wait(TIMEOUT)
+
+        def flush(self) -> None:
+            """Note the number of connections."""
+            connected.add(len(listening.channels()))
+
+    listening = Listening(Busy())
+    listening.listener.start()
+    with ExitStack() as stack:
+        stack.enter_context(listening.connect()).sendall(get("/"))
+        listening.application.wait_for(1)
+        for _ in range(MAX_ACCEPTED + 9):
+            stack.enter_context(listening.connect())
+        gate.set()
+        until(lambda: MAX_ACCEPTED + 10 in connected)
+        listening.listener.stop()
+    assert connected - {0, 1} == {MAX_ACCEPTED + 1, MAX_ACCEPTED + 10}
 
 
 def stop(listening: Listening) -> threading.Thread:

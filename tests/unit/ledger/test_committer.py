@@ -94,6 +94,7 @@ def expire(committer: Committer, monkeypatch: pytest.MonkeyPatch) -> None:
     now = time.perf_counter() + COMMIT_TIMEOUT
     with monkeypatch.context() as later:
         later.setattr(time, "perf_counter", lambda: now)
+        committer.expire()  # shows that the process was not suspended
         committer.expire()
 
 
@@ -165,17 +166,17 @@ def test_a_commit_is_reported_before_its_tickets_are_settled(
 ) -> None:
     """The callback gets the tickets and which failures are new, so that the metrics are right when clients ask."""
     set_interval(3600, monkeypatch)
-    commits: list[tuple[list[Ticket], list[bool], bool, list[int]]] = []
+    commits: list[tuple[list[Ticket], list[bool], list[Ticket], list[int]]] = []
 
     def committed(commit: Commit) -> None:
         settled = [ticket.outcomes.qsize() for ticket in commit.tickets if isinstance(ticket, Pending)]
-        commits.append(([*commit.tickets], [*commit.new], commit.late, settled))
+        commits.append(([*commit.tickets], [*commit.new], [*commit.in_time], settled))
 
     ledger.known = {failure(3).identity}
     with running(ledger, committed) as committer:
         tickets = submit(committer, failures([2, 3]))
         assert [ticket.outcome() for ticket in tickets] == [True, False]
-    assert commits == [([*tickets], [True, False], False, [0, 0])]
+    assert commits == [([*tickets], [True, False], [*tickets], [0, 0])]
 
 
 # Stopping
@@ -303,28 +304,62 @@ def test_a_ticket_does_not_wait_forever(
 
 
 def test_an_old_ticket_expires_although_its_commit_is_young(committer: Committer, ledger: FakeLedger) -> None:
-    """The time that a request waited for a lookup or for earlier commits counts, too."""
+    """The time that a request waited for a lookup or for earlier commits counts, too. The others can still succeed."""
     ledger.gate.clear()
-    ticket = Pending(failure(1), began=time.perf_counter() - COMMIT_TIMEOUT)
-    committer.submit([ticket])
+    began = time.perf_counter() - COMMIT_TIMEOUT
+    young, old, new = Pending(failure(1)), Pending(failure(2), began=began), Pending(failure(3))
+    committer.submit([young, old, new])
     assert ledger.inside.wait(TIMEOUT)
     until(lambda: committer._writing)
+    (queued,) = submit(committer, [failure(4)])
+    committer.expire()
+    assert old.error() == committer.problem
+    ledger.known = {failure(3).identity}
+    ledger.gate.set()
+    assert [young.outcome(), new.outcome(), queued.outcome()] == [True, False, True]
+    assert old.outcomes.qsize() == 0
+
+
+def test_nothing_expires_because_the_process_was_suspended(
+    committer: Committer, ledger: FakeLedger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If nobody asked for long, nothing had time to finish: only what still hangs a second later expires."""
+    committer.expire()
+    (ticket,) = block(ledger, committer, [1])
+    now = time.perf_counter() + COMMIT_TIMEOUT
+    monkeypatch.setattr(time, "perf_counter", lambda: now)
+    committer.expire()
+    assert (committer.problem, ticket.outcomes.qsize()) == (None, 0)
     committer.expire()
     assert ticket.error() == committer.problem
-    ledger.gate.set()
+
+
+def test_a_failing_answer_does_not_end_the_thread(committer: Committer, caplog: pytest.LogCaptureFixture) -> None:
+    """If an answer can't be given, the other requests get theirs."""
+    bug = RuntimeError("oops")
+
+    def fail(_outcome: object) -> None:
+        raise bug
+
+    broken, good = Pending(failure(1)), Pending(failure(2))
+    broken.settle = fail
+    committer.submit([broken, good])
+    assert [good.outcome(), record(committer, failure(3))] == [True, True]
+    assert logged(caplog) == [("ERROR", "internal error while answering; please report it")]
+    assert [entry.exc_info[1] for entry in caplog.records if entry.exc_info] == [bug]
 
 
 def test_a_late_commit_is_reported_as_such(ledger: FakeLedger, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its failures are counted, but their requests were not answered 200."""
     set_interval(3600, monkeypatch)
-    commits: list[tuple[list[bool], bool]] = []
-    with running(ledger, lambda commit: commits.append(([*commit.new], commit.late))) as committer:
+    commits: list[tuple[list[bool], int]] = []
+    with running(ledger, lambda commit: commits.append(([*commit.new], len(commit.in_time)))) as committer:
         (ticket,) = block(ledger, committer, [1])
         expire(committer, monkeypatch)
         assert ticket.error() == committer.problem
         ledger.gate.set()
         assert record(committer, failure(1)) is False
-    assert commits == [([True], True), ([False], False)]
+    assert commits == [([True], 0), ([False], 1)]
 
 
 def test_a_ledger_that_hangs_is_logged_once(

@@ -94,7 +94,7 @@ def test_a_commit_counts_what_is_new(telemetry: Telemetry) -> None:
         ticket("malformed", decided_by="state", overflowed=True),
         ticket(),
     ]
-    telemetry.committed(Commit(0.25, tickets, [True, True, False, True], late=False))
+    telemetry.committed(Commit(0.25, tickets, [True, True, False, True], in_time=tickets))
     after = changed(telemetry, before)
     assert 0 < after.pop("request_duration_seconds_sum") < TIMEOUT
     assert after == {
@@ -115,17 +115,18 @@ def test_a_commit_counts_what_is_new(telemetry: Telemetry) -> None:
 
 def test_duplicates_are_no_activity(telemetry: Telemetry) -> None:
     """The status page shows when the last new failure was counted."""
-    telemetry.committed(Commit(0.25, [ticket()], [False], late=False))
+    telemetry.committed(Commit(0.25, [ticket()], [False], in_time=[]))
     assert telemetry.activity.last() == {}
 
 
-def test_requests_of_a_late_commit_are_not_observed(telemetry: Telemetry) -> None:
+def test_requests_for_which_the_commit_is_late_are_not_observed(telemetry: Telemetry) -> None:
     """They were answered 503; their failures count nevertheless."""
     before = own(telemetry)
-    telemetry.committed(Commit(12, [ticket()], [True], late=True))
+    tickets = [ticket(), ticket(), ticket()]
+    telemetry.committed(Commit(12, tickets, [True, True, False], in_time=tickets[1:]))
     after = changed(telemetry, before)
-    assert after['reason_decisions_total{decided_by="extended"}'] == 1
-    assert "request_duration_seconds_count" not in after
+    assert after['reason_decisions_total{decided_by="extended"}'] == 2
+    assert after["request_duration_seconds_count"] == 2
 
 
 def test_a_signed_request_is_kept_for_the_status_page(telemetry: Telemetry) -> None:

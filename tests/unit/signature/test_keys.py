@@ -341,6 +341,31 @@ def test_a_request_that_waited_for_a_newer_key_begins_again(world: World) -> Non
     assert world.results == ["found", "found", "found", "failed"]
 
 
+def test_a_newer_key_that_cannot_be_looked_up_now(world: World) -> None:
+    """If too many lookups run, the request gets 503, because the signature may be valid."""
+    world.find_first()
+    others = [f"{number}.copernica.com" for number in range(MAX_LOOKUPS["trusted"])]
+    for name in others:
+        world.find(name)
+    world.now += 301
+    world.gate.clear()
+    assert {world.ask(name) for name in others} == {WAITS}
+    world.keys._entries[KEY_ID].expires = world.now + 1
+    assert world.ask_newer() == "503 key_unavailable"
+
+
+def test_a_newer_key_without_a_thread_to_look_it_up(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the system allows no more threads, that is as if DNS did not answer."""
+    world.find_first()
+    world.now += 10
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(world.keys._pools["trusted"], "submit", fail)
+    assert [world.ask_newer(), world.ask_newer()] == ["503 key_unavailable"] * 2
+
+
 def test_a_request_that_may_not_wait_for_a_newer_key(world: World) -> None:
     """While DNS is asked for a newer key it gets 503, because the signature may be valid."""
     world.find_first()

@@ -421,6 +421,18 @@ def test_without_a_public_url_the_request_has_host_and_path() -> None:
     assert outcome({**headers, "Host": "other.example"}, target="/failures", policy=policy) == "403 signature"
 
 
+@pytest.mark.parametrize(("waited", "expected"), [(0.0, "403 date"), (3.5, "accepted"), (603.0, "403 date")])
+def test_waiting_does_not_make_a_date_old(waited: float, expected: str) -> None:
+    """The date is compared with the time at which the request was received, before it waited for a key."""
+    request = Request("POST", PATH, getter(signed(at=NOW - POLICY.max_age - 2)), BODY, waited)
+    try:
+        Verifier(POLICY, OneKey(), lambda: NOW).verify(request, may_wait=False)
+        found = "accepted"
+    except Refusal as refusal:
+        found = f"{refusal.status} {refusal.reason}"
+    assert found == expected
+
+
 def test_a_key_that_was_replaced_is_looked_up_again() -> None:
     """A signature that does not match the cached key is verified with the key that replaced it."""
     headers = signed(private=key(1))

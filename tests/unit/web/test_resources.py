@@ -26,7 +26,7 @@ def telemetry() -> Telemetry:
     """Return metrics with a value to look for."""
     telemetry = Telemetry()
     tickets = [Pending(failure(number), began=0.0) for number in range(2)]
-    telemetry.committed(Commit(0.1, tickets, [False, False], late=False))
+    telemetry.committed(Commit(0.1, tickets, [False, False], in_time=tickets))
     return telemetry
 
 

@@ -44,7 +44,7 @@ class Recorder:
         known = {ticket.failure.record.identity for ticket in self.tickets}
         self.tickets += tickets
         new = [ticket.failure.record.identity not in known for ticket in tickets]
-        self._committed(Commit(0.001, tickets, new, late=False))
+        self._committed(Commit(0.001, tickets, new, in_time=tickets))
         for ticket, outcome in zip(tickets, new, strict=True):
             ticket.settle(outcome)
 
@@ -208,6 +208,8 @@ def test_a_request_whose_key_is_looked_up_is_verified_again() -> None:
     assert [request.body for request in served.signatures.requests] == [body_of(1)] * 3
     (ticket,) = served.recorder.tickets
     assert ticket.began <= served.signatures.times[0]  # the duration includes the lookups
+    waited = [request.waited for request in served.signatures.requests]
+    assert waited == sorted({0.0, *waited})[1:]  # positive, and longer each time
 
 
 def test_a_request_is_rejected_if_its_lookup_leads_to_no_key() -> None:
