@@ -1,6 +1,6 @@
 """The exporter's application without a ledger, on each server, to compare with.
 
-``python -m bench.peers body|memory|memory-tuned PORT`` serves one of them until it is killed. None of
+``python -m bench.peers body|memory|memory-own-listener PORT`` serves one of them until it is killed. None of
 them stores anything.
 """
 
