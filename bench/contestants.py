@@ -69,7 +69,9 @@ CONTESTANTS: Final = (
     POSTGRES,
     REPLICAS,
     MEMORY,
-    Contestant("the same application, in memory, on the exporter's listener", (*_PEER, "memory-own-listener", "{port}")),
+    Contestant(
+        "the same application, in memory, on the exporter's listener", (*_PEER, "memory-own-listener", "{port}")
+    ),
     Contestant(
         "Flask on gunicorn with threads, in memory",
         (
