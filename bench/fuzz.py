@@ -5,7 +5,6 @@ parsed or is an error, the count differs from the number of answers 200, or memo
 """
 
 import argparse
-import os
 import sys
 import tempfile
 import time
@@ -50,8 +49,6 @@ def main() -> None:
     parser.add_argument("--forgeries", type=int, default=1_300, help="forged signatures (default: %(default)s)")
     parser.add_argument("--seed", default="1", help="seed of the random cases (default: %(default)s)")
     wanted = parser.parse_args()
-    # glibc caches freed memory per thread and size. With 64 threads these caches grow for a long time and hide leaks.
-    os.environ["GLIBC_TUNABLES"] = "glibc.malloc.tcache_count=0"
     with tempfile.TemporaryDirectory(dir=Path.cwd(), prefix="bench-") as directory, name_server() as names:
         flags = ("--signature.mode", "required", "--signature.account", ACCOUNT, "--log.level", "debug")
         with exporter(Path(directory), *flags, "--signature.nameserver", names.address, measured=False) as running:
