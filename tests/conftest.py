@@ -1,12 +1,14 @@
 """Fixtures that several test modules use."""
 
 import signal
+import sys
 from collections.abc import Collection, Generator, Iterator, Mapping
 
 import pytest
 from hypothesis import settings
 
 import exporter
+from tests.support.listening import Listening
 from tests.support.running import Prometheus, server
 from tests.support.texts import Snapshot, Texts
 from tests.support.tree import ROOT
@@ -97,3 +99,24 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]
 def promtool() -> str:
     """Return the path of a real promtool."""
     return server("promtool")
+
+
+@pytest.fixture
+def listening() -> Iterator[Listening]:
+    """Yield a public listener that serves. The application runs in one thread."""
+    made = Listening()
+    made.listener.start()
+    yield made
+    made.listener.stop()
+    assert not made.failed.is_set()
+    assert {thread.name.partition(" ")[0] for thread in made.application.threads} <= {"listener"}
+    assert len(made.application.threads) <= 1
+
+
+@pytest.fixture
+def frequent_switches() -> Iterator[None]:
+    """Make threads take turns as often as possible."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)

@@ -80,7 +80,7 @@ def test_requests_wait_for_a_slow_answer(tmp_path: Path) -> None:
 
 
 def test_without_a_key_requests_are_answered_503(guarded: Guarded) -> None:
-    """If DNS does not answer, no request waits for ever, nothing is counted, and retries succeed when DNS is back."""
+    """If DNS does not answer, requests get 503 in time, nothing is counted, and retries succeed when DNS is back."""
     requests = signed(range(REQUESTS))
     before = guarded.running.samples()
     with waiting(guarded, requests) as answers:

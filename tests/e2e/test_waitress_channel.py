@@ -3,7 +3,6 @@
 import re
 import select
 import socket
-import sys
 import threading
 import time
 from collections import Counter, deque
@@ -109,16 +108,7 @@ def test_an_error_on_one_connection_does_not_end_the_others(caplog: pytest.LogCa
     assert [record.exc_info and record.exc_info[0] for record in caplog.records] == [KeyError]
 
 
-@pytest.fixture
-def _switching_often() -> Iterator[None]:
-    """Let other threads run after each microsecond instead of five milliseconds."""
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    yield
-    sys.setswitchinterval(before)
-
-
-@pytest.mark.usefixtures("_switching_often")
+@pytest.mark.usefixtures("frequent_switches")
 @pytest.mark.parametrize("threads", [1, 2, 8])
 def test_no_turn_is_lost(threads: int) -> None:
     """Threads that wait for their turn before they add another channel are never left waiting."""
@@ -159,18 +149,6 @@ def test_the_loop_is_never_woken_after_its_end() -> None:
 
 
 # Answers that come later.
-
-
-@pytest.fixture
-def listening() -> Iterator[Listening]:
-    """Yield a listener that serves. The application runs in one thread."""
-    made = Listening()
-    made.listener.start()
-    yield made
-    made.listener.stop()
-    assert not made.failed.is_set()
-    assert {thread.name.partition(" ")[0] for thread in made.application.threads} <= {"listener"}
-    assert len(made.application.threads) <= 1
 
 
 def text_of(sock: socket.socket) -> str:

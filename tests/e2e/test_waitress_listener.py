@@ -271,16 +271,6 @@ def test_nothing_of_waitress_waits(listening: Listening) -> None:
 # Our own listener.
 
 
-@pytest.fixture
-def listening() -> Iterator[Listening]:
-    """Yield a listener that serves."""
-    made = Listening()
-    made.listener.start()
-    yield made
-    made.listener.stop()
-    assert not made.failed.is_set()
-
-
 def test_the_listener_serves_the_application(listening: Listening) -> None:
     """A request reaches the application, and its answer names no software."""
     answer = listening.exchange(b"POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc")
@@ -556,7 +546,7 @@ def test_stop_does_not_wait_for_a_stuck_request(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_stop_may_find_that_the_loop_has_ended() -> None:
-    """If the event loop ends before ``stop`` wakes it, because it woke by itself, nothing is written to its pipe."""
+    """If the event loop has already ended when ``stop`` would wake it, nothing is written to its pipe."""
     listening = Listening()
     listening.listener.start()
     ending = listening.listener._stopping.set

@@ -452,7 +452,7 @@ def test_a_request_that_may_wait_learns_for_which_lookup(method: str, private: i
 
 
 def test_a_request_does_not_wait_unless_it_may() -> None:
-    """The source of keys is told that the request may not wait."""
+    """For a request that may not wait, the source of keys never raises LookupPending."""
     keys = OneKey(newer=[key(1).public_key()], pending={"find", "find_newer"})
     assert outcome(signed(private=key(1)), keys=keys) == "accepted"
     assert keys.calls == [("find", False), ("find_newer", False)]

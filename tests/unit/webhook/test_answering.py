@@ -52,7 +52,7 @@ class FakeCommitter:
 
 
 class Application:
-    """An application that leaves what it is told to, and answers 503 if a commit failed."""
+    """An application that leaves the values in ``leaves``, and answers 503 if a commit failed."""
 
     def __init__(self) -> None:
         self.calls: list[dict[str, Any]] = []
