@@ -158,6 +158,7 @@ HINTS: Final[tuple[tuple[str, ...], ...]] = (
     (
         "domain_invalid",
         "null mx | nullmx | recipient domain … not exist | recipient domain … not found | rejected domain not found",
+        "code nxdomain | no smtp service",  # Google's, in an answer that also says "dns error"; Exim's for a null MX
     ),
     (
         "recipient_unknown",
@@ -169,7 +170,7 @@ HINTS: Final[tuple[tuple[str, ...], ...]] = (
         "no longer on server | couldnt be found | have an account | have a mailbox | doesnt have a … account",
         "invalid WHO | recipient … invalid | user … invalid | address invalid | address is invalid",
         "recipients are invalid | not a valid WHO | BOX … deleted | not a known | bad destination mailbox",
-        "not our customer | recipient … unrecogni* | unrecognized recipient | address not recogni*",
+        "not our customer | recipient … unrecogni* | unrecognized recipient | address not recogni* | not a registered",
         "recipient not recogni* | mailbox name not | illegal user | illegal alias | unrouteable address",
         "unroutable address | undeliverable address | recipient table | mailbox table | alias table | has moved",
         "has left the | unverified address | validate recipient | recipient verif* | verify recipient",
@@ -245,11 +246,11 @@ HINTS: Final[tuple[tuple[str, ...], ...]] = (
     ),
     (
         "expired",
-        "queue too long | for too long | for a long time | could not be delivered for",
+        "queue too long | for too long | for a long time | could not be delivered for | could not deliver for",
         "unable to deliver this message after | multiple retries | retry limit | undeliverable for | expired after",
         "retry timeout | retry time | delivery time expired | delivery expired | message expired | message … too old",
         "maximum retries | max retries | time limit specified | has been delayed | will be retried | retries exceeded",
-        "find a gateway",
+        "find a gateway | envelope expired",
     ),
     (
         "connection",
