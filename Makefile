@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # The tests start real servers: the system's, or those that tests/support/servers.sh fetches.
 export PATH := $(CURDIR)/.servers/usr/bin:$(CURDIR)/.servers/usr/sbin:$(PATH)
 
-.PHONY: help run demo test coverage test-fast test-pythons texts lint lint-bench dist bench history soak fuzz hostile slow-dns chaos rules dashboards docs site lock clean
+.PHONY: help run demo test coverage test-fast test-pythons texts lint lint-bench dist bench history volume soak fuzz hostile slow-dns chaos rules dashboards docs site lock clean
 
 help: ## List the targets.
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -90,6 +90,9 @@ bench: $(VENV)/bench $(VENV)/test ## Compare the throughput with alternatives, a
 
 history: $(VENV)/bench $(VENV)/test ## Measure with 10,000 and with 10,000,000 failures in the ledger, and while they are pruned.
 	$(BIN)/python -m bench.history $(ARGS)
+
+volume: $(VENV)/bench $(VENV)/test ## Measure disk space, commits and pruning with 100,000,000 deliveries in the ledger. ARGS=--postgres
+	$(BIN)/python -m bench.volume $(ARGS)
 
 soak: $(VENV)/bench $(VENV)/test ## Run an exporter for MINUTES (60) under hostile clients. Exits with 1 if a failure was lost.
 	$(BIN)/python -m bench.soak

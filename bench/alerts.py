@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Final
 
 from deploy.demo.past import Firing, alerts, before, firings, load, prometheus_on
-from exporter.simulator.traffic import SimulatedRequest, Spike, Traffic
+from exporter.simulator.requests import SimulatedRequest
+from exporter.simulator.traffic import Spike, Traffic
 
 HOUR: Final = 3_600
 DAY: Final = 24 * HOUR

@@ -13,6 +13,7 @@ from typing import Final
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.hashes import SHA256
 
+from exporter.classification.loops import FAILURES
 from exporter.classification.series import Record, Series
 from exporter.ledger.factory import open_ledger
 from exporter.ledger.url import storage
@@ -31,7 +32,7 @@ SERIES: Final[tuple[Series, ...]] = (
 
 def batch() -> list[Record]:
     """Return the records of failures that are not in any ledger yet."""
-    return [Record(os.urandom(16), SERIES) for _ in range(BATCH)]
+    return [Record(os.urandom(16), SERIES, FAILURES.number, os.urandom(16)) for _ in range(BATCH)]
 
 
 def verifier() -> Callable[[], int]:

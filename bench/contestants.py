@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from bench.requests import FORMS, PUSHES, SIGNED
+from exporter.classification.loops import LOOPS
 from tests.support.signing import ACCOUNT
 
 
@@ -54,6 +55,11 @@ POSTGRES: Final = Contestant("exporter: PostgreSQL", (*_EXPORTER, *_OFF, *_POSTG
 REPLICAS: Final = Contestant(
     "three exporters, one PostgreSQL", (*_EXPORTER, *_OFF, *_POSTGRES), counts_at="web", replicas=3
 )
+ALL_LOOPS: Final = Contestant(
+    "exporter: SQLite, all loops on",
+    (*_EXPORTER, *_OFF, *_SQLITE, "--webhook.loops", ",".join(LOOPS)),
+    counts_at="web",
+)
 MEMORY: Final = Contestant("the same application, in memory, on stock waitress", (*_PEER, "memory", "{port}"))
 FASTAPI: Final = Contestant(
     "FastAPI on uvicorn, in memory",
@@ -66,6 +72,7 @@ FASTAPI: Final = Contestant(
 CONTESTANTS: Final = (
     OURS,
     SIGNED_OURS,
+    ALL_LOOPS,
     POSTGRES,
     REPLICAS,
     MEMORY,
@@ -120,6 +127,7 @@ TARGETS: Final = (
     Target(OURS, MEMORY, 1.2),
     Target(OURS, FASTAPI, 1.8),
     Target(SIGNED_OURS, FASTAPI, 0.85),
+    Target(ALL_LOOPS, OURS, 0.97),
     Target(POSTGRES, OURS, 0.95),
     Target(REPLICAS, POSTGRES, 0.85, of="per_cpu"),
 )

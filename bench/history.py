@@ -25,6 +25,7 @@ from bench.paced import Plan
 from bench.requests import FORMS
 from bench.servers import database_here
 from exporter.classification.labels import STATES
+from exporter.classification.loops import FAILURES
 from exporter.classification.series import Record
 from exporter.ledger.clock import EVEN_PERIOD
 from exporter.ledger.contract import DAY, KEEP_IDENTITIES, ClockState, Ledger
@@ -68,9 +69,11 @@ def fill(url: str, count: int, *, at: float) -> float:
     with opened(url) as ledger:
         for start in range(0, count, PAGE_SIZE):
             numbers = range(start, min(start + PAGE_SIZE, count))
-            ledger.record(
-                [Record(os.urandom(16), (SERIES[number % len(SERIES)],)) for number in numbers], now=at, held=False
-            )
+            records = [
+                Record(os.urandom(16), (SERIES[number % len(SERIES)],), FAILURES.number, os.urandom(16))
+                for number in numbers
+            ]
+            ledger.record(records, now=at, held=False)
     with opened(url) as ledger:  # reopened, so that the write-ahead log is empty
         return ledger.size() / count
 

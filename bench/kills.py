@@ -1,33 +1,37 @@
-"""Kill the exporter, or the PostgreSQL server of its ledger, again and again under load, and compare the counters."""
+"""Kill the exporter, or the PostgreSQL server of its ledger, again and again under load, and compare the counters.
+
+The load are events of all loops in turn.
+"""
 
 import os
 import signal
-from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random
 from typing import Final, NamedTuple
 
 from deploy.demo.running import PROGRAM
+from exporter.classification.loops import LOOPS
+from tests.support.events import ALL_LOOPS
 from tests.support.postgres import Postgres
 from tests.support.running import Exporter, exporter, until
-from tests.support.sender import Sender, kind_of
+from tests.support.sender import Sender
 
 LOAD: Final = 300
-"""At most this many failures are answered in a round before something is killed."""
+"""At most this many events are answered in a round before something is killed."""
 SAMPLE: Final = 100
-"""Number of answered failures that are sent again at a time."""
+"""Number of answered events that are sent again at a time."""
 
 
 class Verdict(NamedTuple):
-    """How many failures were lost, and how many were counted twice."""
+    """How many events were lost, and how many were counted twice."""
 
     lost: int
     twice: int
 
 
 class Kills(NamedTuple):
-    """The results: failures sent, those sent again because they were not answered 200, and the verdicts."""
+    """The results: events sent, those sent again because they were not answered 200, and the verdicts."""
 
     sent: int
     unanswered: int
@@ -35,17 +39,16 @@ class Kills(NamedTuple):
 
 
 def judge(running: Exporter, sender: Sender, chance: Random) -> Verdict:
-    """Compare each counter with the failures that were ever sent, once all of them are answered 200.
+    """Compare each counter with the events that were ever sent, once all of them are answered 200.
 
     Those that were not answered are sent again first. Then the counters must be exact. A repetition would hide the loss
-    of an answered failure, so a sample of these is sent again only after that, and must change nothing.
+    of an answered event, so a sample of these is sent again only after that, and must change nothing.
     """
     verdicts = []
     for again in ([], chance.sample(sorted(sender.answered), min(SAMPLE, len(sender.answered)))):
         sender.run(running, again=again)
         until(lambda: _all_answered(running, sender))
-        sent = Counter(kind_of(number) for number in range(sender.sent))
-        counted = Counter({series: int(count) for series, count in running.failures().items()})
+        sent, counted = sender.expected(), sender.counted(running)
         verdicts.append(Verdict((sent - counted).total(), (counted - sent).total()))
     return next(filter(any, verdicts), verdicts[0])
 
@@ -64,8 +67,8 @@ def kill_again_and_again(
 
     Every fourth round kills PostgreSQL or one of its processes, every other one the exporter.
     """
-    flags = ("--storage.url", database.create_new()) if database else ()
-    chance, sender = Random(seed), Sender()  # noqa: S311 -- seeded
+    flags = (*ALL_LOOPS, *(("--storage.url", database.create_new()) if database else ()))
+    chance, sender = Random(seed), Sender(list(LOOPS))  # noqa: S311 -- seeded
     unanswered, verdicts = 0, []
     for number in range(rounds + 1):
         with exporter(directory, *flags, measured=False, program=program) as running:

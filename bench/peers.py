@@ -47,7 +47,7 @@ class Memory:
     def on_post(self, req: falcon.Request, _resp: falcon.Response) -> None:
         """Count the failure as the exporter does."""
         report = parse(req.content_type or "", read_body(req))
-        for family, *values in self._classifier.failure_of(report).record.series:
+        for family, *values in self._classifier.event_of(report).record.series:
             self._families[family].labels(*values).inc()
 
     def on_get_metrics(self, _req: falcon.Request, resp: falcon.Response) -> None:

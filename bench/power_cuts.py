@@ -97,7 +97,7 @@ def _body(number: int) -> bytes:
 def records_of(numbers: range) -> list[Record]:
     """Return the records of the failures with these numbers."""
     classifier = Classifier(LabelSets(), Providers({}), ())
-    return [classifier.failure_of(parse(FORM, _body(number))).record for number in numbers]
+    return [classifier.event_of(parse(FORM, _body(number))).record for number in numbers]
 
 
 def cut_power(recording: Recording, points: int, seed: int) -> Cuts:

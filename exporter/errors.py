@@ -3,8 +3,10 @@
 ExporterError
 ├── SettingError       a setting is invalid                                  exit code 2
 ├── LedgerError        the ledger cannot be used, now or at all              exit code 3
-│   └── LedgerBusy     another process uses the ledger
+│   ├── LedgerBusy     another process uses the ledger
+│   └── LedgerFull     the disk is full
 ├── ListenError        an address cannot be listened on                      exit code 4
+├── NoStatusPage       an exporter does not answer with its status page      exit code 5
 └── Refusal            a request is not counted; see refusals.py
 """
 
@@ -35,10 +37,20 @@ class LedgerBusy(LedgerError):
     """Another process uses the ledger."""
 
 
+class LedgerFull(LedgerError):
+    """The disk is full, or a quota of it."""
+
+
 class ListenError(ExporterError):
     """An address cannot be listened on."""
 
     exit_code = 4
+
+
+class NoStatusPage(ExporterError):
+    """The status page of an exporter cannot be read."""
+
+    exit_code = 5
 
 
 class LogFileError(ExporterError):

@@ -16,8 +16,8 @@ from typing import Final
 
 from exporter.errors import Findings
 from exporter.net import Address, parse_address
+from exporter.settings.setting import ENVIRONMENT_PREFIX
 from exporter.settings.sources import gather_values
-from exporter.settings.table import ENVIRONMENT_PREFIX
 
 TIMEOUT: Final = 4
 """Seconds to wait for an answer."""

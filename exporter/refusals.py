@@ -16,7 +16,7 @@ Kind = Literal["noise", "unsigned", "foreign", "signed", "dns", "report", "outag
 - ``foreign``: a signature that SMTPeter would not make;
 - ``signed``: signed the way SMTPeter signs, so the cause is probably one of our settings, a proxy, or a clock;
 - ``dns``: signed the way SMTPeter signs, but DNS does not answer;
-- ``report``: a content type or content that is not a report of a failure;
+- ``report``: a content type or content that is not a report of an event;
 - ``outage``: a valid report that cannot be recorded now.
 """
 
@@ -54,7 +54,7 @@ REFUSAL_REASONS: Final = {
     ),
     "method": RefusalReason(
         "noise",
-        "a method that the path does not support; `/failures` supports only POST",
+        "a method that the path does not support; the webhooks' paths support only POST",
         "Nothing. Someone opened the URL in a browser, or it is a scanner; SMTPeter uses POST.",
     ),
     "unsigned": RefusalReason(
@@ -115,11 +115,13 @@ REFUSAL_REASONS: Final = {
     ),
     "content_type": RefusalReason("report", "a content type other than form, JSON or multipart", _BAD_REPORT),
     "too_large": RefusalReason(
-        "noise", "a body over 64 KiB, or headers over 16 KiB in total", "Nothing. No report is that large."
+        "noise",
+        "a body over 64 KiB (bounces and abuses: 1 MiB), or headers over 16 KiB in total",
+        "Nothing, if it is not SMTPeter's. No report of a failure is that large, and hardly any returned message.",
     ),
     "slow": RefusalReason(
         "noise",
-        "a request that was not complete within 30 seconds, or was the oldest when connections ran out",
+        "a request that was not complete within 30 seconds, or was the slowest when there were too many",
         "Nothing, if other requests are accepted. If none are, check the reverse proxy and the network.",
     ),
     "pipelined": RefusalReason(
@@ -127,20 +129,30 @@ REFUSAL_REASONS: Final = {
         "a connection with more than 8 requests waiting for an answer; closed without an answer",
         "Nothing. SMTPeter does not do this.",
     ),
+    "busy": RefusalReason(
+        "noise",
+        "a body over 64 KiB while 64 others arrive or are parsed; answered 503",
+        "Nothing, if it is rare. Failures and deliveries are not affected. If it lasts, let the reverse proxy buffer "
+        "requests.",
+    ),
     "malformed": RefusalReason("report", "a request or a body that cannot be parsed", _BAD_REPORT),
     "content_encoding": RefusalReason(
         "report",
         "a compressed body",
         "Nothing, if it is your own test. Otherwise report it to this project: SMTPeter may have begun to compress.",
     ),
-    "duplicate_field": RefusalReason("report", "a report with two different ids or recipients", _BAD_REPORT),
-    "wrong_type": RefusalReason("report", "an id or a recipient that is neither text nor a number", _BAD_REPORT),
-    "missing_field": RefusalReason("report", "a report without an id or without a recipient", _BAD_REPORT),
+    "duplicate_field": RefusalReason("report", "a report with two different ids, recipients or messages", _BAD_REPORT),
+    "wrong_type": RefusalReason(
+        "report", "an id, a recipient or a message that is neither text nor a number", _BAD_REPORT
+    ),
+    "missing_field": RefusalReason(
+        "report", "a report without a variable that identifies its event, such as id or recipient", _BAD_REPORT
+    ),
     "other_loop": RefusalReason(
         "report",
-        "an event of another type of webhook, such as deliveries or bounces, or one that does not describe a failure",
-        "Nothing, if you pressed check now at SMTPeter. Otherwise, in SMTPeter's dashboard, use this URL only for a "
-        "webhook of the type failures. If it already is of that type, report it to this project.",
+        "an event of another type of webhook than its URL is for",
+        "Nothing, if you pressed check now at SMTPeter. Otherwise, in SMTPeter's dashboard, let each URL be called "
+        "only by the webhook of its name. If it is, report it to this project.",
     ),
     "value_too_long": RefusalReason("report", "an id or a recipient that is longer than any real one", _BAD_REPORT),
     "unavailable": RefusalReason(
@@ -185,6 +197,7 @@ _BY_STATUS: Final[dict[int, str]] = {
     HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE: "too_large",
     HTTPStatus.TOO_MANY_REQUESTS: "pipelined",
     HTTPStatus.INTERNAL_SERVER_ERROR: "internal",
+    HTTPStatus.SERVICE_UNAVAILABLE: "busy",
 }
 
 

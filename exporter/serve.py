@@ -5,6 +5,8 @@ import logging
 import os
 import socket
 import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
@@ -13,13 +15,16 @@ from typing import Final
 from exporter import __version__
 from exporter.classification.classifier import Classifier
 from exporter.classification.labels import Labels, LabelSets
+from exporter.classification.loops import DELIVERIES, SMALL_BODY
 from exporter.classification.own_reasons import OwnReasons
 from exporter.classification.providers import Providers
 from exporter.ledger.clock import Clock
-from exporter.ledger.committer import Committer
-from exporter.ledger.contract import Total
+from exporter.ledger.committer import Commit, Committer
+from exporter.ledger.contract import KEEP_IDENTITIES, Total
 from exporter.ledger.factory import open_ledger
 from exporter.metrics.collector import LedgerCollector, Snapshot, closed_series
+from exporter.metrics.event_log import EventLog
+from exporter.metrics.recent import Recent
 from exporter.metrics.telemetry import Telemetry
 from exporter.net import naming_setting
 from exporter.process import Connections, raise_file_limit, requiring_threads, sd_notify, stop_on_signals, wait_for
@@ -29,12 +34,12 @@ from exporter.signature.key_records import resolver
 from exporter.signature.keys import Keys
 from exporter.signature.verifier import Policy, Verifier
 from exporter.web.app import private_app
-from exporter.web.checks import Facts
+from exporter.web.facts import Facts
 from exporter.web.listener import PrivateListener
 from exporter.web.passwords import Passwords
 from exporter.web.web_config import WebConfig
 from exporter.webhook.app import public_app
-from exporter.webhook.endpoint import Failures
+from exporter.webhook.endpoint import Endpoint
 from exporter.webhook.verification_files import VerificationFiles
 from exporter.webhook.waitress_listener import Listener
 
@@ -42,6 +47,9 @@ log = logging.getLogger(__name__)
 
 THREADS: Final = 8
 """Threads that a start needs, with some to spare for lookups and scrapes."""
+
+PARSERS: Final = 2
+"""Threads that parse returned messages. They share one core, so more would not be faster, but take more memory."""
 
 MAX_CONNECTIONS: Final = Connections(public=1_000, private=100)
 """Maximum numbers of open connections. When one more arrives, the longest idle or the oldest one is closed."""
@@ -60,7 +68,10 @@ class Exporter:
         self._connections = connections
         self.failed = False
         self._web_config = WebConfig(settings.web_config_file) if settings.web_config_file else None
-        self._telemetry = Telemetry()
+        self._telemetry = Telemetry(settings.webhook_loops)
+        self._recent = Recent()
+        self._event_log = EventLog(masked=settings.log_events == "masked")
+        self._parsers = ThreadPoolExecutor(PARSERS, "parser")  # starts its threads when they are needed
         self._telemetry.signature_mode(settings.signature_mode)
         self._keys: Keys | None = None
         directory = settings.webhook_verification_dir
@@ -70,16 +81,20 @@ class Exporter:
         try:
             label_sets, providers = LabelSets(), Providers(dict(settings.providers))
             classifier = Classifier(label_sets, providers, settings.tags_count, OwnReasons(settings.reasons))
-            failures = Failures(self._verifier(), classifier, self._telemetry)
+            verifier = self._verifier()
+            endpoints = [
+                Endpoint(loop, verifier, classifier, self._telemetry, self._parsers) for loop in settings.webhook_loops
+            ]
             self._committer = Committer(
                 self._ledger,
-                clock=Clock(self._ledger.clock, self._ledger.clock_state()),
-                committed=failures.committed,
+                clock=Clock(self._ledger.clock, self._ledger.clock_state(), keep=self._shortest_retention()),
+                committed=self._committed,
                 hold=settings.metrics_birth_hold,
+                keep_deliveries=settings.storage_keep_deliveries,
             )
-            self._collector = self._collector_of(label_sets, providers)
+            self._collector = self._collector_of(label_sets)
             self._telemetry.registry.register(self._collector)
-            self.public = self._public_listener(failures)
+            self.public = self._public_listener(endpoints)
             self.private = self._private_listener()
         except BaseException:
             self._ledger.close()
@@ -101,7 +116,9 @@ class Exporter:
     def stop(self) -> None:
         """Stop in order: public listener, committer, private listener, ledger."""
         self.public.stop()
+        self._parsers.shutdown(wait=False, cancel_futures=True)
         written = self._committer.stop()
+        self._event_log.close()
         self.private.stop()
         if self._keys:
             self._keys.close()
@@ -111,7 +128,16 @@ class Exporter:
             log.error("ledger did not finish in time; failures that were not answered 200 may be missing")
             self.failed = True
 
-    def _collector_of(self, label_sets: LabelSets, providers: Providers) -> LedgerCollector:
+    def _shortest_retention(self) -> float:
+        settings = self._settings
+        return settings.storage_keep_deliveries if DELIVERIES in settings.webhook_loops else KEEP_IDENTITIES
+
+    def _committed(self, commit: Commit) -> None:
+        self._telemetry.committed(commit)
+        self._recent.committed(commit)
+        self._event_log.committed(commit)
+
+    def _collector_of(self, label_sets: LabelSets) -> LedgerCollector:
         def count_sets(totals: list[Total]) -> int:
             label_sets.learn(Labels(*total.series[1:]) for total in totals if total.series[0] == "failures")
             return len(label_sets)
@@ -120,16 +146,18 @@ class Exporter:
         count_sets(totals)
         return LedgerCollector(
             self._ledger,
-            closed_series(providers.names, self._settings.tags_count),
+            self._settings.webhook_loops,
+            closed_series(self._settings.webhook_loops, self._settings.tags_count),
             label_sets=count_sets,
             problem=lambda: self._committer.problem,
             last=Snapshot(totals, self._ledger.size(), time.time()),
         )
 
-    def _public_listener(self, failures: Failures) -> Listener:
+    def _public_listener(self, endpoints: Sequence[Endpoint]) -> Listener:
         settings, telemetry = self._settings, self._telemetry
+        large = [endpoint.loop.path for endpoint in endpoints if endpoint.loop.max_body > SMALL_BODY]
         app = public_app(
-            failures,
+            endpoints,
             self._committer,
             telemetry,
             host=settings.public_host,
@@ -143,6 +171,7 @@ class Exporter:
                 connections=self._connections.public,
                 refused=lambda status: telemetry.refused(reason_for(status)),
                 failed=self._fail,
+                large_paths=[base + path for base in {"", settings.public_path} for path in large],
             )
 
     def _private_listener(self) -> PrivateListener:
@@ -162,7 +191,7 @@ class Exporter:
             accounts=frozenset(settings.signature_account),
             key_domain=settings.signature_key_domain,
             max_age=settings.signature_max_age,
-            url=f"{settings.webhook_public_url.rstrip('/')}/failures" if settings.webhook_public_url else "",
+            url=settings.webhook_public_url.rstrip("/"),
         )
         return Verifier(policy, self._keys, time.time)
 
@@ -183,11 +212,16 @@ class Exporter:
             verification_problem=files.problem if files else None,
             last=activity.last(),
             refusals=activity.refusals(),
-            loops=activity.loops(),
+            misdirected=activity.misdirected(),
+            loops=settings.webhook_loops,
+            requests=activity.requests(),
+            counts=activity.counts(),
+            recent=self._recent.look(),
             engine="PostgreSQL" if shared else "SQLite",
             shared=shared,
             ledger=self._collector.latest,
             problem=self._committer.problem,
+            only_failures=self._committer.only_failures,
             birth_hold=settings.metrics_birth_hold,
             keys=self._keys.ages() if self._keys else (),
         )
@@ -219,7 +253,7 @@ def serve(settings: Settings, notify_socket: str = "") -> int:
     log.info(
         "ready",
         extra={
-            "failures": f"http://{exporter.public.address}/failures",
+            **{loop.name: f"http://{exporter.public.address}{loop.path}" for loop in settings.webhook_loops},
             "metrics": f"{exporter.private.scheme}://{exporter.private.address}/metrics",
             "status_page": f"{exporter.private.scheme}://{exporter.private.address}/",
             "ledger": place.absolute() if isinstance(place := settings.storage_url, Path) else place,

@@ -17,7 +17,9 @@ from exporter.refusals import Refusal
 MAX_TAGS: Final = 100
 """Maximum number of tags that are read from a report; the rest are ignored."""
 
-USED: Final = frozenset({"id", "recipient", "state", "code", "extended", "description", "tags", "type", "action"})
+USED: Final = frozenset(
+    "id recipient state code extended description tags type action mime emailfrom".split(),  # of all loops
+)
 """Names of the variables that are read from a report; all others are ignored."""
 REPAIRS: Final[Mapping[str, str]] = {
     "duplicate_field": "A variable other than `tags` was repeated. The first value was used.",
@@ -100,6 +102,28 @@ class Fields:
         if len(self._values[name]) > 1:
             self.repaired.add("duplicate_field")
         return self._escaped(text)
+
+    def content(self, name: str) -> bytes:
+        """Return a variable of any length, without loss: its bytes, or its text in UTF-8.
+
+        Raises :class:`Refusal` (400) if it is missing, neither text nor a number, or has two different values.
+        """
+        found: dict[str, None] = {}
+        for value in self._values.get(name, ()):
+            if value is not None and not isinstance(value, str):
+                _refuse("wrong_type", f"variable {name} is of type {_type(value)}, expected text")
+            if value and not value.isspace():
+                found[value] = None
+        if not found:
+            _refuse("missing_field", f"variable {name} is missing or empty")
+        if len(found) > 1:
+            _refuse("duplicate_field", f"variable {name} has {len(found)} different values")
+        if len(self._values[name]) > 1:
+            self.repaired.add("duplicate_field")
+        (text,) = found
+        with suppress(UnicodeEncodeError):
+            return text.encode(errors="surrogateescape" if self._surrogates_are_bytes else "strict")
+        return text.encode(errors="surrogatepass")
 
     def word(self, name: str) -> str:
         """Return a short variable as text; empty if it is absent or of another type.

@@ -1,25 +1,12 @@
-"""The report of one failed delivery, and how it differs from the reports of SMTPeter's other webhooks. Pure."""
+"""The report of one event, and how it differs from the reports of SMTPeter's other webhooks. Pure."""
 
 import re
-from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from exporter.classification.fields import Fields
+from exporter.classification.loops import DELIVERIES, FAILURES, WEBHOOKS, Loop
 from exporter.refusals import Refusal
 
-OTHER_LOOPS: Final[Mapping[str, str]] = {
-    "abuse": "abuses",
-    "bounce": "bounces",
-    "click": "clicks",
-    "create": "created profiles",
-    "delete": "deleted profiles",
-    "delivery": "deliveries",
-    "open": "opens",
-    "unsubscribe": "unsubscribes",
-    "update": "updated profiles",
-}
-"""The ``type`` of the events of SMTPeter's and Copernica's other webhooks, and what people call the webhook."""
-_LOOP: Final = "failure"
 _ACTIONS: Final = frozenset({"failure", "failed"})
 # Any of these, even without a value, makes an event without a type a failure: the first generation has no type.
 _OF_FAILURES: Final = ("state", "code", "extended", "description")
@@ -29,7 +16,7 @@ _DECIMAL_CODE: Final = re.compile(r"([0-9]{3})\.0+", re.ASCII)
 class Report(NamedTuple):
     """One report as received; absent variables are empty. Only recipient and code are in canonical spelling.
 
-    ``recipient`` and ``description`` are personal data. ``repaired`` has the keys of
+    ``recipient``, ``description``, ``mime`` and ``emailfrom`` are personal data. ``repaired`` has the keys of
     :data:`exporter.classification.fields.REPAIRS` that apply.
     """
 
@@ -41,19 +28,38 @@ class Report(NamedTuple):
     description: str = ""
     tags: tuple[str, ...] = ()
     repaired: frozenset[str] = frozenset()
+    mime: bytes = b""
+    emailfrom: str = ""
 
 
-def report_of(fields: Fields) -> Report:
-    """Return the report with these variables.
+def report_of(fields: Fields, loop: Loop = FAILURES) -> Report:
+    """Return the report of an event of that loop.
 
-    Raises :class:`Refusal` (400) for an event of another webhook, and as :meth:`Fields.identifier` does for id and
-    recipient. Nothing else rejects a report.
+    Raises :class:`Refusal` (400) for an event of another webhook, and as :meth:`Fields.identifier` and
+    :meth:`Fields.content` do for the variables that the loop requires. Nothing else rejects a report.
     """
-    type_ = _type_of(fields)
+    type_ = _type_of(fields, loop)
+    if loop is not FAILURES:
+        return _report_of_other(fields, loop, type_)
     recipient, id_ = fields.identifier("recipient"), fields.identifier("id")
     if not type_ and not _has_action(fields) and not any(name in fields for name in _OF_FAILURES):
         raise Refusal(400, "other_loop", f"no type, no action of a failure, and no {' or '.join(_OF_FAILURES)}")
     return Report(id_, recipient, *answer_of(fields), fields.tags(), frozenset(fields.repaired))
+
+
+def _report_of_other(fields: Fields, loop: Loop, type_: str) -> Report:
+    if not type_ and ("state" in fields or _has_action(fields)):
+        why = f"no type, but variables of a failure, expected {loop.type}"
+        raise Refusal(400, "other_loop", why, loop=FAILURES.type)
+    if not type_ and loop is DELIVERIES and "mime" in fields:
+        raise Refusal(400, "other_loop", f"no type, but the variable mime, expected {loop.type}")
+    recipient = fields.identifier("recipient") if "recipient" in loop.required else ""
+    id_ = fields.identifier("id")
+    mime = fields.content("mime") if "mime" in loop.required else b""
+    emailfrom = fields.text("emailfrom")
+    return Report(
+        id_, recipient, tags=fields.tags(), repaired=frozenset(fields.repaired), mime=mime, emailfrom=emailfrom
+    )
 
 
 def answer_of(fields: Fields) -> tuple[str, str, str, str]:
@@ -64,16 +70,16 @@ def answer_of(fields: Fields) -> tuple[str, str, str, str]:
     return fields.word("state"), code, fields.word("extended"), fields.text("description")
 
 
-def _type_of(fields: Fields) -> str:
-    """Return the type of the event, empty if it has none. Raises :class:`Refusal` if it is not that of a failure."""
+def _type_of(fields: Fields, loop: Loop) -> str:
+    """Return the type of the event, empty if it has none. Raises :class:`Refusal` if it is not that of the loop."""
     word = fields.word("type").lower()
-    if not word or word == _LOOP:
+    if not word or word == loop.type:
         return word
-    if word in OTHER_LOOPS:
-        raise Refusal(400, "other_loop", f"event of type {word}, expected {_LOOP}", loop=word)
-    if not (fields.word("state") or fields.word("code") or _has_action(fields)):
+    if word in WEBHOOKS:
+        raise Refusal(400, "other_loop", f"event of type {word}, expected {loop.type}", loop=word)
+    if loop is not FAILURES or not (fields.word("state") or fields.word("code") or _has_action(fields)):
         shown = f"the unknown type {word}" if word.isascii() and word.isalpha() else "an unknown type"
-        raise Refusal(400, "other_loop", f"event of {shown}, expected {_LOOP}")
+        raise Refusal(400, "other_loop", f"event of {shown}, expected {loop.type}")
     fields.repaired.add("unknown_type")
     return word
 

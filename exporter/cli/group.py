@@ -25,13 +25,14 @@ _COMMANDS: Final = {
     ),
     "classify": ("classify", "classify_command", "Classify failures without counting them."),
     "ledger": ("ledger", "ledger_group", "Commands on a ledger that no exporter is using."),
-    "send": ("post", "send_command", "Post one failure to URL as SMTPeter would, and print the answer."),
+    "send": ("send", "send_command", "Post one failure to URL as SMTPeter would, and print the answer."),
     "serve": ("serve", "serve_command", "Receive failures and expose them as metrics, until stopped."),
     "simulate": (
-        "post",
+        "simulate",
         "simulate_command",
         "Post a realistic stream of failures to URL, as SMTPeter would, until interrupted.",
     ),
+    "status": ("status", "status_command", "Print the status page of the exporter at URL, by default on this host."),
 }
 """For each command: its module, its name there, and its line in the help of the program."""
 

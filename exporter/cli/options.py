@@ -11,8 +11,9 @@ import click
 from exporter.cli.main import COMMAND
 from exporter.errors import Findings
 from exporter.logs import mask
+from exporter.settings.setting import ENVIRONMENT_PREFIX
 from exporter.settings.sources import Value, gather_values
-from exporter.settings.table import ENVIRONMENT_PREFIX, SETTINGS
+from exporter.settings.table import SETTINGS
 from exporter.settings.values import OneOf
 
 CONFIG_FILE = click.option(

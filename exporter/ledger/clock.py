@@ -5,7 +5,8 @@ is compared with the time since the machine started, which nobody sets. Not trus
 
 - that has not yet run evenly for EVEN_PERIOD, as that of a new ledger;
 - that jumped by more than MAX_JUMP, from then on until it has run evenly for EVEN_PERIOD;
-- that was behind the time in the ledger, or more than KEEP_IDENTITIES ahead of it, when the exporter started.
+- that was behind the time in the ledger when the exporter started, or so far ahead of it that all identities of a
+  loop would be too old.
 
 A restart does not shorten the pause: the ledger stores how long the clock has run evenly. This module knows no threads
 and does no I/O; one thread calls it.
@@ -53,10 +54,18 @@ class Moment(NamedTuple):
 class Clock:
     """Watches ``wall``, the clock of a ledger that has stored the state ``stored``.
 
-    ``uptime`` returns a number of seconds that increases evenly.
+    ``keep`` is the number of seconds for which the identities are kept that are kept for the shortest time. ``uptime``
+    returns a number of seconds that increases evenly.
     """
 
-    def __init__(self, wall: Callable[[], float], stored: ClockState, *, uptime: Callable[[], float] = uptime) -> None:
+    def __init__(
+        self,
+        wall: Callable[[], float],
+        stored: ClockState,
+        *,
+        keep: float = KEEP_IDENTITIES,
+        uptime: Callable[[], float] = uptime,
+    ) -> None:
         self._wall, self._uptime = wall, uptime
         self._read_at = self._stored_at = uptime()
         now = wall()
@@ -67,7 +76,7 @@ class Clock:
         self._reported = False
         if now < stored.at - AHEAD:
             self._distrust(f"{_days(stored.at - now)} before the last time in the ledger", now)
-        elif self._even and now > stored.at + KEEP_IDENTITIES:
+        elif self._even and now > stored.at + keep:
             self._distrust(f"{_days(now - stored.at)} after the last time in the ledger", now)
         elif self._even < EVEN_PERIOD and now > stored.at + MAX_JUMP:
             self._even = 0.0  # nothing is wrong, but nobody knows whether it ran evenly meanwhile

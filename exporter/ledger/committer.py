@@ -1,9 +1,11 @@
-"""Group commit: one thread writes all waiting failures in one transaction, then settles their tickets.
+"""Group commit: one thread writes all waiting events in one transaction, then settles their tickets.
 
-A disk manages a few hundred commits per second, but a busy exporter receives thousands of failures per second. So
-failures that wait at the same time share a commit. The committing thread also maintains the ledger once per second: it
+A disk manages a few hundred commits per second, but a busy exporter receives thousands of events per second. So events
+that wait at the same time share a commit. The committing thread also maintains the ledger once per second: it
 checks whether the ledger works, releases held series, and prunes. Once a minute it also writes, so that a disk that
-fails is noticed although no failure arrives.
+fails is noticed although no event arrives.
+
+When space runs out, failures are recorded for longest; see ``shortage.py``.
 
 Threads and what they own:
 
@@ -27,11 +29,12 @@ from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import Final, NamedTuple
 
-from exporter.classification.classifier import Failure
-from exporter.classification.report import Report
-from exporter.errors import LedgerError
+from exporter.classification.classifier import Event
+from exporter.classification.loops import FAILURES
+from exporter.errors import LedgerError, LedgerFull
 from exporter.ledger.clock import Clock
-from exporter.ledger.contract import Ledger
+from exporter.ledger.contract import KEEP_IDENTITIES, Ledger
+from exporter.ledger.shortage import Shortage
 
 log = logging.getLogger(__name__)
 
@@ -46,24 +49,23 @@ MAINTENANCE_INTERVAL: Final = 1.0
 
 
 class Ticket:
-    """A failure that waits for its commit, and the report that it comes from.
+    """An event that waits for its commit.
 
-    ``began`` is when its request began, by time.perf_counter. ``settle`` is called once: with True if the failure is
+    ``began`` is when its request began, by time.perf_counter. ``settle`` is called once: with True if the event is
     new, with False if it was counted before, or with a LedgerError if it was not recorded in time. It must be quick,
     and must not raise.
     """
 
-    __slots__ = ("began", "failure", "report", "settle")
+    __slots__ = ("began", "event", "settle")
 
-    def __init__(self, failure: Failure, report: Report, began: float) -> None:
-        self.failure = failure
-        self.report = report
+    def __init__(self, event: Event, began: float) -> None:
+        self.event = event
         self.began = began
         self.settle: Callable[[bool | LedgerError], None]
 
 
 class Commit(NamedTuple):
-    """A commit that succeeded: its duration in seconds, its tickets, and for each of them whether its failure is new.
+    """A commit that succeeded: its duration in seconds, its tickets, and for each of them whether its event is new.
 
     ``in_time`` are the tickets of the requests that are answered 200. The others were answered 503 before.
     """
@@ -75,18 +77,28 @@ class Commit(NamedTuple):
 
 
 class Committer:
-    """Records failures in ``ledger``, one batch at a time.
+    """Records events in ``ledger``, one batch at a time.
 
     ``clock`` watches the ledger's clock. ``committed`` is called after each commit that succeeds, in the committing
     thread, before its tickets are settled. ``hold`` is the number of seconds for which a new series is exposed as 0;
-    with 0, series are not held.
+    with 0, series are not held. ``keep_deliveries`` is the number of seconds for which deliveries are recognized.
     """
 
-    def __init__(self, ledger: Ledger, *, clock: Clock, committed: Callable[[Commit], None], hold: float) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        *,
+        clock: Clock,
+        committed: Callable[[Commit], None],
+        hold: float,
+        keep_deliveries: float = KEEP_IDENTITIES,
+    ) -> None:
         self._ledger = ledger
         self._clock = clock
         self._committed = committed
         self._hold = hold
+        self._keep_deliveries = keep_deliveries
+        self._shortage = Shortage(ledger.short_of_space)
         self._waiting: SimpleQueue[Sequence[Ticket]] = SimpleQueue()
         self._writing: list[Ticket] = []
         self._stopping = False
@@ -103,15 +115,24 @@ class Committer:
 
     @property
     def warning(self) -> str:
-        """Return why a crash can lose failures although they are committed; empty if it can't."""
-        return self._ledger.warning()
+        """Return why not all is well although failures are recorded; empty if all is.
+
+        A crash can lose failures although they are committed, or space is short, so that only failures are recorded.
+        """
+        short = f"only failures are counted: {self._shortage.why}" if self._shortage.why else ""
+        return "; ".join(filter(None, (self._ledger.warning(), short)))
+
+    @property
+    def only_failures(self) -> bool:
+        """Return whether only failures are recorded, because space is short."""
+        return bool(self._shortage.why)
 
     def start(self) -> None:
         """Start the committing thread."""
         self._writer.start()
 
     def stop(self) -> bool:
-        """Commit the waiting failures and end the committing thread.
+        """Commit the waiting events and end the committing thread.
 
         Call this only when no thread will call ``submit`` or ``expire`` again. Return False if the thread does not
         end in time because the ledger hangs; it then still uses the ledger.
@@ -122,9 +143,9 @@ class Committer:
         return not self._writer.is_alive()
 
     def submit(self, tickets: Sequence[Ticket]) -> None:
-        """Have the failures recorded in one batch, and their tickets settled once it is on disk. Returns at once.
+        """Have the events recorded in one batch, and their tickets settled once it is on disk. Returns at once.
 
-        If a ticket is settled with a LedgerError, its failure may be counted nevertheless. Recording it again is safe:
+        If a ticket is settled with a LedgerError, its event may be counted nevertheless. Recording it again is safe:
         it is counted once.
         """
         self._waiting.put(tickets)
@@ -183,27 +204,54 @@ class Committer:
         error: LedgerError | None = None
         new: Sequence[bool] = ()
         try:
-            moment = self._clock.look()
-            new = self._ledger.record(
-                [ticket.failure.record for ticket in tickets], now=moment.now, held=self._hold > 0, day=moment.day
-            )
+            if self._shortage.look():
+                tickets = self._turn_away_others(tickets, LedgerFull("space is short, so only failures are recorded"))
+            try:
+                new = self._record(tickets)
+            except LedgerFull as full:
+                self._shortage.full()
+                number = len(tickets)
+                tickets = self._turn_away_others(tickets, full)
+                if len(tickets) == number:
+                    raise
+                new = self._record(tickets)
         except LedgerError as caught:
             error = caught
         except Exception as caught:  # without this thread no request would ever be answered again
             log.exception("internal error while recording; please report it")
             error = LedgerError(f"internal error while recording: {caught!r}")
-        self._set_problem(error)
+        if tickets:  # otherwise nothing shows whether the ledger can record failures
+            self._set_problem(error)
         in_time = self._take()
-        if error is None:
+        if error is None and tickets:
             self._report(Commit(time.perf_counter() - began, tickets, new, in_time))
         outcomes = dict(zip(tickets, new, strict=False))
         for ticket in in_time:
             self._settle(ticket, error or outcomes[ticket])
 
+    def _record(self, tickets: Sequence[Ticket]) -> Sequence[bool]:
+        if not tickets:
+            return ()
+        moment = self._clock.look()
+        batch = [ticket.event.record for ticket in tickets]
+        return self._ledger.record(batch, now=moment.now, held=self._hold > 0, day=moment.day)
+
+    def _turn_away_others(self, tickets: Sequence[Ticket], error: LedgerError) -> Sequence[Ticket]:
+        """Settle the tickets that are no failures with an error, and return the rest."""
+        failures = [ticket for ticket in tickets if ticket.event.loop is FAILURES]
+        if len(failures) == len(tickets):
+            return tickets
+        with self._lock:
+            others = [ticket for ticket in self._writing if ticket.event.loop is not FAILURES]
+            self._writing = [ticket for ticket in self._writing if ticket.event.loop is FAILURES]
+        for ticket in others:
+            self._settle(ticket, error)
+        return failures
+
     def _report(self, commit: Commit) -> None:
         try:
             self._committed(commit)
-        except Exception:  # the failures are counted, so their requests must be answered
+        except Exception:  # the events are counted, so their requests must be answered
             log.exception("internal error after a commit; please report it")
 
     def _take(self) -> list[Ticket]:
@@ -229,7 +277,8 @@ class Committer:
                 self._clock.stored()
             self._ledger.release(now=moment.now, hold=self._hold)
             if moment.trusted:
-                self._ledger.prune(now=moment.latest)
+                self._ledger.prune(now=moment.latest, keep_deliveries=self._keep_deliveries)
+            self._shortage.look()
         except LedgerError as error:
             self._set_problem(error)
         except Exception:

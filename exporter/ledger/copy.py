@@ -11,6 +11,8 @@ PAGE_SIZE: Final = 5_000
 """Identities to copy and compare at a time."""
 PROGRESS_INTERVAL: Final = 2.0
 """Seconds between two lines of progress."""
+_EVENTS: Final = ("failures", "deliveries", "bounces", "complaints")
+"""The families that count the events of a loop, which are also what people call the events."""
 
 
 def copy(source: Ledger, target: Ledger, *, say: Callable[[str], None]) -> str:
@@ -27,16 +29,17 @@ def copy(source: Ledger, target: Ledger, *, say: Callable[[str], None]) -> str:
         number = _copy_identities(source, target, say)
         return f"already copied, and the same: {_what(number, totals)}"
     if existing and [total.series for total in existing] != [COPY_MARKER]:
-        raise LedgerError("DST has counted failures: expected an empty ledger, or one with an unfinished copy")
+        raise LedgerError("DST has counted events: expected an empty ledger, or one with an unfinished copy")
     if not existing:
         if not totals:
             raise LedgerError("SRC is empty: there is nothing to copy")
         if target.identities(b"", 1):
-            raise LedgerError("DST contains failures: expected an empty ledger")
+            raise LedgerError("DST contains identities: expected an empty ledger")
         target.import_totals([Total(COPY_MARKER, 0, held=False, raised_at=0)])
     number = _copy_identities(source, target, say)
     if sorted(source.totals()) != totals:
         raise LedgerError("SRC changed during the copy; stop the exporters that use it, and run ledger copy again")
+    target.import_coverage(source.coverage())
     target.import_totals(totals)
     if sorted(target.totals()) != totals:
         raise LedgerError(
@@ -46,11 +49,11 @@ def copy(source: Ledger, target: Ledger, *, say: Callable[[str], None]) -> str:
 
 
 def _what(identities: int, totals: list[Total]) -> str:
-    failures = sum(total.value for total in totals if total.series[0] == "failures")
-    return (
-        f"{failures:,} counted failures in {len(totals):,} time series, and {identities:,} identities, which recognize "
-        "repeated reports of the last 30 days"
-    )
+    """Return the number of events of each loop that has any, and how many series and identities there are."""
+    counts = {name: sum(total.value for total in totals if total.series[0] == name) for name in _EVENTS}
+    *others, last = [f"{count:,} {name}" for name, count in counts.items() if count] or ["no events"]
+    events = f"{', '.join(others)} and {last}" if others else last
+    return f"{events} in {len(totals):,} time series, and {identities:,} identities, which recognize repeated reports"
 
 
 def _copy_identities(source: Ledger, target: Ledger, say: Callable[[str], None]) -> int:
@@ -59,7 +62,7 @@ def _copy_identities(source: Ledger, target: Ledger, say: Callable[[str], None])
         if target.identities(after, len(page)) != page:  # otherwise an earlier copy wrote them
             target.import_identities(page)
             if target.identities(after, len(page)) != page:
-                raise LedgerError("DST contains failures that SRC does not; start again with an empty ledger")
+                raise LedgerError("DST contains identities that SRC does not; start again with an empty ledger")
         number += len(page)
         after = page[-1].identity
         if time.monotonic() > reported + PROGRESS_INTERVAL:
@@ -67,5 +70,5 @@ def _copy_identities(source: Ledger, target: Ledger, say: Callable[[str], None])
             # Hashes are sorted and spread evenly, so the last one shows the progress.
             say(f"{number:,} identities, {int.from_bytes(after[:2], 'big') / 65_536:.0%}")
     if target.identities(after, 1):
-        raise LedgerError("DST contains failures that SRC does not; start again with an empty ledger")
+        raise LedgerError("DST contains identities that SRC does not; start again with an empty ledger")
     return number

@@ -14,16 +14,18 @@ from queue import Empty, SimpleQueue
 from typing import Any, Final, LiteralString, TypeVar
 
 import psycopg
-from psycopg import errors, sql
+from psycopg import errors
 
+from exporter.classification.loops import DELIVERIES
 from exporter.classification.series import Record
 from exporter.errors import LedgerBusy, LedgerError
+from exporter.ledger import postgres_copy
 from exporter.ledger.contract import (
     AHEAD,
-    COPY_MARKER,
     DAY,
     KEEP_IDENTITIES,
     ClockState,
+    Coverage,
     Ledger,
     StoredIdentity,
     Total,
@@ -31,8 +33,10 @@ from exporter.ledger.contract import (
 )
 from exporter.ledger.postgres_session import LOCK, READ_TIMEOUT, Durability, Session, damaged, migrate, to_ledger_error
 from exporter.ledger.postgres_statements import (
+    BEGIN,
     CLOCK,
     PRUNE,
+    PRUNE_DELIVERIES,
     RECORD,
     RELEASE,
     RESTART_HOLDS,
@@ -43,7 +47,9 @@ from exporter.ledger.postgres_statements import (
 from exporter.ledger.url import PostgresUrl
 
 PRUNE_SLICE: Final = 2_000
-"""Maximum number of identities that one call of ``prune`` deletes."""
+"""Maximum number of identities that one call of ``prune`` deletes, without those of deliveries."""
+PRUNE_DELIVERIES_SLICE: Final = 5_000
+"""Maximum number of deliveries that one call of ``prune`` deletes. A second brings up to 1,000 new ones."""
 SLOTS: Final = 8
 WATCHDOG_TIMEOUT: Final = 15.0
 """Seconds after which a write is aborted that the server should have ended long before."""
@@ -86,6 +92,7 @@ class PostgresLedger(Ledger):
         if not self._join(connection, now, hold=float("inf")) and exclusive:
             raise LedgerBusy(f"ledger {self._url}: an exporter is using it; stop all exporters first")
         self._slot = _value(connection, "SELECT nextval('smtpeter_slot')") % SLOTS
+        connection.execute(BEGIN)
 
     def _join(self, connection: psycopg.Connection, now: float, hold: float) -> bool:
         """Register this process as a user of the ledger. Return whether it is the only one.
@@ -102,14 +109,17 @@ class PostgresLedger(Ledger):
         return bool(first)
 
     def record(self, batch: Sequence[Record], *, now: float, held: bool, day: int | None = None) -> list[bool]:
-        fresh = {record.identity: record.series for record in reversed(batch)}
-        # Most failures have the same series, so send each combination once, with a number.
-        kinds = {series: number for number, series in enumerate(set(fresh.values()))}
+        fresh = {record.identity: record for record in reversed(batch)}
+        # Most events have the same series, so send each combination once, with a number.
+        kinds = {series: number for number, series in enumerate({record.series for record in fresh.values()})}
         named = [(number, json.dumps(one)) for series, number in kinds.items() for one in set(series)]
         unknown = {text for _, text in named} - self._known_series
         arguments = {
             "hashes": list(fresh),
-            "kinds": [kinds[series] for series in fresh.values()],
+            "kinds": [kinds[record.series] for record in fresh.values()],
+            "loops": [record.loop for record in fresh.values()],
+            "messages": [record.message for record in fresh.values()],
+            "deliveries": DELIVERIES.number,
             "kind_of": [number for number, _ in named],
             "series": [text for _, text in named],
             "unknown": list(unknown),
@@ -140,17 +150,22 @@ class PostgresLedger(Ledger):
     def warning(self) -> str:
         return self._durability.warning
 
-    def prune(self, *, now: float) -> int:
-        arguments = {
-            "first": int((now - KEEP_IDENTITIES) // DAY),
-            "today": int(now // DAY),
-            "slice": PRUNE_SLICE,
-        }
-        return self._write(lambda connection: connection.execute(PRUNE, arguments).rowcount)
+    def prune(self, *, now: float, keep_deliveries: float = KEEP_IDENTITIES) -> int:
+        today = int(now // DAY)
+        first = {"first": int((now - KEEP_IDENTITIES) // DAY), "today": today, "slice": PRUNE_SLICE}
+        other = {"first": int((now - keep_deliveries) // DAY), "today": today, "slice": PRUNE_DELIVERIES_SLICE}
+        return self._write(
+            lambda connection: (
+                connection.execute(PRUNE, first).rowcount + connection.execute(PRUNE_DELIVERIES, other).rowcount
+            )
+        )
 
     def clock(self) -> float:
         """Return the server's time; see Session.clock."""
         return self._writer.clock()
+
+    def short_of_space(self) -> str:
+        return ""
 
     def clock_state(self) -> ClockState:
         statement: LiteralString = "SELECT slot, count FROM smtpeter_total WHERE series = %s"
@@ -187,39 +202,19 @@ class PostgresLedger(Ledger):
             raise damaged(self._url, error) from error
 
     def identities(self, after: bytes, limit: int) -> list[StoredIdentity]:
-        statement: LiteralString = "SELECT hash, day FROM smtpeter_identity WHERE hash > %s ORDER BY hash LIMIT %s"
-        return self._write(
-            lambda connection: [StoredIdentity(*row) for row in connection.execute(statement, (after, limit))]
-        )
+        return self._write(lambda connection: postgres_copy.identities(connection, after, limit))
 
     def import_identities(self, identities: Sequence[StoredIdentity]) -> None:
-        columns = [list(column) for column in zip(*identities, strict=True)]
-        self._write(
-            lambda connection: connection.execute(
-                "INSERT INTO smtpeter_identity (hash, day) SELECT * FROM unnest(%s::bytea[], %s::integer[])"
-                " ON CONFLICT DO NOTHING",
-                columns,
-            )
-        )
+        self._write(lambda connection: postgres_copy.import_identities(connection, identities))
+
+    def coverage(self) -> Coverage:
+        return self._write(postgres_copy.coverage)
+
+    def import_coverage(self, coverage: Coverage) -> None:
+        self._write(lambda connection: postgres_copy.import_coverage(connection, coverage))
 
     def import_totals(self, totals: Sequence[Total]) -> None:
-
-        def replace(connection: psycopg.Connection) -> None:
-            with connection.transaction(), connection.cursor() as cursor:
-                cursor.execute("LOCK TABLE smtpeter_total, smtpeter_series IN EXCLUSIVE MODE")
-                for table in (sql.Identifier("smtpeter_total"), sql.Identifier("smtpeter_series")):
-                    cursor.execute(
-                        sql.SQL("DELETE FROM {} WHERE series = %s").format(table), (json.dumps(COPY_MARKER),)
-                    )
-                if cursor.execute("SELECT 1 FROM smtpeter_total WHERE slot >= 0 LIMIT 1").fetchone():
-                    raise LedgerError("DST counted failures during the copy; start again with an empty ledger")
-                rows = [(json.dumps(series), value, at if held else None, at) for series, value, held, at in totals]
-                cursor.executemany("INSERT INTO smtpeter_series VALUES (%s, %s)", [(row[0], row[2]) for row in rows])
-                cursor.executemany(
-                    "INSERT INTO smtpeter_total VALUES (%s, %s, %s, %s)", [(row[0], 0, row[1], row[3]) for row in rows]
-                )
-
-        self._write(replace)
+        self._write(lambda connection: postgres_copy.import_totals(connection, totals))
 
     def size(self) -> int:
         size: int = self._read(lambda connection: _value(connection, SIZE))

@@ -8,7 +8,17 @@ from exporter.classification.series import Series
 from exporter.errors import LedgerError
 from exporter.ledger.contract import parse_series
 from exporter.ledger.postgres_session import MIGRATIONS, Session, damaged, schema_version, to_ledger_error, weakness_of
-from exporter.ledger.postgres_statements import PRUNE, RECORD, RELEASE, RESTART_HOLDS, SIZE, STORE_CLOCK, TOTALS
+from exporter.ledger.postgres_statements import (
+    BEGIN,
+    PRUNE,
+    PRUNE_DELIVERIES,
+    RECORD,
+    RELEASE,
+    RESTART_HOLDS,
+    SIZE,
+    STORE_CLOCK,
+    TOTALS,
+)
 from exporter.ledger.url import PostgresUrl
 
 # Each statement that an exporter executes, with a value for each argument. SIZE and TOTALS are executed as they are.
@@ -18,6 +28,9 @@ _STATEMENTS: Final[tuple[tuple[str, dict[str, object]], ...]] = (
         {
             "hashes": [b""],
             "kinds": [0],
+            "loops": [0],
+            "messages": [None],
+            "deliveries": 0,
             "kind_of": [0],
             "series": [""],
             "unknown": [""],
@@ -31,6 +44,8 @@ _STATEMENTS: Final[tuple[tuple[str, dict[str, object]], ...]] = (
     (RELEASE, {"now": 0.0, "hold": 0.0}),
     (RESTART_HOLDS, {"now": 0.0, "hold": 0.0, "first": True}),
     (PRUNE, {"first": 0, "today": 0, "slice": 0}),
+    (PRUNE_DELIVERIES, {"first": 0, "today": 0, "slice": 0}),
+    (BEGIN, {}),
     (STORE_CLOCK, {"clock": "", "at": 0, "even": 0}),
 )
 

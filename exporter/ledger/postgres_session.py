@@ -10,7 +10,7 @@ from typing import Final
 import psycopg
 from psycopg import conninfo
 
-from exporter.errors import LedgerError
+from exporter.errors import LedgerError, LedgerFull
 from exporter.ledger.clock import uptime
 from exporter.ledger.url import PostgresUrl
 
@@ -20,13 +20,16 @@ LOCK: Final = 0x534D_5450_0000
 """Key ("SMTP") of the advisory lock for migrations. An exporter that uses the ledger holds the lock with LOCK + 1."""
 STATEMENT_TIMEOUT: Final = 5
 """Seconds that a statement or connecting may take."""
+MIGRATION_LOCK_TIMEOUT: Final = 2
+"""Seconds that a migration waits for a table that another program has locked, for example a backup."""
 READ_TIMEOUT: Final = 3
 """Seconds that a scrape waits for the database, also if the server does not enforce the timeout of statements."""
 
 # Step n migrates schema n to n + 1. Never change a released step; add a new one.
 #
 # Totals are updated all the time, so fillfactor leaves room in their pages for new versions of rows. Pruning finds
-# identities by an index on the day, because those of one day lie together on disk.
+# identities by an index on the day, because those of one day lie together on disk. It has to step over the entries of
+# deleted ones until a vacuum removes them, so that deliveries need a vacuum more often than is the default.
 MIGRATIONS: Final = (
     """
     CREATE TABLE smtpeter_identity (hash bytea PRIMARY KEY, day integer NOT NULL);
@@ -43,6 +46,23 @@ MIGRATIONS: Final = (
         PRIMARY KEY (series, slot)
     ) WITH (fillfactor = 50);
     CREATE SEQUENCE smtpeter_slot MINVALUE 0 START 0;
+    """,
+    """
+    ALTER TABLE smtpeter_identity
+        ADD COLUMN loop smallint NOT NULL DEFAULT 0,
+        ADD COLUMN message bytea;       -- hash of message and recipient; NULL: not known
+    CREATE TABLE smtpeter_delivery (hash bytea PRIMARY KEY, day integer NOT NULL)
+        WITH (autovacuum_vacuum_scale_factor = 0.05);
+    CREATE INDEX smtpeter_delivery_day ON smtpeter_delivery (day);
+    CREATE TABLE smtpeter_fact (
+        name text PRIMARY KEY,          -- began: when the ledger was first opened with this schema
+        value double precision NOT NULL
+    );
+    CREATE TABLE smtpeter_reconciled (  -- days that were compared with SMTPeter's log files
+        loop smallint NOT NULL,
+        day integer NOT NULL,
+        PRIMARY KEY (loop, day)
+    );
     """,
 )
 
@@ -99,8 +119,9 @@ _WEAKNESS: Final = """
     SELECT current_setting('fsync', true), array(
         SELECT relname::text FROM pg_class
         WHERE relpersistence <> 'p' AND oid = ANY(ARRAY[
-            to_regclass('smtpeter_identity'), to_regclass('smtpeter_schema'),
-            to_regclass('smtpeter_series'), to_regclass('smtpeter_total')]::oid[])
+            to_regclass('smtpeter_delivery'), to_regclass('smtpeter_fact'), to_regclass('smtpeter_identity'),
+            to_regclass('smtpeter_reconciled'), to_regclass('smtpeter_schema'), to_regclass('smtpeter_series'),
+            to_regclass('smtpeter_total')]::oid[])
         ORDER BY relname)"""
 
 
@@ -185,6 +206,8 @@ def migrate(connection: psycopg.Connection, url: PostgresUrl, *, existing: bool)
             connection.execute("CREATE TABLE smtpeter_schema (version integer NOT NULL)")
             connection.execute("INSERT INTO smtpeter_schema VALUES (0)")
             version = 0
+        # A step that waits for the lock of a table makes the exporters wait that use it.
+        connection.execute("SELECT set_config('lock_timeout', %s, true)", (f"{MIGRATION_LOCK_TIMEOUT}s",))
         for script in MIGRATIONS[version:]:
             connection.execute(script)
         if version < len(MIGRATIONS):
@@ -213,8 +236,10 @@ def to_ledger_error(url: PostgresUrl, error: Exception) -> LedgerError:
         psycopg.errors.UndefinedTable: "; restore a backup, or restart the exporter to start a new ledger",
         psycopg.errors.QueryCanceled: f"; a statement may take at most {STATEMENT_TIMEOUT} seconds",
         psycopg.errors.DiskFull: "; free some space",
+        psycopg.errors.LockNotAvailable: "; another program, such as a backup, locks it: wait until it ends",
     }
-    return LedgerError(f"ledger {url}: {text}{hints.get(type(error), '')}")
+    kind = LedgerFull if isinstance(error, psycopg.errors.DiskFull) else LedgerError
+    return kind(f"ledger {url}: {text}{hints.get(type(error), '')}")
 
 
 def damaged(url: PostgresUrl, error: ValueError) -> LedgerError:

@@ -5,11 +5,13 @@ import os
 import sqlite3
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 from typing import Final
 
+from exporter.classification.loops import DELIVERIES
 from exporter.classification.series import Record, Series
 from exporter.errors import LedgerError
 from exporter.ledger.contract import (
@@ -18,28 +20,36 @@ from exporter.ledger.contract import (
     DAY,
     KEEP_IDENTITIES,
     ClockState,
+    Coverage,
     Ledger,
     StoredIdentity,
     Total,
     parse_series,
 )
 from exporter.ledger.sqlite_file import SqliteFile
+from exporter.ledger.sqlite_pruning import Pruner
+from exporter.ledger.sqlite_space import Space
 
-PRUNE_SLICE: Final = 2_000
-"""Identities that one call of ``prune`` examines, in about a millisecond."""
 # A statement inserts many identities, because each statement releases and retakes the interpreter's lock, which under
 # load costs more than the work itself. The sizes are powers of two, so that few statements exist and stay prepared.
 _LARGEST: Final = 64
+_SIZES: Final = (1, 2, 4, 8, 16, 32, _LARGEST)
 _INSERT: Final = {
-    size: f"INSERT INTO identity SELECT column1, ? FROM (VALUES {', '.join(['(?)'] * size)})"  # noqa: S608 -- placeholders
-    " WHERE true ON CONFLICT DO NOTHING"
-    for size in (1, 2, 4, 8, 16, 32, _LARGEST)
+    size: "INSERT INTO identity (day, hash, loop, message) SELECT ?, * FROM"  # noqa: S608 -- placeholders
+    f" (VALUES {', '.join(['(?, ?, ?)'] * size)}) WHERE true ON CONFLICT DO NOTHING"
+    for size in _SIZES
 }
-_KNOWN: Final = "SELECT hash FROM identity WHERE hash = ?"
-_ANY_WRONG_DAY: Final = """
-    SELECT 1 FROM identity WHERE hash >= :start AND hash <= :end AND (day < :first OR day > :today) LIMIT 1"""
-_DELETE_EXPIRED: Final = "DELETE FROM identity WHERE hash >= :start AND hash <= :end AND day < :first"
-_DATE: Final = "UPDATE identity SET day = :today WHERE hash >= :start AND hash <= :end AND day > :today"
+_INSERT_DELIVERY: Final = {
+    size: "INSERT INTO delivery (day, hash) SELECT ?, * FROM"  # noqa: S608 -- placeholders
+    f" (VALUES {', '.join(['(?)'] * size)}) WHERE true ON CONFLICT DO NOTHING"
+    for size in _SIZES
+}
+_KNOWN: Final = "SELECT 1 FROM identity WHERE hash = ?"
+_KNOWN_DELIVERY: Final = "SELECT 1 FROM delivery WHERE hash = ?"
+_IDENTITIES: Final = f"""
+    SELECT hash, day, loop, message FROM identity WHERE hash > :after
+    UNION ALL SELECT hash, day, {DELIVERIES.number}, NULL FROM delivery WHERE hash > :after
+    ORDER BY hash LIMIT :limit"""  # noqa: S608 -- a number
 _RAISE: Final = """
     INSERT INTO total SELECT key, value, :held_since, :now FROM json_each(:sums) WHERE true
     ON CONFLICT DO UPDATE SET count = count + excluded.count,
@@ -61,11 +71,13 @@ class SqliteLedger(Ledger):
     def __init__(self, path: Path, *, now: float) -> None:
         self._any_held = False
         self._known_series: set[str] = set()
-        self._prune_from = os.urandom(16)  # so that a series of short-lived processes prunes everything, too
+        self._pruners = (Pruner("identity"), Pruner("delivery"))
         self._file = SqliteFile(path, now=now, on_open=self._begin)
+        self._space = Space(self._file.path)
 
     def _begin(self, writer: sqlite3.Connection, now: float) -> None:
         _write_probe(writer)
+        writer.execute("INSERT INTO fact VALUES ('began', ?) ON CONFLICT DO NOTHING", (now,))
         writer.execute("UPDATE total SET held_since = ? WHERE held_since IS NOT NULL", (now,))
         self._load_series(writer)
 
@@ -73,16 +85,17 @@ class SqliteLedger(Ledger):
         day = int(now // DAY) if day is None else day
         fresh = {record.identity: record for record in reversed(batch)}
         with self._file.transaction(now):
-            if self._insert(fresh, day) < len(fresh):
+            if self._insert(fresh.values(), day) < len(fresh):
                 # Slow path (rare): the batch has duplicates. Roll back, look each identity up, and insert the new ones.
                 self._file.writer.execute("ROLLBACK")
                 self._file.writer.execute("BEGIN IMMEDIATE")
-                for identity in list(fresh):
-                    if self._file.writer.execute(_KNOWN, (identity,)).fetchone():
+                for identity, record in list(fresh.items()):
+                    known = _KNOWN_DELIVERY if record.loop == DELIVERIES.number else _KNOWN
+                    if self._file.writer.execute(known, (identity,)).fetchone():
                         del fresh[identity]
-                self._insert(fresh, day)
+                self._insert(fresh.values(), day)
             sums: Counter[str] = Counter()
-            # Most failures have the same series, so add up each combination once.
+            # Most events have the same series, so add up each combination once.
             for series, count in Counter([record.series for record in fresh.values()]).items():
                 for text in _texts(series):
                     sums[text] += count
@@ -95,13 +108,19 @@ class SqliteLedger(Ledger):
             return [True] * len(batch)
         return [fresh.pop(record.identity, None) is not None for record in batch]
 
-    def _insert(self, identities: Iterable[bytes], day: int) -> int:
-        inserted, left = 0, list(identities)
-        while left:
-            chunk, left = left[:_LARGEST], left[_LARGEST:]
+    def _insert(self, records: Collection[Record], day: int) -> int:
+        deliveries = [(identity,) for identity, _, loop, _ in records if loop == DELIVERIES.number]
+        others = [(identity, loop, message) for identity, _, loop, message in records if loop != DELIVERIES.number]
+        return self._insert_rows(_INSERT, others, day) + self._insert_rows(_INSERT_DELIVERY, deliveries, day)
+
+    def _insert_rows(self, statements: Mapping[int, str], rows: Sequence[tuple[object, ...]], day: int) -> int:
+        inserted = 0
+        for start in range(0, len(rows), _LARGEST):
+            chunk = rows[start : start + _LARGEST]
             size = 1 << (len(chunk) - 1).bit_length()
-            chunk += chunk[-1:] * (size - len(chunk))  # pad with a duplicate, which is not inserted
-            inserted += self._file.writer.execute(_INSERT[size], (day, *chunk)).rowcount
+            padding = rows[-1] * (size - len(chunk))  # a duplicate, which is not inserted
+            values = (day, *chain.from_iterable(chunk), *padding)
+            inserted += self._file.writer.execute(statements[size], values).rowcount
         return inserted
 
     def release(self, *, now: float, hold: float) -> None:
@@ -117,31 +136,21 @@ class SqliteLedger(Ledger):
         with self._file.wrapping_errors():
             self._load_series(self._file.writer)
 
-    def prune(self, *, now: float) -> int:
-        start = self._prune_from
+    def prune(self, *, now: float, keep_deliveries: float = KEEP_IDENTITIES) -> int:
         with self._file.transaction(now, write=False):
-            row = self._file.writer.execute(
-                "SELECT hash FROM identity WHERE hash > ? ORDER BY hash LIMIT 1 OFFSET ?", (start, PRUNE_SLICE)
-            ).fetchone()
-            end = row[0] if row else b"\xff" * 16
-            limits = {
-                "start": start,
-                "end": end,
-                "first": int((now - KEEP_IDENTITIES) // DAY),
-                "today": int(now // DAY),
-            }
-            deleted = 0
-            if self._file.writer.execute(_ANY_WRONG_DAY, limits).fetchone():
-                deleted = self._file.writer.execute(_DELETE_EXPIRED, limits).rowcount
-                self._file.writer.execute(_DATE, limits)
-        self._prune_from = end if row else b""
-        return deleted
+            return sum(
+                pruner.prune(self._file.writer, first=int((now - keep) // DAY), today=int(now // DAY))
+                for pruner, keep in zip(self._pruners, (KEEP_IDENTITIES, keep_deliveries), strict=True)
+            )
 
     def clock(self) -> float:
         return time.time()
 
     def warning(self) -> str:
         return ""
+
+    def short_of_space(self) -> str:
+        return self._space.short
 
     def clock_state(self) -> ClockState:
         with self._file.wrapping_errors():
@@ -150,6 +159,7 @@ class SqliteLedger(Ledger):
 
     def check(self, *, now: float, write: bool, state: ClockState | None = None) -> None:
         with self._file.transaction(now, write=write):
+            self._space.look()
             if write:
                 _write_probe(self._file.writer)
             if write and state:  # an earlier version, which stores when it opened the ledger, sets both rows
@@ -162,20 +172,31 @@ class SqliteLedger(Ledger):
 
     def identities(self, after: bytes, limit: int) -> list[StoredIdentity]:
         with self._file.wrapping_errors():
-            rows = self._file.writer.execute(
-                "SELECT hash, day FROM identity WHERE hash > ? ORDER BY hash LIMIT ?", (after, limit)
-            ).fetchall()
+            rows = self._file.writer.execute(_IDENTITIES, {"after": after, "limit": limit}).fetchall()
         return [StoredIdentity(*row) for row in rows]
 
     def import_identities(self, identities: Sequence[StoredIdentity]) -> None:
         with self._file.transaction(0):
-            self._file.writer.executemany("INSERT INTO identity VALUES (?, ?) ON CONFLICT DO NOTHING", identities)
+            for one in identities:
+                self._insert([Record(one.identity, (), one.loop, one.message)], one.day)
+
+    def coverage(self) -> Coverage:
+        with self._file.wrapping_errors():
+            (began,) = self._file.writer.execute("SELECT value FROM fact WHERE name = 'began'").fetchone()
+            reconciled = self._file.writer.execute("SELECT loop, day FROM reconciled ORDER BY loop, day").fetchall()
+        return Coverage(began, tuple(reconciled))
+
+    def import_coverage(self, coverage: Coverage) -> None:
+        with self._file.transaction(0):
+            self._file.writer.execute("REPLACE INTO fact VALUES ('began', ?)", (coverage.began,))
+            self._file.writer.execute("DELETE FROM reconciled")
+            self._file.writer.executemany("INSERT INTO reconciled VALUES (?, ?)", coverage.reconciled)
 
     def import_totals(self, totals: Sequence[Total]) -> None:
         with self._file.transaction(0):
             self._file.writer.execute("DELETE FROM total WHERE series = ?", (json.dumps(COPY_MARKER),))
             if self._file.writer.execute("SELECT 1 FROM total").fetchone():
-                raise LedgerError("DST counted failures during the copy; start again with an empty ledger")
+                raise LedgerError("DST counted events during the copy; start again with an empty ledger")
             self._file.writer.executemany(
                 "INSERT INTO total VALUES (?, ?, ?, ?)",
                 [(json.dumps(series), value, at if held else None, at) for series, value, held, at in totals],
@@ -197,5 +218,5 @@ class SqliteLedger(Ledger):
 
 def _write_probe(writer: sqlite3.Connection) -> None:
     """Write to the tree of identities as a failure does: it may be damaged where the rest is not."""
-    writer.execute(_INSERT[1], (0, probe := os.urandom(16)))
+    writer.execute(_INSERT[1], (0, probe := os.urandom(16), 0, None))
     writer.execute("DELETE FROM identity WHERE hash = ?", (probe,))

@@ -7,14 +7,8 @@ from pathlib import Path
 
 from exporter.classification.series import Series
 from exporter.ledger.contract import parse_series
-from exporter.ledger.sqlite_file import (
-    HINTS,
-    MIGRATIONS,
-    check_contents,
-    ledger_error,
-    schema_version,
-    wrapping_errors,
-)
+from exporter.ledger.sqlite_errors import HINTS, ledger_error, wrapping_errors
+from exporter.ledger.sqlite_file import MIGRATIONS, check_contents, schema_version
 from exporter.ledger.sqlite_place import check_path, check_place
 
 

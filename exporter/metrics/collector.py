@@ -3,7 +3,7 @@
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Final, NamedTuple
 
@@ -11,26 +11,39 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from exporter.classification.labels import OTHER
+from exporter.classification.loops import ABUSES, BOUNCES, DELIVERIES, FAILURES, Loop
 from exporter.classification.reason import REASONS
 from exporter.classification.series import FAMILIES, Series
 from exporter.errors import LedgerError
 from exporter.ledger.contract import AHEAD, Ledger, Total
+from exporter.returned.returned import KINDS
 
 log = logging.getLogger(__name__)
 
 READ_TIMEOUT: Final = 4.0
 """Seconds that a scrape waits for the ledger, for example while its file system hangs."""
-USUAL_CLASSES: Final = ("4xx", "5xx", "none")
-"""The code classes for which each provider has a series from the start. Series of the other classes are rare."""
 
 
-def closed_series(providers: Iterable[str], tags: Iterable[str]) -> list[Series]:
-    """Return the series that are exposed as 0 from the start: each reason, provider and counted tag."""
-    return [
-        *(("failures_by_reason", reason) for reason in REASONS),
-        *(("failures_by_provider", provider, code) for provider in sorted(providers) for code in USUAL_CLASSES),
-        *(("failures_by_tag", tag) for tag in sorted({*tags, OTHER})),
-    ]
+def closed_series(loops: Iterable[Loop], tags: Iterable[str]) -> list[Series]:
+    """Return the series that are exposed as 0 from the start: each reason, kind and counted tag.
+
+    A series by provider is born when its first event is counted.
+    """
+    tags = sorted({*tags, OTHER})
+    by_loop: dict[str, list[Series]] = {
+        FAILURES.name: [
+            *(("failures_by_reason", reason) for reason in REASONS),
+            *(("failures_by_tag", tag) for tag in tags),
+            *(("failures_after_delivery_by_tag", tag) for tag in tags),
+        ],
+        DELIVERIES.name: [("deliveries",), *(("deliveries_by_tag", tag) for tag in tags)],
+        BOUNCES.name: [
+            *(("bounces", kind) for kind in KINDS),
+            *(("bounces_by_reason", reason) for reason in REASONS),
+        ],
+        ABUSES.name: [],
+    }
+    return [series for loop in loops for series in by_loop[loop.name]]
 
 
 class Snapshot(NamedTuple):
@@ -46,27 +59,34 @@ def latest(times: Iterable[float], *, now: float) -> float:
     return min(max((time for time in times if time <= now + AHEAD), default=0.0), now)
 
 
+def last_counted(totals: Iterable[Total], loop: Loop, *, now: float) -> float:
+    """Return the time at which an event of that loop was last counted, or 0 if none was."""
+    return latest((total.raised_at for total in totals if total.series[0] in loop.families), now=now)
+
+
 class LedgerCollector(Collector):
     """Exposes a ledger's totals. A held series is exposed as 0, not with its true total.
 
     If the ledger is not readable, the last totals are exposed: counters must not disappear during an outage.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 -- the last three by name
         self,
         ledger: Ledger,
+        loops: Sequence[Loop],
         closed: Iterable[Series],
         *,
         label_sets: Callable[[list[Total]], int],
         problem: Callable[[], str | None],
         last: Snapshot = Snapshot([], 0, 0.0),  # noqa: B008 -- nothing changes it
     ) -> None:
-        """Expose ``closed`` series as 0 if the ledger does not have them yet.
+        """Expose the families of these loops, and ``closed`` series as 0 if the ledger does not have them yet.
 
         ``label_sets`` returns the number of label sets in use, given the totals. ``problem`` returns why the ledger is
         not writable, or None. ``last`` is the snapshot to expose if the ledger is not readable at first.
         """
         self._ledger = ledger
+        self._loops = loops
         self._closed = dict.fromkeys(closed, 0)
         self._label_sets = label_sets
         self._problem = problem
@@ -81,14 +101,15 @@ class LedgerCollector(Collector):
 
     def describe(self) -> Iterable[Metric]:
         """Return the families without samples of counters, for the registry."""
-        return _families({}, 0.0, 0, 0, writable=False)
+        return self._families({}, dict.fromkeys(self._loops, 0.0), 0, 0, writable=False)
 
     def collect(self) -> Iterable[Metric]:
         """Return the families as of the last commit. Thread-safe."""
         totals, size, _ = self.refresh()
-        return _families(
+        now = self._ledger.clock()
+        return self._families(
             self._closed | {total.series: 0 if total.held else total.value for total in totals},
-            latest((total.raised_at for total in totals), now=self._ledger.clock()),
+            {loop: last_counted(totals, loop, now=now) for loop in self._loops},
             size,
             self._label_sets(totals),
             writable=self._problem() is None,
@@ -123,33 +144,44 @@ class LedgerCollector(Collector):
         finally:
             self._lock.release()
 
-
-def _families(
-    series: Mapping[Series, int], last: float, size: int, label_sets: int, *, writable: bool
-) -> Iterable[Metric]:
-    counters = {
-        name: CounterMetricFamily(f"smtpeter_{name}", text, labels=labels) for name, (text, labels) in FAMILIES.items()
-    }
-    for (family, *values), value in series.items():
-        if family in counters:  # a later version may have added families
-            counters[family].add_metric(values, value)
-    yield from counters.values()
-    yield _gauge(
-        "smtpeter_last_failure_timestamp_seconds",
-        "Time at which a failure was last counted, in seconds since the epoch; 0 if none was.",
-        last,
-    )
-    yield _gauge(
-        "smtpeter_exporter_ledger_writable",
-        "Whether failures can be recorded: 1, or 0 while they are answered 503.",
-        writable,
-    )
-    yield _gauge("smtpeter_exporter_ledger_size_bytes", "Size of the ledger on disk, in bytes.", size)
-    yield _gauge(
-        "smtpeter_exporter_label_sets",
-        "Number of label sets of smtpeter_failures_total in use; new ones past 500 are counted as other.",
-        label_sets,
-    )
+    def _families(
+        self, series: Mapping[Series, int], last: Mapping[Loop, float], size: int, label_sets: int, *, writable: bool
+    ) -> Iterable[Metric]:
+        counters = {
+            name: CounterMetricFamily(f"smtpeter_{name}", FAMILIES[name][0], labels=FAMILIES[name][1])
+            for loop in self._loops
+            for name in loop.families
+        }
+        for (family, *values), value in series.items():
+            if family in counters:  # the loop may have been on before, and a later version may have added families
+                counters[family].add_metric(values, value)
+        yield from counters.values()
+        if FAILURES in last:
+            yield _gauge(
+                "smtpeter_last_failure_timestamp_seconds",
+                "Time at which a failure was last counted, in seconds since the epoch; 0 if none was.",
+                last[FAILURES],
+            )
+        if others := {loop.name: at for loop, at in last.items() if loop is not FAILURES}:
+            times = GaugeMetricFamily(
+                "smtpeter_last_event_timestamp_seconds",
+                "Time at which an event of that loop was last counted, in seconds since the epoch; 0 if none was.",
+                labels=["loop"],
+            )
+            for name, at in others.items():
+                times.add_metric([name], at)
+            yield times
+        yield _gauge(
+            "smtpeter_exporter_ledger_writable",
+            "Whether failures can be recorded: 1, or 0 while they are answered 503.",
+            writable,
+        )
+        yield _gauge("smtpeter_exporter_ledger_size_bytes", "Size of the ledger on disk, in bytes.", size)
+        yield _gauge(
+            "smtpeter_exporter_label_sets",
+            "Number of label sets of smtpeter_failures_total in use; new ones past 500 are counted as other.",
+            label_sets,
+        )
 
 
 def _gauge(name: str, text: str, value: float) -> Metric:

@@ -4,18 +4,22 @@ import platform
 import sqlite3
 import time
 from collections import Counter as Count
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import Final
 
 import prometheus_client
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 
 from exporter import __version__
 from exporter.classification.fields import REPAIRS
+from exporter.classification.loops import FAILURES, Loop
 from exporter.classification.reason import DECIDERS
 from exporter.ledger.committer import Commit
-from exporter.metrics.activity import Activity
-from exporter.refusals import REFUSAL_REASONS
+from exporter.metrics.activity import Activity, Misdirected
+from exporter.refusals import REFUSAL_REASONS, reasons_of
 from exporter.signature.keys import LOOKUP_RESULTS
+
+_SIGNED: Final = reasons_of("signed")
 
 
 class Telemetry:
@@ -24,7 +28,8 @@ class Telemetry:
     Each method records one event in the metrics, and in ``activity`` if the status page shows it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, loops: Iterable[Loop] = (FAILURES,)) -> None:
+        """Expose series of these loops."""
         self.activity = Activity()
         # Otherwise every counter and histogram has a second series with the time of its creation.
         prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]  # it has no hints
@@ -33,9 +38,32 @@ class Telemetry:
         Info("smtpeter_exporter_build", "Versions of the exporter, Python and SQLite.", registry=registry).info(
             {"version": __version__, "python": platform.python_version(), "sqlite": sqlite3.sqlite_version}
         )
+        self._accepted = Counter(
+            "smtpeter_exporter_accepted",
+            "Number of requests that were answered 200, by loop: counted, or already counted.",
+            ["loop"],
+            registry=registry,
+        )
+        self._requested = Gauge(
+            "smtpeter_exporter_last_request_timestamp_seconds",
+            "Time of the last request that SMTPeter signed for that loop, in seconds since the epoch; 0 if none "
+            "arrived since the start.",
+            ["loop"],
+            registry=registry,
+        )
+        self._signature_refused = Counter(
+            "smtpeter_exporter_signature_refused",
+            "Number of rejected requests that were signed the way SMTPeter signs, by the loop whose URL was called.",
+            ["loop"],
+            registry=registry,
+        )
+        for loop in loops:
+            self._accepted.labels(loop.name)
+            self._requested.labels(loop.name)
+            self._signature_refused.labels(loop.name)
         self._duplicates = Counter(
             "smtpeter_exporter_duplicates",
-            "Number of reports of failures that were already counted, so not counted again.",
+            "Number of reports of events that were already counted, so not counted again.",
             registry=registry,
         )
         self._refused = Counter(
@@ -53,7 +81,7 @@ class Telemetry:
         )
         self._repaired = Counter(
             "smtpeter_exporter_repaired",
-            "Number of failures counted although a detail of the report was invalid, by what was wrong.",
+            "Number of events counted although a detail of the report was invalid, by what was wrong.",
             ["what"],
             registry=registry,
         )
@@ -75,13 +103,13 @@ class Telemetry:
         )
         self._commit_seconds = Histogram(
             "smtpeter_exporter_commit_duration_seconds",
-            "Time to commit a batch of failures to the ledger, in seconds.",
+            "Time to commit a batch of events to the ledger, in seconds.",
             buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 2),
             registry=registry,
         )
         self._batch_size = Histogram(
             "smtpeter_exporter_commit_batch_size",
-            "Number of failures in one commit to the ledger.",
+            "Number of events in one commit to the ledger.",
             buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024),
             registry=registry,
         )
@@ -122,31 +150,41 @@ class Telemetry:
         """Count a lookup of a key by its result, one of LOOKUP_RESULTS."""
         self._key_lookups.labels(result).inc()
 
-    def refused(self, reason: str, loop: str = "") -> None:
-        """Count a rejected request by its reason, one of REFUSAL_REASONS; ``loop`` is the event's type, if known."""
+    def refused(self, reason: str, called: str = "", misdirected: Misdirected | None = None) -> None:
+        """Count a rejected request by its reason, one of REFUSAL_REASONS. ``called`` is the last part of its path."""
         self._refused.labels(reason).inc()
-        self.activity.refused(reason, loop)
+        if reason in _SIGNED:  # so the path is that of a loop
+            self._signature_refused.labels(called).inc()
+        self.activity.refused(reason, misdirected)
 
     def signed(self) -> None:
         """Record a request with a valid signature."""
         self.activity.saw("signed")
 
+    def requested(self, loop: Loop) -> None:
+        """Record a request for a loop, with a valid signature if one is required."""
+        self._requested.labels(loop.name).set_to_current_time()
+        self.activity.requested(loop.name)
+
     def committed(self, commit: Commit) -> None:
         """Observe a commit, its requests if they are answered 200, and the details of its new failures."""
         self._commit_seconds.observe(commit.seconds)
         self._batch_size.observe(len(commit.tickets))
-        counted = [ticket for ticket, new in zip(commit.tickets, commit.new, strict=True) if new]
+        counted = [ticket.event for ticket, new in zip(commit.tickets, commit.new, strict=True) if new]
         self._duplicates.inc(len(commit.tickets) - len(counted))
-        if counted:
-            self.activity.saw("counted")
-        for step, number in Count(ticket.failure.decision.decided_by for ticket in counted).items():
+        for loop in {event.loop.name for event in counted}:
+            self.activity.counted(loop)
+        decisions = [event.decision for event in counted if event.loop is FAILURES and event.decision]
+        for step, number in Count(decision.decided_by for decision in decisions).items():
             self._decisions.labels(step).inc(number)
-        for what, number in Count(what for ticket in counted for what in ticket.report.repaired).items():
+        for what, number in Count(what for event in counted for what in event.report.repaired).items():
             self._repaired.labels(what).inc(number)
-        self._overflowed.inc(sum(ticket.failure.overflowed for ticket in counted))
+        self._overflowed.inc(sum(event.overflowed for event in counted))
         now = time.perf_counter()
         for ticket in commit.in_time:
             self._request_seconds.observe(now - ticket.began)
+        for name, number in Count(ticket.event.loop.name for ticket in commit.in_time).items():
+            self._accepted.labels(name).inc(number)
 
     def signature_mode(self, mode: str) -> None:
         """Expose the signature mode, ``required`` or ``off``."""

@@ -10,7 +10,8 @@ from typing import Any, Final, NamedTuple
 from exporter.classification.own_reasons import OwnReasons
 from exporter.errors import Findings, SettingError
 from exporter.ledger.factory import check_engine
-from exporter.settings.table import BY_NAME, ENVIRONMENT_PREFIX, SETTINGS, Setting, Settings
+from exporter.settings.setting import ENVIRONMENT_PREFIX, Setting
+from exporter.settings.table import BY_NAME, SETTINGS, Settings
 
 # Kubernetes sets such variables in every pod for a Service named smtpeter-exporter, or smtpeter-exporter-metrics.
 _KUBERNETES: Final = re.compile(
@@ -97,6 +98,16 @@ def _check_signature(settings: Settings, values: Mapping[str, Value]) -> None:
         )
 
 
+def _check_keep_deliveries(settings: Settings, values: Mapping[str, Value]) -> None:
+    if settings.storage_keep_deliveries < 2 * settings.signature_max_age:
+        text, origin = values["storage.keep-deliveries"]
+        raise SettingError(
+            f"storage.keep-deliveries: {text!r} (from {origin}), but signature.max-age is "
+            f"{values['signature.max-age'].text!r}: expected at least twice as long, so that a recorded request that "
+            "is sent again is recognized"
+        )
+
+
 def _check_directory(settings: Settings, values: Mapping[str, Value]) -> None:
     directory = settings.webhook_verification_dir
     if directory and not directory.is_dir():
@@ -106,6 +117,7 @@ def _check_directory(settings: Settings, values: Mapping[str, Value]) -> None:
 _CHECKS: Final[tuple[tuple[Sequence[str], Callable[[Settings, Mapping[str, Value]], object]], ...]] = (
     (("web.listen-address", "webhook.listen-address"), _check_addresses),
     (("signature.account", "signature.mode"), _check_signature),
+    (("storage.keep-deliveries", "signature.max-age"), _check_keep_deliveries),
     (("webhook.verification-dir",), _check_directory),
     (("storage.url",), lambda settings, _values: check_engine(settings.storage_url)),
     (("reasons",), lambda settings, values: _own_reasons(settings.reasons, values["reasons"].origin)),

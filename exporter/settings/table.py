@@ -3,15 +3,16 @@
 Flags, environment variables, the configuration file, ``check-config`` and docs/reference.md all derive from it.
 """
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 from urllib.parse import urlsplit
 
+from exporter.classification.loops import Loop
 from exporter.ledger.url import PostgresUrl, storage, without_password
 from exporter.net import Address, parse_address
+from exporter.settings.setting import Setting
 from exporter.settings.values import (
     OneOf,
     list_of,
@@ -19,6 +20,8 @@ from exporter.settings.values import (
     parse_docs_url,
     parse_domain,
     parse_duration,
+    parse_keep_deliveries,
+    parse_loops,
     parse_max_age,
     parse_nameserver,
     parse_path,
@@ -28,49 +31,7 @@ from exporter.settings.values import (
     parse_tag,
 )
 
-ENVIRONMENT_PREFIX: Final = "SMTPETER_EXPORTER_"
-
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Setting:
-    """A row of the table. ``parse`` raises ValueError if the text is not what is ``expected``."""
-
-    name: str
-    metavar: str
-    """Placeholder of the value in the output of ``--help``."""
-    default: str
-    expected: str
-    help: str
-    parse: Callable[[str], Any]
-    repeatable: bool = False
-    """Whether the flag may be repeated; the text then contains the values, with the separator between them."""
-    separator: str = ","
-    redact: Callable[[str], str] = str
-    """Removes secrets from the text, for messages."""
-
-    @property
-    def description(self) -> str:
-        """The help, what is expected, and whether the flag may be repeated, as sentences."""
-        expected = f" Expected: {self.expected}." if self.expected != self.metavar else ""
-        return f"{self.help}{expected}{' May be repeated.' if self.repeatable else ''}"
-
-    @property
-    def section(self) -> str:
-        """Name of the group of settings to which it belongs."""
-        prefix = self.name.partition(".")[0]
-        return "classification" if prefix in {"providers", "reasons", "tags"} else prefix
-
-    @property
-    def field(self) -> str:
-        """Name of the field in Settings."""
-        return re.sub(r"[.-]", "_", self.name)
-
-    @property
-    def variable(self) -> str:
-        """Name of the environment variable."""
-        return ENVIRONMENT_PREFIX + self.field.upper()
 
 
 def _setting(  # noqa: PLR0913, PLR0917 -- the columns of the table
@@ -112,10 +73,20 @@ class Settings:
         "webhook.public-url",
         "URL",
         "",
-        "a URL such as https://mail.example.com/smtpeter, without user name, query, % or a final /failures",
+        "a URL such as https://mail.example.com/smtpeter, without user name, query, % or the path of a loop at the end",
         "The webhook's URL in SMTPeter's dashboard, without /failures. Set it in production: signatures are verified "
         "for its host and path, and requests are also accepted below its path.",
         parse_public_url,
+    )
+    webhook_loops: tuple[Loop, ...] = _setting(
+        "webhook.loops",
+        "LOOP",
+        "failures",
+        "failures, deliveries, bounces or abuses",
+        "Feedback loop of SMTPeter to serve, at the path of its name, such as /deliveries. Deliveries make a failure "
+        "ratio possible; see docs/how-to/failure-ratio.md.",
+        parse_loops,
+        repeatable=True,
     )
     webhook_verification_dir: Path | None = _setting(
         "webhook.verification-dir",
@@ -166,6 +137,15 @@ class Settings:
         "directory. Several exporters can share a PostgreSQL database; see docs/postgresql.md.",
         storage,
         redact=without_password,
+    )
+    storage_keep_deliveries: float = _setting(
+        "storage.keep-deliveries",
+        "DURATION",
+        "3d",
+        "a duration from 1d to 30d, at least twice signature.max-age",
+        "How long a delivery that is reported again is recognized. Failures, bounces and abuses are recognized for 30 "
+        "days.",
+        parse_keep_deliveries,
     )
     signature_mode: str = _setting(
         "signature.mode",
@@ -259,6 +239,15 @@ class Settings:
     )
     log_format: str = _setting(
         "log.format", "FORMAT", "logfmt", "logfmt or json", "Format of the log lines.", OneOf("logfmt", "json")
+    )
+    log_events: str = _setting(
+        "log.events",
+        "MODE",
+        "off",
+        "off or masked",
+        'Log a line for each counted event, for a log database such as Loki; "masked" means without addresses. At most '
+        "100 lines per second for each loop, at the level info.",
+        OneOf("off", "masked"),
     )
 
     @property

@@ -8,6 +8,7 @@ from typing import Final, TypeVar
 from urllib.parse import urlsplit
 
 from exporter.classification.labels import OTHER
+from exporter.classification.loops import LOOPS, Loop
 from exporter.classification.providers import Providers
 from exporter.classification.reason import REASONS
 from exporter.net import Address, parse_address
@@ -26,7 +27,7 @@ def parse_duration(text: str) -> float:
 
 
 def parse_public_url(text: str) -> str:
-    """Check a URL of http or https with a plain host and path, which does not end in ``/failures``. May be empty."""
+    """Check a URL of http or https with a plain host and path, which does not end in that of a loop. May be empty."""
     parts = urlsplit(text)  # raises ValueError
     if not text:
         return text
@@ -38,9 +39,20 @@ def parse_public_url(text: str) -> str:
         raise ValueError
     if parts.port == 0:  # raises ValueError if the port is not a number up to 65535
         raise ValueError
-    if not re.fullmatch(r"(/[A-Za-z0-9._~-]+)*/?", parts.path) or parts.path.rstrip("/").endswith("/failures"):
+    path = parts.path.rstrip("/")
+    if not re.fullmatch(r"(/[A-Za-z0-9._~-]+)*/?", parts.path) or path.endswith(
+        tuple(loop.path for loop in LOOPS.values())
+    ):
         raise ValueError
     return text
+
+
+def parse_loops(text: str) -> tuple[Loop, ...]:
+    """Convert the names of loops, separated by commas, to loops in their fixed order. There must be at least one."""
+    names = {name.strip() for name in text.split(",")}
+    if not names <= LOOPS.keys():
+        raise ValueError
+    return tuple(loop for loop in LOOPS.values() if loop.name in names)
 
 
 def parse_docs_url(text: str) -> str:
@@ -98,6 +110,14 @@ def parse_max_age(text: str) -> float:
     """
     seconds = parse_duration(text)
     if not 1 <= seconds <= 86_400:
+        raise ValueError
+    return seconds
+
+
+def parse_keep_deliveries(text: str) -> float:
+    """Convert a duration from 1d to 30d to seconds."""
+    seconds = parse_duration(text)
+    if not 86_400 <= seconds <= 30 * 86_400:
         raise ValueError
     return seconds
 

@@ -61,7 +61,7 @@ class Request(NamedTuple):
 
 
 class Policy(NamedTuple):
-    """What to accept. ``url`` is the URL that SMTPeter requests, empty if unknown; ``max_age`` is in seconds."""
+    """What to accept. ``url`` is the public URL without a final slash, empty if unknown; ``max_age`` is in seconds."""
 
     accounts: frozenset[str]
     key_domain: str
@@ -92,10 +92,13 @@ class Verifier:
         self._clock = clock
         url = urlsplit(policy.url)
         # A proxy may rewrite Host. SMTPeter signed the host of the URL, either as it is written there or normalized.
-        self._hosts, self._path = list(dict.fromkeys((url.netloc, normalize_host(url.netloc)))), url.path
+        self._hosts, self._base = list(dict.fromkeys((url.netloc, normalize_host(url.netloc)))), url.path
 
-    def verify(self, request: Request, *, may_wait: bool) -> None:
+    def verify(self, request: Request, path: str, *, may_wait: bool) -> None:
         """Raise Refusal unless SMTPeter signed this request recently: 403, or 503 if DNS does not answer.
+
+        ``path`` is that of the loop, below the path of the public URL. A request that was signed for another loop is
+        rejected, so that nobody can post a recorded request of one loop to another.
 
         If the request ``may_wait``, raise LookupPending if its key has to be looked up first.
         """
@@ -109,7 +112,7 @@ class Verifier:
         key_id, covered = _parameters(rest, self._policy.key_domain)
         if not hmac.compare_digest(_digest(headers["digest"]), hashlib.sha256(request.body).digest()):
             _reject("digest", "the digest does not match the body")
-        hosts, target = self._as_signed(headers["host"], request.target)
+        hosts, target = self._as_signed(headers["host"], request.target, path)
         values = headers | {"(request-target)": f"{request.method.lower()} {target}"}
         lines = [f"{name}: {_value(name, values, request)}" for name in covered]
         texts, place = [], covered.index("host")
@@ -138,13 +141,14 @@ class Verifier:
             _reject("signature_malformed", "header host is repeated")
         return headers
 
-    def _as_signed(self, host: str, target: str) -> tuple[list[str], str]:
+    def _as_signed(self, host: str, target: str, path: str) -> tuple[list[str], str]:
         """Return the possible hosts and the target that SMTPeter signed, before a proxy may have rewritten them."""
-        if not self._path:
+        if not self._hosts[0]:
             return [host], target
-        path, question, query = target.partition("?")
+        expected = f"{self._base}{path}"
+        received, question, query = target.partition("?")
         same = [host] if normalize_host(host) == self._hosts[-1] and host not in self._hosts else []
-        return [*same, *self._hosts], target if path == self._path else f"{self._path}{question}{query}"
+        return [*same, *self._hosts], target if received == expected else f"{expected}{question}{query}"
 
 
 def signed_headers(

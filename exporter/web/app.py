@@ -10,7 +10,7 @@ import falcon
 from exporter.ledger.committer import Committer
 from exporter.metrics.telemetry import Telemetry
 from exporter.refusals import answer, reason_for
-from exporter.web.checks import Facts
+from exporter.web.facts import Facts
 from exporter.web.listener import DISCONNECTED
 from exporter.web.passwords import Busy, Passwords
 from exporter.web.resources import Healthy, Metrics, Page, Ready

@@ -4,95 +4,17 @@ Pure: facts in, lines out. A line claims only what this process can observe. Wha
 from their requests.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from enum import StrEnum
 from typing import Final, NamedTuple
 
-from exporter.metrics.activity import Event
-from exporter.metrics.collector import Snapshot, latest
-from exporter.refusals import reasons_of
+from exporter.classification.loops import FAILURES, WEBHOOKS
+from exporter.refusals import REFUSAL_REASONS, reasons_of
+from exporter.web.facts import Facts
+from exporter.web.lines import Line, State
+from exporter.web.loops import loop_lines
 
 LOOKBACK: Final = 300
 """Seconds without a scrape after which Prometheus no longer returns a series (its default lookback delta)."""
 _SIGNED: Final = reasons_of("signed", "foreign", "dns")
-
-
-class State(StrEnum):
-    """The state of one line, as the page shows it."""
-
-    DONE = "done"
-    OK = "OK"
-    NOT_YET = "not yet"
-    PROBLEM = "problem"
-    UNKNOWN = "cannot tell"
-
-
-class Line(NamedTuple):
-    """One line of the page. ``text`` and ``todo`` are Markdown with code spans only.
-
-    ``text`` has no full stop at the end; if ``at`` is given, the page appends how long ago that was. ``docs`` is a page
-    and heading below docs/, for lines that are neither done nor OK.
-    """
-
-    state: State
-    text: str
-    at: float | None = None
-    todo: str = ""
-    docs: str = ""
-    title: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Facts:
-    """Everything that the page shows, at the time ``now``. Times are seconds since the epoch, 0 for never."""
-
-    now: float
-    since: float
-    """When this process started."""
-    version: str
-    machine: str
-    docs_url: str
-    public_url: str
-    signature_required: bool
-    verification_files: int | None
-    """The number of verification files that can be served; None if no directory is set."""
-    verification_problem: str | None
-    """Why the directory, or one of its files, cannot be served; None if all can."""
-    last: Mapping[Event, float]
-    """When this process last saw each kind of event."""
-    refusals: Mapping[str, int]
-    """The number of requests rejected in the last hour, by reason."""
-    loops: Sequence[str]
-    """The types of events of other webhooks that were rejected in the last hour."""
-    engine: str
-    """The database that holds the ledger."""
-    shared: bool
-    """Whether other replicas may use the same ledger."""
-    ledger: Snapshot
-    problem: str | None
-    """Why the ledger is not writable; None if it is."""
-    birth_hold: float
-    """Seconds for which a new series is shown as 0."""
-    keys: Sequence[tuple[float, bool]]
-    """For each cached key, its age in seconds and whether it has expired."""
-
-    def at(self, event: Event) -> float:
-        """Return when the event was last seen."""
-        return self.last.get(event, 0.0)
-
-    @property
-    def last_failure(self) -> float:
-        """When a failure was last counted, by this process or by the ledger's latest snapshot."""
-        return latest([self.at("counted"), *(total.raised_at for total in self.ledger.totals)], now=self.now)
-
-    @property
-    def none_yet(self) -> State:
-        """The state for an event not seen since the start.
-
-        Unknown if the ledger has failures, because the event may have happened earlier.
-        """
-        return State.UNKNOWN if self.last_failure else State.NOT_YET
 
 
 def steps(facts: Facts) -> list[Line]:
@@ -101,21 +23,16 @@ def steps(facts: Facts) -> list[Line]:
         "Public URL": _public_url,
         "Verification file": _verification_file,
         "Signed requests": _signed_requests,
-        "Failures": _failures,
+        **({"Failures": _failures} if FAILURES in facts.loops else {}),
         "Scrapes": _scrapes,
     }
-    return [_titled(title, check(facts)) for title, check in checks.items()]
+    return [check(facts).titled(title) for title, check in checks.items()]
 
 
 def parts(facts: Facts) -> list[Line]:
     """Return the state of what the exporter depends on: the ledger, and the keys if signatures are required."""
     checks = {"Ledger": _ledger} | ({"Keys": _keys} if facts.signature_required else {})
-    return [_titled(title, check(facts)) for title, check in checks.items()]
-
-
-def _titled(title: str, line: Line) -> Line:
-    docs = line.docs or f"page.md#{title.lower().replace(' ', '-')}"
-    return line._replace(title=title, docs="" if line.state in {State.DONE, State.OK} else docs)
+    return [check(facts).titled(title) for title, check in checks.items()]
 
 
 def held(facts: Facts) -> int:
@@ -128,28 +45,78 @@ def held(facts: Facts) -> int:
 def verdict(facts: Facts) -> tuple[State, str]:
     """Return the overall state, and a sentence that says it."""
     setup = steps(facts)
-    if bad := [line.title for line in [*setup, *parts(facts)] if line.state == State.PROBLEM]:
+    if bad := [line.title for line in [*setup, *loop_lines(facts), *parts(facts)] if line.state == State.PROBLEM]:
         return State.PROBLEM, f"{'Problem' if len(bad) == 1 else 'Problems'}: {', '.join(bad)}."
     left = [line for line in setup if line.state != State.DONE]
-    if not left:
-        return (
-            State.DONE,
-            "It works: SMTPeter's requests arrive, failures are counted, and Prometheus scrapes the counts.",
+    if left:
+        return left[0].state, f"{len(setup) - len(left)} of {len(setup)} steps done. Next: {left[0].title}."
+    counted = "failures are counted, " if FAILURES in facts.loops else ""
+    works = f"It works: SMTPeter's requests arrive, {counted}and Prometheus scrapes the counts."
+    open_ = [line.title for line in loop_lines(facts) if line.state != State.OK]
+    return State.DONE, f"{works} Still open: {', '.join(open_)}." if open_ else works
+
+
+class Notice(NamedTuple):
+    """A sentence about the whole page, in Markdown, and a page and heading below docs/ that says more."""
+
+    text: str
+    docs: str = ""
+
+
+def notices(facts: Facts) -> list[Notice]:
+    """Return what the reader must know to understand the page."""
+    found = []
+    if count := held(facts):
+        found.append(
+            Notice(
+                f"{count} new series {'is' if count == 1 else 'are'} shown as 0 for the first {facts.birth_hold:g} "
+                "seconds, so that Prometheus sees the first increase.",
+                "page.md#new-series",
+            )
         )
-    return left[0].state, f"{len(setup) - len(left)} of {len(setup)} steps done. Next: {left[0].title}."
+    if facts.shared:
+        found.append(
+            Notice(
+                f"This page covers only the exporter on {facts.machine}. Other replicas may use the same ledger. Each "
+                "has its own page, and may have counted the last failure."
+            )
+        )
+    return found
+
+
+class Rejection(NamedTuple):
+    """The rejected requests with one reason: how often, what was rejected and what to do, as Markdown."""
+
+    reason: str
+    times: str
+    what: str
+    todo: str
+
+
+def rejections(facts: Facts) -> list[Rejection]:
+    """Return the rejected requests of the last hour. Names the webhooks that call the URL of another loop."""
+    found = []
+    for reason, count in facts.refusals.items():
+        _, what, todo = REFUSAL_REASONS[reason]
+        if reason == "other_loop":
+            for webhook in facts.misdirected:
+                todo += f" The webhook for {WEBHOOKS[webhook.type]} calls the URL that ends in `/{webhook.called}`."
+        times = "once" if count == 1 else f"{count:,} times"
+        found.append(Rejection(reason, times, f"{what[0].upper()}{what[1:]}.", todo))
+    return found
 
 
 def _public_url(facts: Facts) -> Line:
-    url = facts.public_url
+    url, path = facts.public_url, facts.loops[0].path
     if not url:
         return Line(
             State.NOT_YET,
             "`webhook.public-url` is not set",
-            todo="Set it to the URL that you enter in SMTPeter's dashboard, without `/failures`. The exporter then "
+            todo=f"Set it to the URL that you enter in SMTPeter's dashboard, without `{path}`. The exporter then "
             "rejects requests that were signed for another URL.",
         )
     answer = "403 and the word `unsigned`" if facts.signature_required else "415 and the word `content_type`"
-    curl = f"From outside your network, run `curl -i -X POST {url}/failures`. The answer should be {answer}."
+    curl = f"From outside your network, run `curl -i -X POST {url}{path}`. The answer should be {answer}."
     if at := max(facts.at("public_url"), facts.at("signed")):
         return Line(State.DONE, f"Requests for {url} arrive. The last one arrived", at)
     if at := facts.at("request"):
@@ -167,15 +134,21 @@ def _verification_file(facts: Facts) -> Line:
             "able to read it."
         )
         return Line(State.PROBLEM, f"Not everything in the directory can be served: {problem}", todo=todo)
+    webhooks = len(facts.loops)
+    each = "this file" if webhooks == 1 else "a file for each webhook"
     if facts.verification_files is None:
         found = "`webhook.verification-dir` is not set"
-        todo = "Set it to a directory. SMTPeter gives you a file when you add the URL in its dashboard. Put it there."
+        gives = "a file when you add the URL" if webhooks == 1 else "a file for each webhook when you add its URL"
+        todo = f"Set it to a directory. SMTPeter gives you {gives} in its dashboard. Put it there."
     elif not count:
         found = "The directory contains no `smtpeter-….txt`"
-        todo = "SMTPeter gives you this file when you add the URL in its dashboard. Put it there."
+        todo = f"SMTPeter gives you {each} when you add the URL in its dashboard. Put it there."
     else:
         found = "1 file found" if count == 1 else f"{count} files found"
+        found += f" for {webhooks} webhooks" if webhooks > 1 else ""
         todo = "In SMTPeter's dashboard, verify the URL."
+        if webhooks > count:
+            todo += " Each webhook has a file of its own."
         if at := facts.at("file"):
             return Line(State.DONE, f"{found}, last fetched", at)
     if facts.at("signed"):
@@ -201,24 +174,27 @@ def _signed_requests(facts: Facts) -> Line:
     if at:
         text = f"{rejected}. The last accepted one arrived" if count else "The last signed request was accepted"
         return Line(State.DONE, text, at)
-    url = f" with the URL `{facts.public_url}/failures`" if facts.public_url else ""
-    todo = f'In SMTPeter\'s dashboard, add a webhook of the type failures{url}, verify the URL, and press "check now".'
+    loop = facts.loops[0]
+    url = f" with the URL `{facts.public_url}{loop.path}`" if facts.public_url else ""
+    todo = (
+        f'In SMTPeter\'s dashboard, add a webhook of the type {loop.name}{url}, verify the URL, and press "check now".'
+    )
     return Line(facts.none_yet, "No signed request has been accepted since the exporter started", facts.since, todo)
 
 
 def _failures(facts: Facts) -> Line:
-    at = facts.last_failure or None
+    at, requested = facts.last_failure or None, facts.requests.get(FAILURES.name)
     last = "The last failure was counted" if at else "No failure has been counted yet"
     if facts.problem:
         text = f"Failures are answered 503 because the ledger is not writable. {last}"
         todo = "Fix the ledger (see below). Counting then resumes automatically."
-        return Line(State.PROBLEM, text, at, todo, "runbooks/SMTPeterLedgerNotWritable.md")
+        return Line(State.PROBLEM, text, at, todo, "runbooks/SMTPeterLedgerNotWritable.md", requested=requested)
     if at:
-        return Line(State.DONE, last, at)
+        return Line(State.DONE, last, at, requested=requested)
     todo = "Wait for a delivery that fails, or use SMTPeter to send mail to an address that does not exist."
     if not facts.signature_required:
         todo = "Send one with `smtpeter-exporter send`, or wait for a delivery that fails."
-    return Line(State.NOT_YET, last, todo=todo)
+    return Line(State.NOT_YET, last, todo=todo, requested=requested)
 
 
 def _scrapes(facts: Facts) -> Line:
@@ -243,9 +219,13 @@ def _ledger(facts: Facts) -> Line:
     if facts.problem:
         docs = "runbooks/SMTPeterLedgerNotWritable.md"
         return Line(State.PROBLEM, f"{facts.engine}, not writable: {facts.problem}", docs=docs)
-    if not facts.ledger.at:
-        return Line(State.OK, f"{facts.engine}, writable")
-    return Line(State.OK, f"{facts.engine}, writable. Its size was {_size(facts.ledger.size)}", facts.ledger.at)
+    size = f". Its size was {_size(facts.ledger.size)}" if facts.ledger.at else ""
+    at = facts.ledger.at or None
+    if facts.only_failures:
+        others = "" if facts.one_loop else ": only failures are counted, and events of other loops are answered 503"
+        todo = "Free disk space, or give the ledger more. The log says how much is free."
+        return Line(State.PROBLEM, f"{facts.engine}, writable, but space is short{others}{size}", at, todo)
+    return Line(State.OK, f"{facts.engine}, writable{size}", at)
 
 
 def _keys(facts: Facts) -> Line:

@@ -1,4 +1,4 @@
-"""The status page: the lines of ``checks.py`` as HTML that loads nothing and runs nothing."""
+"""The status page as HTML that loads nothing and runs nothing. ``text.py`` has the same as text."""
 
 import base64
 import hashlib
@@ -8,9 +8,11 @@ from datetime import UTC, datetime
 from html import escape
 from typing import Final
 
-from exporter.classification.report import OTHER_LOOPS
-from exporter.refusals import REFUSAL_REASONS
-from exporter.web.checks import Facts, Line, State, held, parts, steps, verdict
+from exporter.web.checks import notices, parts, rejections, steps, verdict
+from exporter.web.facts import Facts
+from exporter.web.lines import Line, State, ago
+from exporter.web.loops import loop_lines
+from exporter.web.table import period, remarks, table
 
 _STYLE: Final = """
 :root {
@@ -50,6 +52,16 @@ ol h3::before { counter-increment: step; content: counter(step) ". "; }
 .cannot-tell { color: var(--unclear); }
 .todo, .notice { color: var(--soft); }
 .notice { margin-top: .6rem; }
+.table { overflow-x: auto; background: var(--card); border: 1px solid var(--edge); border-radius: .5rem; }
+.table:focus-visible { outline: 2px solid var(--link); outline-offset: 2px; }
+table {
+  min-width: 100%; border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; white-space: nowrap;
+}
+caption { text-align: left; padding: .5rem .7rem 0; color: var(--soft); }
+th, td { padding: .25rem .7rem; text-align: right; font-weight: 400; }
+thead th { vertical-align: bottom; }
+th:first-child { text-align: left; position: sticky; left: 0; background: var(--card); }
+tfoot tr:first-child > * { border-top: 1px solid var(--edge); }
 code { font: .9em ui-monospace, monospace; background: var(--code); border-radius: .2rem; padding: .05em .25em; }
 a { color: var(--link); }
 a:focus-visible { outline: 2px solid var(--link); outline-offset: 2px; }
@@ -62,7 +74,6 @@ POLICY: Final = (
 """The page's Content-Security-Policy: its own style, and nothing else."""
 
 _SIGNS: Final = {State.DONE: "✓", State.OK: "✓", State.NOT_YET: "○", State.PROBLEM: "✗", State.UNKNOWN: "?"}
-_UNITS: Final = ((86_400, "day"), (3_600, "hour"), (60, "minute"), (1, "second"))
 _LINKS: Final = {
     "metrics": "the metrics that Prometheus scrapes",
     "-/healthy": "whether the process runs",
@@ -94,7 +105,9 @@ started {_time(facts.since, facts.now)}. This page shows the state at {now:%H:%M
 <ol class="lines">
 {_lines(steps(facts), facts)}
 </ol>
-{_notices(facts)}<h2>Rejected in the last hour</h2>
+{_notices(facts)}{_loops(facts)}<h2>Failures in the last 24 hours</h2>
+{_table(facts)}
+<h2>Rejected in the last hour</h2>
 {_rejected(facts)}
 <h2>Ledger{" and keys" if facts.signature_required else ""}</h2>
 <ul class="lines">
@@ -110,15 +123,6 @@ started {_time(facts.since, facts.now)}. This page shows the state at {now:%H:%M
 </body>
 </html>
 """
-
-
-def ago(seconds: float) -> str:
-    """Return a time span as words, in the largest unit that fits at least once, rounded down."""
-    for size, unit in _UNITS:
-        if seconds >= size:
-            count = int(seconds // size)
-            return f"{count} {unit}{'' if count == 1 else 's'} ago"
-    return "just now"
 
 
 def _time(at: float, now: float) -> str:
@@ -139,7 +143,8 @@ def _line(line: Line, facts: Facts) -> str:
     state = f'<span class="state {_kind(line.state)}">{_sign(line.state)} {line.state}</span>'
     rows = [f'<div class="head"><h3>{escape(line.title)}</h3> {state}</div>']
     when = "" if line.at is None else f" {_time(line.at, facts.now)}"
-    rows.append(f"<p>{_marked(line.text)}{when}.</p>")
+    requested = "" if line.requested is None else f" The last request arrived {_time(line.requested, facts.now)}."
+    rows.append(f"<p>{_marked(line.text)}{when}.{requested}</p>")
     if line.docs:
         todo = f"To do: {_marked(line.todo)}" if line.todo else ""
         if hint := f"{todo}{_docs(line.docs, line.title, facts)}".lstrip():
@@ -164,37 +169,58 @@ def _docs(place: str, about: str, facts: Facts) -> str:
 
 
 def _notices(facts: Facts) -> str:
-    notices = []
-    if count := held(facts):
-        more = _docs("page.md#new-series", "new series", facts)
-        notices.append(
-            f"{count} new series {'is' if count == 1 else 'are'} shown as 0 for the first {facts.birth_hold:g} "
-            f"seconds, so that Prometheus sees the first increase.{more}"
-        )
-    if facts.shared:
-        notices.append(
-            f"This page covers only the exporter on {escape(facts.machine)}. Other replicas may use the same ledger. "
-            "Each has its own page, and may have counted the last failure."
-        )
-    return "".join(f'<p class="notice">{notice}</p>\n' for notice in notices)
+    return "".join(
+        f'<p class="notice">{_marked(text)}{_docs(docs, "new series", facts) if docs else ""}</p>\n'
+        for text, docs in notices(facts)
+    )
+
+
+def _loops(facts: Facts) -> str:
+    lines = loop_lines(facts)
+    return f'<h2>Other loops</h2>\n<ul class="lines">\n{_lines(lines, facts)}\n</ul>\n' if lines else ""
+
+
+def _table(facts: Facts) -> str:
+    covered, at = period(facts)
+    counted = f"counted {covered}{'' if at is None else f' {_time(at, facts.now)}'}."
+    found = table(facts)
+    if found is None:
+        return f"<p>No failure was {counted}</p>"
+    head = "".join(f'<th scope="col">{_marked(heading)}</th>' for heading in ("Reason", *found.columns))
+    notice = " ".join([f"The table shows failures {counted}", *map(_marked, remarks(facts))])
+    more = _docs("page.md#failures-in-the-last-24-hours", "the table", facts)
+    return f"""<div class="table" role="region" aria-label="Failures by reason and provider" tabindex="0">
+<table>
+<caption>Number of failures by reason and mailbox provider</caption>
+<thead><tr>{head}</tr></thead>
+<tbody>
+{_rows(found.rows)}
+</tbody>
+<tfoot>
+{_rows(found.sums)}
+</tfoot>
+</table>
+</div>
+<p class="notice">{notice}{more}</p>"""
+
+
+def _rows(rows: Iterable[tuple[str, list[str]]]) -> str:
+    return "\n".join(
+        f'<tr><th scope="row">{_marked(heading)}</th>{"".join(f"<td>{escape(cell)}</td>" for cell in cells)}</tr>'
+        for heading, cells in rows
+    )
 
 
 def _rejected(facts: Facts) -> str:
     if not facts.refusals:
         return "<p>No request was rejected.</p>"
-    rows = []
-    for reason, count in facts.refusals.items():
-        _, what, todo = REFUSAL_REASONS[reason]
-        times = "once" if count == 1 else f"{count:,} times"
-        if reason == "other_loop" and facts.loops:
-            *names, last = [OTHER_LOOPS[loop] for loop in facts.loops]
-            which = f"webhooks for {', '.join(names)} and {last}" if names else f"webhook for {last}"
-            todo = f"{todo} The rejected events came from the {which}."
+    rows = ['<ul class="lines">']
+    for reason, times, what, todo in rejections(facts):
         rows += [
             f'<li>\n<div class="head"><h3><code>{reason}</code></h3> <span class="state">{times}</span></div>',
-            f'<p>{_marked(what[0].upper() + what[1:])}.</p>\n<p class="todo">To do: {_marked(todo)}</p>\n</li>',
+            f'<p>{_marked(what)}</p>\n<p class="todo">To do: {_marked(todo)}</p>\n</li>',
         ]
-    rows = ['<ul class="lines">', *rows, "</ul>"]
+    rows.append("</ul>")
     if facts.docs_url:
         more = f'<a href="{escape(facts.docs_url)}/page.md#rejected-in-the-last-hour">More about rejected requests</a>'
         rows.append(f'<p class="notice">{more}</p>')

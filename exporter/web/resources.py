@@ -14,8 +14,11 @@ from prometheus_client.openmetrics import exposition as openmetrics
 
 from exporter.ledger.committer import Committer
 from exporter.metrics.activity import Activity
-from exporter.web.checks import Facts
+from exporter.web.checks import verdict
+from exporter.web.facts import Facts
+from exporter.web.lines import STATE_HEADER
 from exporter.web.page import POLICY, page
+from exporter.web.text import text
 
 _TEXT: Final = "text/plain; version=0.0.4; charset=utf-8"
 _OPENMETRICS: Final = "application/openmetrics-text"
@@ -106,25 +109,43 @@ class Ready:
 
 
 class Page:
-    """``/``: the status page, for a browser."""
+    """``/``: the status page, as HTML or, if a client prefers it, as plain text."""
 
     def __init__(self, facts: Callable[[], Facts]) -> None:
         self._facts = facts
 
-    def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
-        """Answer with HTML that loads nothing and runs nothing."""
-        resp.content_type = falcon.MEDIA_HTML
-        resp.data = _bytes(page(self._facts()))
+    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """Answer with HTML that loads nothing and runs nothing, or with text. A header has the overall state."""
+        facts = self._facts()
+        if _prefers_text(req.get_header("Accept", default="")):
+            resp.content_type = falcon.MEDIA_TEXT
+            resp.data = _bytes(text(facts))
+        else:
+            resp.content_type = falcon.MEDIA_HTML
+            resp.data = _bytes(page(facts))
+        state, _ = verdict(facts)
         resp.set_headers(
             {
+                STATE_HEADER: state,
                 "Cache-Control": "no-store",
                 "Content-Security-Policy": POLICY,
                 "Referrer-Policy": "no-referrer",
+                "Vary": "Accept",
                 "X-Content-Type-Options": "nosniff",
             }
         )
 
     on_head = on_get
+
+
+def _prefers_text(accept: str) -> bool:
+    """Return whether the header Accept prefers plain text to HTML (RFC 9110 section 12.5.1)."""
+    if len(accept) > _LONGEST_ACCEPT:
+        return False
+    try:
+        return mediatypes.best_match(("text/html", "text/plain"), accept.lower()) == "text/plain"
+    except ValueError:
+        return False
 
 
 def _bytes(text: str) -> bytes:

@@ -31,6 +31,8 @@ PENDING: Final = "exporter.pending"
 """The Future for which the request must wait."""
 DEADLINE: Final = "exporter.deadline"
 """In the second call: when the request may wait no longer, by time.monotonic."""
+RETRY_AFTER: Final = 5
+"""Seconds after which a client may retry a request that was answered 503."""
 WAIT_TIMEOUT: Final = 4.0
 """Seconds that a request waits for futures, all together; slightly more than the longest DNS lookup takes."""
 

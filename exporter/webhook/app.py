@@ -1,24 +1,22 @@
 """The WSGI application of the public listener: routes and error handlers."""
 
 import logging
+from collections.abc import Iterable
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Any
 
 import falcon
 
 from exporter.ledger.committer import Committer
-from exporter.metrics.activity import Activity
+from exporter.metrics.activity import Activity, Misdirected
 from exporter.metrics.telemetry import Telemetry
 from exporter.refusals import Refusal, answer, reason_for
 from exporter.signature.verifier import normalize_host
-from exporter.webhook.answering import Answering
-from exporter.webhook.endpoint import Failures
-from exporter.webhook.verification_files import VerificationFiles
+from exporter.webhook.answering import RETRY_AFTER, Answering
+from exporter.webhook.endpoint import Endpoint
+from exporter.webhook.verification_files import FileName, VerificationFiles
 
 log = logging.getLogger(__name__)
-
-RETRY_AFTER: Final = 5
-"""Seconds after which a client may retry a request that was answered 503."""
 
 
 class _RequestRecorder:
@@ -40,7 +38,7 @@ class _RequestRecorder:
 
 
 def public_app(  # noqa: PLR0913 -- the last three by name
-    failures: Failures,
+    endpoints: Iterable[Endpoint],
     committer: Committer,
     telemetry: Telemetry,
     *,
@@ -48,20 +46,23 @@ def public_app(  # noqa: PLR0913 -- the last three by name
     prefix: str,
     files: VerificationFiles | None,
 ) -> Answering:
-    """Return the application for SMTPeter: POST on ``/failures``, and the verification files.
+    """Return the application for SMTPeter: POST on the path of each loop, and the verification files.
 
-    It serves both at the root and below ``prefix``. ``host`` and ``prefix`` are those of the public URL, empty if there
+    It serves all at the root and below ``prefix``. ``host`` and ``prefix`` are those of the public URL, empty if there
     is none.
     """
     recorder = _RequestRecorder(telemetry.activity, host, prefix)
     app: falcon.App[Any, Any] = falcon.App(media_type=falcon.MEDIA_TEXT, middleware=[recorder])
+    app.router_options.converters["file"] = FileName
     for base in {"", prefix}:
-        app.add_route(f"{base}/failures", failures)
+        for endpoint in endpoints:
+            app.add_route(f"{base}{endpoint.loop.path}", endpoint)
         if files:
-            app.add_route(f"{base}/{{name}}", files)
+            app.add_route(f"{base}/{{name:file}}", files)
 
     def refuse(req: falcon.Request, resp: falcon.Response, error: Refusal, _params: object) -> None:
-        telemetry.refused(error.reason, error.loop)
+        called = req.path.rpartition("/")[2]
+        telemetry.refused(error.reason, called, Misdirected(error.loop, called) if error.loop else None)
         log.debug(
             "refused",
             extra={"status": error.status, "reason": error.reason, "from": req.remote_addr, "why": str(error)},

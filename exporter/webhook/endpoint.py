@@ -1,86 +1,89 @@
-"""The resource at ``/failures``: one failure, from raw body to ticket, and what is recorded about it."""
+"""The resource of a loop: one event, from raw body to ticket."""
 
-import logging
+from concurrent.futures import CancelledError, Executor, Future
 from io import BytesIO
 from time import perf_counter
-from typing import Any, Final
+from typing import Final
 
 import falcon
 
-from exporter.classification.classifier import Classifier, Failure
-from exporter.classification.report import Report
-from exporter.ledger.committer import Commit, Ticket
+from exporter.classification.classifier import Classifier, Event
+from exporter.classification.loops import SMALL_BODY, Loop
+from exporter.ledger.committer import Ticket
 from exporter.metrics.telemetry import Telemetry
 from exporter.refusals import Refusal
 from exporter.signature.keys import LookupPending
 from exporter.signature.verifier import Request, Verifier
 from exporter.webhook.answering import FAILED, PENDING, TICKET, may_wait
-from exporter.webhook.parsing import MAX_BODY, parse
-
-log = logging.getLogger(__name__)
+from exporter.webhook.parsing import parse
 
 _BEGAN: Final = "exporter.began"
+_EVENT: Final = "exporter.event"
+"""The Future of the event, while a thread parses its body."""
 
 
-class Failures:
-    """The resource to which SMTPeter posts failures."""
+class Endpoint:
+    """The resource to which SMTPeter posts the events of a loop.
 
-    def __init__(self, verifier: Verifier | None, classifier: Classifier, telemetry: Telemetry) -> None:
-        """Accept unsigned requests if ``verifier`` is None."""
+    Requests are accepted unsigned if ``verifier`` is None. ``parsers`` are threads for the bodies of loops with MIME,
+    which take milliseconds; other bodies are parsed at once.
+    """
+
+    def __init__(
+        self, loop: Loop, verifier: Verifier | None, classifier: Classifier, telemetry: Telemetry, parsers: Executor
+    ) -> None:
+        self.loop: Final = loop
         self._verifier = verifier
         self._classifier = classifier
         self._telemetry = telemetry
+        self._parsers = parsers if loop.max_body > SMALL_BODY else None
 
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """Verify, parse and classify the failure, and leave its ticket in the environment. Raises Refusal."""
+        """Verify, parse and classify the event, and leave its ticket in the environment. Raises Refusal."""
         resp.status = falcon.HTTP_503  # it becomes 200 only when the ticket is settled
         if error := req.env.get(FAILED):
             raise Refusal(503, "unavailable", str(error))
         began = req.env.setdefault(_BEGAN, perf_counter())
-        body = read_body(req)
+        if parsing := req.env.get(_EVENT):
+            req.env[TICKET] = Ticket(_result(parsing), began)
+            return
+        body = read_body(req, self.loop.max_body)
         if self._verifier:
             request = Request(req.method, req.env["REQUEST_URI"], req.get_header, body, perf_counter() - began)
             try:
-                self._verifier.verify(request, may_wait=may_wait(req.env))
+                self._verifier.verify(request, self.loop.path, may_wait=may_wait(req.env))
             except LookupPending as pending:
                 req.env[PENDING], req.env["wsgi.input"] = pending.lookup, BytesIO(body)
                 return
             self._telemetry.signed()
-        report = parse(req.content_type or "", body, req.get_header("Content-Encoding") or "")
-        req.env[TICKET] = Ticket(self._classifier.failure_of(report), report, began)
-
-    def committed(self, commit: Commit) -> None:
-        """Record a commit in the metrics, and its failures in the log. Called in the committing thread."""
-        self._telemetry.committed(commit)
-        if log.isEnabledFor(logging.DEBUG):
-            for ticket, new in zip(commit.tickets, commit.new, strict=True):
-                log.debug("counted" if new else "duplicate", extra=_about(ticket.report, ticket.failure))
+        self._telemetry.requested(self.loop)
+        content_type, coding = req.content_type or "", req.get_header("Content-Encoding") or ""
+        if self._parsers:
+            parsing = self._parsers.submit(self._event_of, content_type, body, coding)
+            req.env[_EVENT] = req.env[PENDING] = parsing
+        else:
+            req.env[TICKET] = Ticket(self._event_of(content_type, body, coding), began)
 
     def on_options(self, _req: falcon.Request, _resp: falcon.Response) -> None:
         """Reject OPTIONS, which falcon would answer: only POST is supported. Raises HTTPMethodNotAllowed."""
         raise falcon.HTTPMethodNotAllowed(["POST"])
 
-
-def _about(report: Report, failure: Failure) -> dict[str, Any]:
-    """Return the fields of a log line, without recipient and description, because no mask knows all their spellings.
-
-    State and status are shown as labels, because they could hold such a text, too.
-    """
-    return {
-        "id": report.id,
-        "code": report.code if report.code.isdigit() else "",
-        "tags": report.tags,
-        "description_length": len(report.description),
-        "repaired": sorted(report.repaired),
-        "labels": "/".join(failure.labels),
-        "provider": failure.provider,
-        **failure.decision._asdict(),
-    }
+    def _event_of(self, content_type: str, body: bytes, coding: str) -> Event:
+        return self._classifier.event_of(parse(content_type, body, coding, self.loop), self.loop)
 
 
-def read_body(req: falcon.Request) -> bytes:
-    """Return the raw body. Raises Refusal (413) if it is larger than MAX_BODY, without reading the rest."""
-    body: bytes = req.bounded_stream.read(MAX_BODY + 1)
-    if len(body) > MAX_BODY:
-        raise Refusal(413, "too_large", f"body larger than {MAX_BODY} bytes")
+def _result(parsing: Future[Event]) -> Event:
+    """Return the event, or raise what its parsing raised; Refusal (503) if that takes too long."""
+    try:
+        return parsing.result(0)
+    except (TimeoutError, CancelledError):
+        parsing.cancel()
+        raise Refusal(503, "busy", "the body was not parsed in time, because others are parsed") from None
+
+
+def read_body(req: falcon.Request, most: int) -> bytes:
+    """Return the raw body. Raises Refusal (413) if it is larger than ``most`` bytes, without reading the rest."""
+    body: bytes = req.bounded_stream.read(most + 1)
+    if len(body) > most:
+        raise Refusal(413, "too_large", f"body larger than {most} bytes")
     return body

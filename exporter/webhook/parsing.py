@@ -1,8 +1,8 @@
-"""Parse the body of a request into a report: one failed delivery in SMTPeter's variables.
+"""Parse the body of a request into a report: one event in SMTPeter's variables.
 
 Supports the content types that SMTPeter's documentation mentions (https://www.smtpeter.com/en/documentation/webhooks)
-and both generations of the variables. The first has id, recipient, state, code, extended and description; the later one
-adds type, action, time, timestamp and tags. Pure.
+and both generations of the variables of a failure. The first has id, recipient, state, code, extended and description;
+the later one adds type, action, time, timestamp and tags. Pure.
 """
 
 import binascii
@@ -17,11 +17,10 @@ from urllib.parse import unquote, unquote_to_bytes
 import falcon
 
 from exporter.classification.fields import USED, Fields, canonical, read_json
+from exporter.classification.loops import FAILURES, Loop
 from exporter.classification.report import Report, report_of
 from exporter.refusals import Refusal
 
-MAX_BODY: Final = 65_536
-"""Maximum size of a body in bytes."""
 _MAX_CONTENT_TYPE: Final = 256
 _MAX_BOUNDARY: Final = 70  # RFC 2046 section 5.1.1
 _MAX_PART_HEADERS: Final = 1_024
@@ -37,15 +36,14 @@ _QUOTED: Final = re.compile(r'"(?:[^"\\]|\\.)*(?:"|$)')
 _SECOND_TYPE: Final = re.compile(r"^\s*,|,\s*(?:$|[^\s;,=]+/)")  # an empty one, too; boundary=a,b is none
 
 
-def parse(content_type: str, body: bytes, content_encoding: str = "") -> Report:
-    """Return the report in a body.
+def parse(content_type: str, body: bytes, content_encoding: str = "", loop: Loop = FAILURES) -> Report:
+    """Return the report of an event of that loop in a body.
 
-    ``content_type`` and ``content_encoding`` are the values of the headers, ``body`` at most MAX_BODY bytes. Raises
-    :class:`Refusal` with status 415 for another content type or a compressed body, and 400 for a body that is not a
-    report of a failure.
+    ``content_type`` and ``content_encoding`` are the values of the headers. Raises :class:`Refusal` with status 415 for
+    another content type or a compressed body, and 400 for a body that is not a report of that loop.
     """
     try:
-        return report_of(_fields(content_type, body))
+        return report_of(_fields(content_type, body), loop)
     except Refusal as error:
         # Decided last, because the header alone proves nothing.
         codings = set(re.split(r"[\s,]+", content_encoding.lower()))

@@ -35,6 +35,17 @@ class Found(NamedTuple):
     problem: str | None
 
 
+class FileName(falcon.routing.BaseConverter):
+    """Matches the last part of a path if it is the name of a verification file.
+
+    Any other path is not found, whatever the method: so a request for a loop that is not served is answered 404.
+    """
+
+    def convert(self, value: str) -> str | None:
+        """Return the name, or None if the path does not match."""
+        return value if _NAME.fullmatch(value) else None
+
+
 class VerificationFiles:
     """The resource for the verification files in a directory, read anew for each request.
 

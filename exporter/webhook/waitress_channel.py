@@ -1,4 +1,4 @@
-"""Waitress's connections: what the listener accepts as a request, and how a request gets an answer that comes later.
+"""Waitress's connections: how a request gets an answer that comes later.
 
 A connection is a channel. It keeps a request in ``requests`` until it is answered, so that answers keep the order of
 pipelined requests, and a stop waits for them.
@@ -15,10 +15,11 @@ from http import HTTPStatus
 from typing import Any, Final, Protocol
 
 from waitress.channel import HTTPChannel
-from waitress.parser import HTTPRequestParser, ParsingError, TransferEncodingNotImplemented
+from waitress.parser import HTTPRequestParser
 from waitress.task import ErrorTask, Task, WSGITask
 
 from exporter.webhook.answering import Answer, Give
+from exporter.webhook.waitress_parser import LargeBodies, Parser
 
 log = logging.getLogger(__name__)
 
@@ -114,39 +115,6 @@ class _Requests(list[HTTPRequestParser]):
         super().append(request)
 
 
-class _Headers(dict[str, str]):
-    """The headers of a request, by waitress's names. Waitress would accept odd codings, and join repeated headers."""
-
-    def __setitem__(self, name: str, value: str) -> None:
-        if name == "TRANSFER_ENCODING" and value.lower() != "chunked":
-            raise ParsingError("header Transfer-Encoding is not chunked")
-        if name == "CONTENT_TYPE" and name in self:
-            raise ParsingError("header Content-Type is repeated")
-        super().__setitem__(name, value)
-
-
-class _Parser(HTTPRequestParser):
-    """Waitress's parser, with 400 for input on which it fails: a length of 5,000 digits, the target ``http://[``.
-
-    It also rejects what another parser may read differently, so that a proxy in front cannot be made to see other
-    requests than the exporter does. RFC 9112 section 6.1: a transfer coding other than chunked (answered 400, not 501,
-    because it is the client's mistake), one in HTTP/1.0, or one together with a length.
-    """
-
-    path = ""  # waitress fails without it if there was no request line and the client disconnects during the answer
-
-    def parse_header(self, header_plus: bytes) -> None:
-        self.headers = headers = _Headers()
-        try:
-            super().parse_header(header_plus)
-        except (ValueError, TransferEncodingNotImplemented) as error:
-            raise ParsingError("Header is invalid") from error
-        if self.chunked and "CONTENT_LENGTH" in headers:
-            raise ParsingError("headers Transfer-Encoding and Content-Length cannot be combined")
-        if "TRANSFER_ENCODING" in headers:  # waitress removes it unless it ignores it
-            raise ParsingError(f"header Transfer-Encoding in HTTP/{self.version}")
-
-
 @lru_cache(maxsize=64)
 def _head(status: str, headers: tuple[tuple[str, str], ...], second: int) -> bytes:
     """Return the head of an answer in HTTP/1.1 whose connection stays open."""
@@ -195,7 +163,6 @@ class _Channel(HTTPChannel):
     turns: Turns
     refused: Callable[[int], None]
 
-    parser_class = _Parser
     task_class = _Respond  # type: ignore[assignment]  # a Task like WSGITask
     error_task_class = _RespondToError
     answer: Answer | None = None
@@ -215,6 +182,8 @@ class _Channel(HTTPChannel):
         try:
             self.environ = self.environ or WSGITask(self, request).get_environment()
             self.application.begin(self.environ, self.give)
+            if request.large:
+                request.close()  # the application has read the body
         except Exception:
             log.exception("internal error; please report it")
             self.refused(HTTPStatus.INTERNAL_SERVER_ERROR)
@@ -247,9 +216,18 @@ class _Channel(HTTPChannel):
         return taken
 
 
-def channel_class(application: Application, turns: Turns, refused: Callable[[int], None]) -> type[HTTPChannel]:
+def channel_class(
+    application: Application, turns: Turns, refused: Callable[[int], None], large_bodies: LargeBodies
+) -> type[HTTPChannel]:
     """Return the class of the channels that ``application`` answers.
 
     ``refused`` is called with the status of each request that is rejected before the application sees it.
     """
-    return type("Channel", (_Channel,), {"application": application, "turns": turns, "refused": staticmethod(refused)})
+    parser = type("Parser", (Parser,), {"large_bodies": large_bodies})
+    attributes = {"application": application, "turns": turns, "refused": staticmethod(refused), "parser_class": parser}
+    return type("Channel", (_Channel,), attributes)
+
+
+def large_requests(channel: Any) -> int:  # noqa: ANN401 -- waitress has no types
+    """Return the number of unanswered requests of a channel whose bodies may be large."""
+    return sum(request is not None and request.large for request in (channel.request, *channel.requests))

@@ -4,20 +4,22 @@ The thread of waitress's event loop also runs the application, which never waits
 listener, so that scrapes are answered whatever clients do here.
 """
 
+import copy
 import heapq
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from http import HTTPStatus
 from typing import Any, Final
 
 from waitress import wasyncore
 from waitress.server import create_server
 
+from exporter.classification.loops import LARGE_BODY, SMALL_BODY
 from exporter.net import OUT_OF_FILES, address_of, bind
-from exporter.webhook.parsing import MAX_BODY
-from exporter.webhook.waitress_channel import Application, Turns, channel_class
+from exporter.webhook.waitress_channel import Application, Turns, channel_class, large_requests
+from exporter.webhook.waitress_parser import LargeBodies
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +29,10 @@ DRAIN_TIMEOUT: Final = 3.0
 """Seconds to wait for requests in flight when stopping."""
 MAX_ACCEPTED: Final = 64
 """Maximum number of connections to accept before requests on the others are served."""
+MAX_LARGE: Final = 64
+"""Maximum number of large bodies in memory; a request with one more is answered 503."""
+SLOW_BODY: Final = 1.0
+"""Seconds after which a large body that is still arriving makes room for another one."""
 REQUEST_TIMEOUT: Final = 30.0
 """Seconds within which a connection must deliver each complete request, however slowly its bytes arrive."""
 
@@ -35,8 +41,9 @@ class Listener:
     """A server of ``app`` on ``host``:``port`` (0: a free one) with a maximum of connections.
 
     ``refused`` is called with the status if the server rejects a request before the application sees it: malformed or
-    too large, 408 if it was not completed in time, 429 if more than MAX_PIPELINED are unanswered. ``failed`` is called
-    if the serving thread dies. When nearly all connections are in use, those that have been idle longest are closed.
+    too large, 408 if it was not completed in time, 429 if more than MAX_PIPELINED are unanswered, 503 if there are too
+    many large ones. ``failed`` is called if the serving thread dies. Bodies on ``large_paths`` may have LARGE_BODY
+    bytes, others SMALL_BODY. When nearly all connections are in use, those that have been idle longest are closed.
     Raises ListenError if the address cannot be bound.
     """
 
@@ -49,6 +56,7 @@ class Listener:
         connections: int,
         refused: Callable[[int], None],
         failed: Callable[[], None],
+        large_paths: Collection[str] = (),
     ) -> None:
         self._app = app
         self._sockets: dict[int, Any] = {}  # the sockets of waitress's event loop, by file descriptor
@@ -62,11 +70,15 @@ class Listener:
             channel_timeout=int(2 * REQUEST_TIMEOUT),  # for clients that do not read the answer; _sweep closes others
             log_socket_errors=False,  # clients that disconnect are normal
             max_request_header_size=MAX_HEADER,
-            max_request_body_size=2 * MAX_BODY,  # includes chunk framing; the application enforces the exact limit
+            max_request_body_size=2 * SMALL_BODY,  # includes chunk framing; the application enforces the exact limit
+            inbuf_overflow=4 * LARGE_BODY,  # never in a temporary file: mail is personal, and a root may be read-only
             clear_untrusted_proxy_headers=False,  # X-Forwarded-… is not used, so it need not be removed
             ident=None,
         )
-        self._server.channel_class = channel_class(app, self._turns, refused)
+        large = copy.copy(self._server.adj)
+        large.max_request_body_size = 2 * LARGE_BODY
+        large_bodies = LargeBodies(frozenset(large_paths), large, self._is_crowded)
+        self._server.channel_class = channel_class(app, self._turns, refused, large_bodies)
         self._server.pull_trigger = lambda: None  # waitress wakes its event loop from other threads, but has none here
         self._server.accept = self._accept
         self._accept_one = self._server.handle_accept
@@ -108,6 +120,22 @@ class Listener:
         wasyncore.loop(timeout=timeout, use_poll=True, map=self._sockets, count=1)
         self._turns.run()
         self._app.flush()
+
+    def _is_crowded(self) -> bool:
+        """Return whether there are too many large bodies, with that of the request that asks.
+
+        The one that has been arriving for longest is closed if it is slow, so that slow clients keep nobody out.
+        """
+        channels = list(self._server.active_channels.values())
+        if sum(map(large_requests, channels)) <= MAX_LARGE:
+            return False
+        arriving = [channel for channel in channels if channel.request is not None and channel.request.large]
+        oldest = min(arriving, key=lambda channel: channel.request.since)
+        if oldest.request.since > time.monotonic() - SLOW_BODY:
+            return True
+        self._refused(HTTPStatus.REQUEST_TIMEOUT)
+        oldest.handle_close()
+        return False
 
     def _accept_some(self) -> None:
         """Accept the connections that wait. With waitress's one per turn, busy connections would hold up new ones."""

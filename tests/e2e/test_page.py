@@ -15,10 +15,15 @@ from typing import Final
 import pytest
 
 from exporter import __version__
+from exporter.classification.loops import LOOPS
+from exporter.metrics.activity import Misdirected
 from exporter.metrics.collector import Snapshot
-from exporter.web.checks import State, parts, steps
+from exporter.web.checks import parts, steps
+from exporter.web.lines import State
+from exporter.web.loops import loop_lines
 from exporter.web.page import POLICY
 from tests.support.documentation import PAGES, anchors
+from tests.support.events import ALL_LOOPS, event
 from tests.support.guarded import REQUIRED
 from tests.support.postgres import postgres
 from tests.support.running import FORM, TIMEOUT, Exporter, Prometheus, exporter, failure, until
@@ -43,12 +48,16 @@ def read(running: Exporter) -> Reading:
 
 def expected(title: str, **changed: object) -> list[str]:
     """Return what the page shows of a line in this situation; tests/unit/web/test_checks.py tests the lines."""
-    given = facts(docs_url=DOCS_URL, **changed)
-    (line,) = [line for line in [*steps(given), *parts(given)] if line.title == title]
+    given = facts(**{"docs_url": DOCS_URL, **changed})
+    (line,) = [line for line in [*steps(given), *loop_lines(given), *parts(given)] if line.title == title]
     when = "" if line.at is None else " AGO"
+    requested = "" if line.requested is None else " The last request arrived AGO."
     todo = f"To do: {line.todo} More" if line.todo else "More"
-    texts = [line.state, f"{line.text}{when}.", *([todo] if line.docs else [])]
+    texts = [line.state, f"{line.text}{when}.{requested}", *([todo] if line.docs else [])]
     return [text.replace("`", "") for text in texts]
+
+
+REQUESTED: Final = expected("Failures", ledger=USED, requests={"failures": NOW})
 
 
 class Running:
@@ -117,7 +126,14 @@ def test_a_new_exporter(running: Running) -> None:
     assert reading.headings == [
         *("h1 smtpeter-exporter", "h2 Does it work?"),
         *("h3 Public URL", "h3 Verification file", "h3 Signed requests", "h3 Failures", "h3 Scrapes"),
-        *("h2 Rejected in the last hour", "h2 Ledger and keys", "h3 Ledger", "h3 Keys", "h2 More"),
+        *(
+            "h2 Failures in the last 24 hours",
+            "h2 Rejected in the last hour",
+            "h2 Ledger and keys",
+            "h3 Ledger",
+            "h3 Keys",
+            "h2 More",
+        ),
     ]
     assert reading.verdict == "not-yet"
     assert f" Version {__version__}, started AGO." in reading.paragraphs[0]
@@ -156,7 +172,8 @@ def test_a_signed_request(running: Running, host: str) -> None:
     """It shows that URL, verification and signature are right; it is counted, and its key is cached."""
     assert running.post(host=host) == 200
     reading = running.page()
-    seen = {"last": {"signed": NOW, "counted": NOW}, "keys": [(1.0, False)]}
+    counted = {"requests": {"failures": NOW}, "counts": {"failures": NOW}}
+    seen = {"last": {"signed": NOW}, "keys": [(1.0, False)], **counted}
     for title in ("Public URL", "Verification file", "Signed requests", "Failures", "Keys"):
         assert reading.items[title] == expected(title, **seen)
     assert reading.states() == [*["done"] * 4, "not yet"]
@@ -214,12 +231,43 @@ def test_a_real_prometheus(used: Running, prometheus: Prometheus) -> None:
 def test_new_series(running: Running) -> None:
     """While the last scrape saw series that are held at 0, the page explains it."""
     assert running.post() == 200
-    assert len(running.page().paragraphs) == 3
+    assert len(running.page().paragraphs) == 4
     running.exporter.samples()
+    assert len(running.page().paragraphs) == 5
     notice = running.page().paragraphs[2]
-    assert notice.startswith("4 ")
+    assert notice.startswith("5 ")
     assert " 60 " in notice
     assert f"{DOCS_URL}/page.md#new-series" in running.page().links
+
+
+def test_all_loops(tmp_path: Path) -> None:
+    """Each loop has a line; failures and deliveries are in the table, and a misdirected webhook is named."""
+    with exporter(tmp_path, *ALL_LOOPS) as running:
+        url = {"loops": tuple(LOOPS.values()), "public_url": "", "docs_url": ""}
+        reading = read(running)
+        assert list(reading.items)[5:8] == ["Deliveries", "Bounces", "Abuses"]
+        assert [reading.items[title][0] for title in ("Deliveries", "Bounces", "Abuses")] == ["not yet"] * 3
+        for number, loop in enumerate(("failures", "deliveries", "deliveries", "bounces")):
+            assert running.post(event(loop, number), f"/{loop}").status == 200
+        assert running.post(event("abuses", 9), "/failures").status == 400
+        reading = read(running)
+        seen = {"requests": dict.fromkeys(LOOPS, NOW), "counts": dict.fromkeys(LOOPS, NOW)}
+        for title in ("Failures", "Deliveries", "Bounces"):
+            assert reading.items[title] == expected(title, **url, **seen)
+        misdirected = [Misdirected("abuse", "failures")]
+        wrong = expected("Abuses", **url, misdirected=misdirected)
+        assert reading.items["Abuses"] == [*wrong[:2], wrong[2].removesuffix(" More")]
+        assert reading.items["other_loop"][0] == "once"
+        assert reading.verdict == "problem"
+        assert reading.rows == [
+            ["Reason", "All", "other"],
+            ["recipient_unknown", "1", "1"],
+            ["All failures", "1", "1"],
+            ["Deliveries", "2", "2"],
+            ["Failure ratio", "33.3%", "33.3%"],
+        ]
+        html = running.get("/").text.replace("@media", "")
+        assert [word for word in ("@", "jane", "m0", "fbl", "mx.example") if word in html] == []
 
 
 def test_nothing_personal_is_shown(used: Running) -> None:
@@ -253,11 +301,12 @@ def test_after_a_restart(tmp_path: Path) -> None:
     counted = expected("Failures", ledger=USED)
     with exporter(tmp_path) as running:
         assert running.post(failure(1)).status == 200
-        assert read(running).items["Failures"] == counted
+        assert read(running).items["Failures"] == REQUESTED
     with exporter(tmp_path) as running:
         reading = read(running)
         assert reading.states() == ["not yet", "cannot tell", "cannot tell", "done", "not yet"]
         assert reading.items["Failures"] == counted
+        assert reading.rows == []
         assert list(reading.items)[5:] == ["Ledger"]
         # Without web.docs-url, the page has no links to the documentation.
         assert reading.links == ["metrics", "-/healthy", "-/ready"]
@@ -296,7 +345,7 @@ def test_a_ledger_that_is_not_writable(tmp_path: Path) -> None:
             reading = read(running)
             why = running.get("/-/ready").text.removeprefix("not ready: ").strip()
             assert reading.verdict == "problem"
-            lost = expected("Failures", ledger=USED, problem=why)
+            lost = expected("Failures", ledger=USED, problem=why, requests={"failures": NOW})
             assert reading.items["Failures"] == [*lost[:2], lost[2].removesuffix(" More")]
             assert reading.items["Ledger"] == expected("Ledger", problem=why)[:2]
             assert reading.items["unavailable"][0] == "once"
@@ -331,7 +380,7 @@ def test_a_ledger_that_hangs(tmp_path: Path) -> None:
             scrape.start()
             reading = read(running)
             assert scrape.is_alive()
-            assert reading.items["Failures"] == expected("Failures", ledger=USED)
+            assert reading.items["Failures"] == REQUESTED
             assert running.post(failure(2)).status == 503
             state, text = read(running).items["Ledger"]
             assert (state, text.startswith("PostgreSQL")) == ("problem", True)

@@ -342,6 +342,7 @@ def test_a_failure_of_the_first_generation_is_counted(running: Exporter) -> None
             'smtpeter_failures_total{code_class="none",extended="none",state="none"}': 1.0,
             'smtpeter_failures_by_reason_total{reason="unclassified"}': 1.0,
             'smtpeter_failures_by_provider_total{code_class="none",provider="other"}': 1.0,
+            'smtpeter_failures_by_reason_provider_total{provider="other",reason="unclassified"}': 1.0,
             'smtpeter_failures_by_tag_total{tag="other"}': 1.0,
         },
     )

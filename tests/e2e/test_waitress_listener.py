@@ -16,9 +16,9 @@ import waitress.task
 import waitress.trigger
 import waitress.wasyncore
 
+from exporter.classification.loops import SMALL_BODY
 from exporter.webhook import waitress_listener
 from exporter.webhook.answering import Give
-from exporter.webhook.parsing import MAX_BODY
 from exporter.webhook.verification_files import MAX_SIZE
 from exporter.webhook.waitress_channel import MAX_PIPELINED
 from exporter.webhook.waitress_listener import MAX_ACCEPTED, MAX_HEADER
@@ -265,7 +265,7 @@ def test_nothing_of_waitress_waits(listening: Listening) -> None:
     largest = MAX_PIPELINED * (MAX_SIZE + 1_000)
     assert largest < adjusted.outbuf_overflow < adjusted.outbuf_high_watermark
     assert adjusted.channel_request_lookahead == 0
-    assert adjusted.inbuf_overflow > 2 * MAX_BODY + MAX_HEADER
+    assert adjusted.inbuf_overflow > 2 * SMALL_BODY + MAX_HEADER
 
 
 # Our own listener.
@@ -284,7 +284,7 @@ UNREADABLE: Final = {
     "unparsable target": (get("http://["), 400),
     "unknown transfer coding": (get("/", "Transfer-Encoding: gzip"), 400),
     "headers over 16 KiB": (get("/", f"X-Long: {'x' * MAX_HEADER}"), 431),
-    "announced body over 128 KiB": (get("/", f"Content-Length: {2 * MAX_BODY + 1}"), 413),
+    "announced body over 128 KiB": (get("/", f"Content-Length: {2 * SMALL_BODY + 1}"), 413),
 }
 
 

@@ -167,7 +167,7 @@ def test_a_restored_ledger_counts_from_zero(directories: Directories) -> None:
         assert running.failures() == {SERIES: 0}
         post_all(running, {1, 2, 3, 5})
         assert running.failures() == {SERIES: 1}
-        reasons = {key: value for key, value in running.samples().items() if "_by_reason_" in key and value}
+        reasons = {key: value for key, value in running.samples().items() if "_by_reason_total" in key and value}
         assert reasons == {'smtpeter_failures_by_reason_total{reason="recipient_unknown"}': 1}
     [totals] = scripts("Why totals begin at 0")
     assert '["failures", "rcptto", "5xx", "5.1.1"]|3\n' in directories.run(totals)

@@ -18,6 +18,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from exporter.classification.loops import DELIVERIES
 from exporter.classification.series import Record, Series
 from exporter.ledger.contract import (
     AHEAD,
@@ -25,12 +26,30 @@ from exporter.ledger.contract import (
     KEEP_IDENTITIES,
     UNDATED,
     ClockState,
+    Coverage,
     Ledger,
+    StoredIdentity,
     Total,
     parse_series,
 )
 from tests.support.engines import ALL_ENGINES, Reopenable
-from tests.support.records import BOUNCE, DEFER, HOLD, NOW, count, failure, failures, identity, prune_all
+from tests.support.records import (
+    BOUNCE,
+    COMPLAINED,
+    DEFER,
+    DELIVERED,
+    HOLD,
+    NOW,
+    RETURNED,
+    count,
+    deliveries,
+    event,
+    events,
+    failure,
+    failures,
+    identity,
+    prune_all,
+)
 from tests.support.running import TIMEOUT
 
 
@@ -87,6 +106,42 @@ def test_an_empty_batch_changes_nothing(ledger: Ledger) -> None:
     """An empty batch has no outcomes."""
     assert count(ledger, []) == []
     assert ledger.totals() == []
+
+
+def test_a_batch_may_mix_loops(ledger: Ledger) -> None:
+    """Events of all loops are counted in one batch, each once, whichever of them were counted before."""
+    assert count(ledger, events(range(6))) == [True] * 6
+    assert count(ledger, events(range(4, 12))) == [False] * 2 + [True] * 6
+    assert count(ledger, [*events(range(12)), event(13), event(13), event(14)]) == [False] * 12 + [True, False, True]
+    assert sorted(ledger.totals()) == [
+        Total(RETURNED, 4, held=False, raised_at=NOW),
+        Total(COMPLAINED, 3, held=False, raised_at=NOW),
+        Total(DELIVERED, 4, held=False, raised_at=NOW),
+        Total(BOUNCE, 3, held=False, raised_at=NOW),
+    ]
+
+
+def test_identities_have_what_their_records_have(ledger: Ledger) -> None:
+    """Day, loop and message are stored with an identity, but only the day with that of a delivery."""
+    records = events(range(8))
+    count(ledger, records[:4])
+    ledger.record(records[4:], now=NOW, held=False, day=7)
+    expected = [
+        StoredIdentity(record.identity, int(NOW // DAY) if number < 4 else 7, record.loop, record.message)
+        for number, record in enumerate(records)
+    ]
+    assert ledger.identities(b"", 100) == sorted(expected)
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 50])
+def test_identities_of_all_loops_are_read_in_pages(ledger: Ledger, limit: int) -> None:
+    """Page by page, the identities of all loops are returned once, sorted."""
+    count(ledger, events(range(25)))
+    found: list[StoredIdentity] = []
+    while page := ledger.identities(found[-1].identity if found else b"", limit):
+        assert len(page) <= limit
+        found += page
+    assert [one.identity for one in found] == sorted(identity(number) for number in range(25))
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 31, 32, 33, 63, 64, 65, 127, 128, 129, 1000])
@@ -321,6 +376,30 @@ def test_a_clock_set_back_restarts_the_hold(ledger: Ledger, back: float) -> None
     assert held_after(ledger, now=NOW - back + HOLD) == {BOUNCE: False}
 
 
+# Completeness
+
+
+def test_a_ledger_began_when_it_was_first_opened(reopenable: Reopenable) -> None:
+    """The time of the first opening stays the same. No day was compared with log files at first."""
+    began = reopenable.ledger.coverage().began
+    assert began == pytest.approx(reopenable.ledger.clock() if reopenable.engine == "postgresql" else NOW, abs=60)
+    assert reopenable.reopen(NOW + 5 * DAY).coverage() == Coverage(began)
+
+
+def test_coverage_is_replaced(reopenable: Reopenable) -> None:
+    """What was imported last is returned, also after a restart."""
+    for coverage in (Coverage(NOW - 9.5, ((0, 5), (0, 6), (2, 5))), Coverage(NOW - 99, ((1, 4),))):
+        reopenable.ledger.import_coverage(coverage)
+        assert reopenable.ledger.coverage() == coverage
+    assert reopenable.reopen(NOW + DAY).coverage() == coverage
+
+
+def test_a_ledger_is_not_short_of_space(ledger: Ledger) -> None:
+    """As long as there is enough space, events of all loops may be recorded."""
+    ledger.check(now=NOW, write=True)
+    assert ledger.short_of_space() == ""
+
+
 # Pruning
 
 
@@ -342,6 +421,40 @@ def test_only_old_identities_are_deleted(ledger: Ledger) -> None:
     assert ledger.totals() == before
     assert count(ledger, failures(range(200)), now=NOW + KEEP_IDENTITIES) == [True] * 100 + [False] * 100
     assert ledger.totals() == [Total(BOUNCE, 300, held=False, raised_at=NOW + KEEP_IDENTITIES)]
+
+
+@pytest.mark.parametrize("keep", [DAY, 3 * DAY, 30 * DAY], ids=lambda keep: f"{keep // DAY}d")
+def test_deliveries_are_kept_for_a_time_of_their_own(ledger: Ledger, keep: float) -> None:
+    """No delivery is deleted before it is too old, all are a day later, and identities of other loops stay."""
+    records = events(range(40))
+    count(ledger, records)
+    assert prune_all(ledger, NOW + keep, slices=5, keep_deliveries=keep) == 0
+    assert count(ledger, records) == [False] * 40
+    assert prune_all(ledger, NOW + keep + DAY, slices=5, keep_deliveries=keep) == (10 if keep < 30 * DAY else 40)
+    assert count(ledger, records) == [record.loop == 1 or keep == 30 * DAY for record in records]
+
+
+def test_a_later_retention_of_deliveries_applies_to_all(ledger: Ledger) -> None:
+    """The deliveries that are in the ledger are kept for as long as the last call says."""
+    count(ledger, deliveries(range(10)))
+    assert prune_all(ledger, NOW + 5 * DAY, slices=5, keep_deliveries=5 * DAY) == 0
+    assert prune_all(ledger, NOW + 5 * DAY, slices=5, keep_deliveries=3 * DAY) == 10
+
+
+def test_the_ledger_stops_growing(ledger: Ledger) -> None:
+    """With the same number of deliveries each day, the size is the same after four days and after twelve.
+
+    Each simulated day has 40 rounds of new deliveries and pruning, as many as a pass through all of them needs.
+    """
+    sizes = []
+    for day in range(13):
+        for part in range(40):
+            start = (day * 40 + part) * 100
+            now = NOW + day * DAY + part
+            count(ledger, deliveries(range(start, start + 100)), now=now)
+            ledger.prune(now=now, keep_deliveries=3 * DAY)
+        sizes.append(len(ledger.identities(b"", 100_000)))
+    assert sizes == [4_000, 8_000, 12_000, *[16_000] * 10]
 
 
 def test_pruning_in_slices_deletes_all(ledger: Ledger) -> None:
@@ -375,6 +488,15 @@ def test_a_clock_set_back_prunes_nothing(ledger: Ledger) -> None:
     count(ledger, failures(range(10)))
     assert prune_all(ledger, NOW - 400 * DAY, slices=5) == 0
     assert count(ledger, failures(range(10))) == [False] * 10
+
+
+def test_undated_deliveries_are_kept_until_they_are_dated(ledger: Ledger) -> None:
+    """A delivery without a day is kept for its time from the first pass of pruning."""
+    ledger.record(deliveries(range(10)), now=0, held=False, day=UNDATED)
+    assert prune_all(ledger, NOW, slices=5, keep_deliveries=DAY) == 0
+    assert prune_all(ledger, NOW + DAY, slices=5, keep_deliveries=DAY) == 0
+    assert count(ledger, deliveries(range(10))) == [False] * 10
+    assert prune_all(ledger, NOW + 2 * DAY, slices=5, keep_deliveries=DAY) == 10
 
 
 def test_undated_identities_are_kept_until_they_are_dated(ledger: Ledger) -> None:
@@ -425,8 +547,8 @@ def test_the_state_of_the_clock_is_stored(reopenable: Reopenable) -> None:
 
 SERIES: Final = st.sampled_from([BOUNCE, DEFER, ("failures", 'q"\0\ud800', "", "\\"), ("other", "x")])
 RECORDS: Final = st.builds(
-    lambda number, series: Record(identity(number), tuple(series)),
-    st.integers(min_value=0, max_value=12),
+    lambda number, series: event(number)._replace(series=tuple(series)),
+    st.integers(min_value=0, max_value=15),
     st.lists(SERIES, min_size=0, max_size=3),
 )
 
@@ -444,6 +566,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.now = NOW
         self.set_back = False
         self.counted_at: dict[bytes, float] = {}
+        self.stored: dict[bytes, Record] = {}
         self.sums: dict[Series, Total] = {}
         self.held_since: dict[Series, float] = {}
 
@@ -466,6 +589,7 @@ class LedgerMachine(RuleBasedStateMachine):
             expected.append(record.identity not in self.counted_at)
             if expected[-1]:
                 self.counted_at[record.identity] = self.now
+                self.stored[record.identity] = record
                 for series in set(record.series):
                     self.increment(series, held=held)
         assert self.ledger.record(batch, now=self.now, held=held) == expected
@@ -491,19 +615,24 @@ class LedgerMachine(RuleBasedStateMachine):
                 del self.held_since[series]
                 self.sums[series] = self.sums[series]._replace(held=False)
 
-    @rule()
-    def prune(self) -> None:
-        """Prune all identities older than 31 days. Those between 30 and 31 days may stay or go, so they are avoided."""
-        ages = {known: self.now - at - KEEP_IDENTITIES for known, at in self.counted_at.items()}
+    @rule(keep_deliveries=st.sampled_from([DAY, 3 * DAY, KEEP_IDENTITIES]))
+    def prune(self, keep_deliveries: float) -> None:
+        """Prune all identities that are too old by a day. Those too old by less may stay or go, so they are avoided."""
+        kept = {known: keep_deliveries if self.is_delivery(known) else KEEP_IDENTITIES for known in self.counted_at}
+        ages = {known: self.now - at - kept[known] for known, at in self.counted_at.items()}
         if any(0 < age < DAY for age in ages.values()):
             return
         old = [known for known, age in ages.items() if age >= DAY]
-        assert prune_all(self.ledger, self.now, slices=3) == len(old)
+        assert prune_all(self.ledger, self.now, slices=3, keep_deliveries=keep_deliveries) == len(old)
         for known in old:
             del self.counted_at[known]
         for known, at in self.counted_at.items():
             if at // DAY > self.now // DAY:
                 self.counted_at[known] = self.now
+
+    def is_delivery(self, known: bytes) -> bool:
+        """Return whether it is the identity of a delivery."""
+        return self.stored[known].loop == DELIVERIES.number
 
     @rule(seconds=st.sampled_from([1.0, 30.0, 60.0, -1.0, -90.0]))
     def pass_seconds(self, seconds: float) -> None:
@@ -533,6 +662,16 @@ class LedgerMachine(RuleBasedStateMachine):
     def totals_agree(self) -> None:
         """Compare the totals with those of the model."""
         assert self.comparable(self.ledger.totals()) == self.comparable(self.sums.values())
+
+    @precondition(lambda self: hasattr(self, "sums"))
+    @invariant()
+    def identities_agree(self) -> None:
+        """Compare the identities, with loop, message and day, with those of the model."""
+        expected = [
+            StoredIdentity(known, int(at // DAY), self.stored[known].loop, self.stored[known].message)
+            for known, at in self.counted_at.items()
+        ]
+        assert self.ledger.identities(b"", 100) == sorted(expected)
 
     def comparable(self, totals: Iterable[Total]) -> list[Total]:
         """Return the totals, sorted."""

@@ -11,14 +11,25 @@ import pytest
 
 from exporter.errors import LedgerBusy, LedgerError
 from exporter.ledger import copy as module
-from exporter.ledger.contract import COPY_MARKER, DAY, Ledger, StoredIdentity, Total
+from exporter.ledger.contract import COPY_MARKER, DAY, Coverage, Ledger, StoredIdentity, Total
 from exporter.ledger.copy import copy
 from exporter.ledger.factory import open_ledger
 from exporter.ledger.postgres import PostgresLedger
 from exporter.ledger.url import PostgresUrl
 from tests.support.engines import ALL_ENGINES, ENGINES
 from tests.support.postgres import shared_server
-from tests.support.records import BOUNCE, DEFER, NOW, error_of, failures, identity
+from tests.support.records import (
+    BOUNCE,
+    COMPLAINED,
+    DEFER,
+    DELIVERED,
+    NOW,
+    RETURNED,
+    error_of,
+    events,
+    failures,
+    identity,
+)
 from tests.support.records import failure as record
 from tests.support.running import environment, exporter, failure
 from tests.support.texts import Texts
@@ -55,10 +66,20 @@ def _small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "PAGE_SIZE", 7)
 
 
+COVERAGE: Final = Coverage(NOW - 5 * DAY, ((0, 20_000), (3, 20_001)))
+
+
 def filled(ledger: Ledger) -> Ledger:
     """Record 100 failures of two days and two series, one of which is held."""
     ledger.record(failures(range(60)), now=NOW, held=False)
     ledger.record([record(number, DEFER) for number in range(60, 100)], now=NOW + DAY, held=True)
+    ledger.import_coverage(COVERAGE)
+    return ledger
+
+
+def filled_by_all_loops(ledger: Ledger) -> Ledger:
+    """Record 100 events of all loops, 25 of each."""
+    ledger.record(events(range(100)), now=NOW, held=False)
     return ledger
 
 
@@ -94,6 +115,19 @@ def test_everything_is_copied(opened: Open, source: str, target: str) -> None:
     assert second.identities(b"", 1_000) == first.identities(b"", 1_000)
     assert second.record(failures(range(90, 102)), now=NOW, held=False) == [False] * 10 + [True] * 2
     assert {total.series: total.value for total in second.totals()} == {BOUNCE: 62, DEFER: 40}
+    assert second.coverage() == COVERAGE
+
+
+@pytest.mark.parametrize(("source", "target"), PAIRS)
+def test_all_loops_are_copied(opened: Open, source: str, target: str) -> None:
+    """Identities have their day, loop and message, and no event of any loop is counted again."""
+    first, second = filled_by_all_loops(opened(source, "a")), opened(target, "b")
+    copy(first, second, say=ignore)
+    assert second.identities(b"", 1_000) == first.identities(b"", 1_000)
+    assert second.record(events(range(96, 104)), now=NOW, held=False) == [False] * 4 + [True] * 4
+    assert {total.series: total.value for total in second.totals()} == dict.fromkeys(
+        (BOUNCE, DELIVERED, RETURNED, COMPLAINED), 26
+    )
 
 
 @pytest.mark.parametrize(("source", "target"), PAIRS)
@@ -212,6 +246,7 @@ def test_progress_and_summary(opened: Open, monkeypatch: pytest.MonkeyPatch, tex
     for line in (lines[0], lines[-1]):
         texts.check(line)
     texts.check(copy(first, second, say=ignore))
+    texts.check(copy(filled_by_all_loops(opened("sqlite", "c")), opened("sqlite", "d"), say=ignore))
 
 
 def run_copy(*words: str) -> int:

@@ -15,13 +15,13 @@ import pytest
 from exporter.errors import LedgerBusy, LedgerError
 from exporter.ledger import postgres_session
 from exporter.ledger.clock import uptime
-from exporter.ledger.contract import DAY, KEEP_IDENTITIES, ClockState, Ledger, Total
+from exporter.ledger.contract import DAY, KEEP_IDENTITIES, ClockState, Coverage, Ledger, Total
 from exporter.ledger.factory import open_ledger
 from exporter.ledger.postgres import PostgresLedger
 from exporter.ledger.postgres_session import READ_TIMEOUT
 from exporter.ledger.url import PostgresUrl
 from tests.support.postgres import Postgres, shared_server
-from tests.support.records import BOUNCE, NOW, error_of, failures
+from tests.support.records import BOUNCE, COMPLAINED, DELIVERED, NOW, RETURNED, error_of, events, failures
 from tests.support.running import TIMEOUT, until
 
 pytestmark = pytest.mark.server
@@ -118,6 +118,39 @@ def test_replicas_count_each_failure_once_together(url: str) -> None:
 
         assert sum(pool.map(record, replicas)) == 2_000
         assert [replica.totals() for replica in replicas] == [[Total(BOUNCE, 2_000, held=False, raised_at=NOW)]] * 3
+
+
+def test_replicas_count_mixed_batches_once_together(url: str) -> None:
+    """Replicas that record events of all loops at the same time, in other orders, neither deadlock nor count twice."""
+    with ExitStack() as stack, ThreadPoolExecutor(3) as pool:
+        replicas = [opened(url) for _ in range(3)]
+        for replica in replicas:
+            stack.callback(replica.close)
+        together = threading.Barrier(3)
+
+        def record(number: int) -> int:
+            new = 0
+            for start in range(0, 2_000, 50):
+                batch = events(range(start, start + 50))
+                together.wait(TIMEOUT)
+                new += sum(replicas[number].record(batch[number * 9 :] + batch[: number * 9], now=NOW, held=False))
+            return new
+
+        assert sum(pool.map(record, range(3))) == 2_000
+        assert {total.series: total.value for total in replicas[0].totals()} == dict.fromkeys(
+            (BOUNCE, DELIVERED, RETURNED, COMPLAINED), 500
+        )
+
+
+def test_a_replica_that_starts_later_does_not_change_when_the_ledger_began(url: str) -> None:
+    """The ledger began by the clock of the server when the first replica opened it."""
+    one = opened(url)
+    began = one.coverage().began
+    assert began == pytest.approx(one.clock(), abs=60)
+    other = opened(url, NOW - 40 * DAY)
+    assert other.coverage() == Coverage(began)
+    for replica in (one, other):
+        replica.close()
 
 
 def test_a_series_that_another_replica_released_is_not_held_again(url: str) -> None:

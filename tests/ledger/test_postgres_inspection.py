@@ -20,7 +20,10 @@ from tests.support.running import free_port
 
 pytestmark = pytest.mark.server
 
-TABLES: Final = ("smtpeter_schema", "smtpeter_identity", "smtpeter_series", "smtpeter_total", "smtpeter_slot")
+TABLES: Final = (
+    *("smtpeter_schema", "smtpeter_identity", "smtpeter_delivery", "smtpeter_series", "smtpeter_total"),
+    *("smtpeter_fact", "smtpeter_reconciled", "smtpeter_slot"),
+)
 
 
 class Database:
@@ -110,7 +113,10 @@ def test_an_older_ledger_is_a_note(database: Database, monkeypatch: pytest.Monke
     before = database.state()
     monkeypatch.setattr(postgres_inspection, "MIGRATIONS", (*postgres_session.MIGRATIONS, "later"))
     _, notes = inspect_database(database.url)
-    assert without_fsync(notes) == [f"ledger {database.shown}: serve will migrate its schema from 1 to 2"]
+    known = len(postgres_session.MIGRATIONS)
+    assert without_fsync(notes) == [
+        f"ledger {database.shown}: serve will migrate its schema from {known} to {known + 1}"
+    ]
     assert database.state() == before
 
 
@@ -155,8 +161,20 @@ def no_rights(database: Database) -> tuple[PostgresUrl, str]:
 
 def no_right_to_totals(database: Database) -> tuple[PostgresUrl, str]:
     """Use a user who may write to other tables only."""
-    rights = ("INSERT, UPDATE, DELETE ON smtpeter_identity", "INSERT, UPDATE ON smtpeter_series")
+    rights = (
+        "INSERT, UPDATE, DELETE ON smtpeter_identity, smtpeter_delivery",
+        "INSERT, UPDATE ON smtpeter_series, smtpeter_fact",
+    )
     return database.reader(*rights), "permission denied for table smtpeter_total; grant it to this user"
+
+
+def no_right_to_deliveries(database: Database) -> tuple[PostgresUrl, str]:
+    """Use a user who has the rights that the version before needed."""
+    rights = (
+        "INSERT, UPDATE, DELETE ON smtpeter_identity",
+        "INSERT, UPDATE ON smtpeter_series, smtpeter_total",
+    )
+    return database.reader(*rights), "permission denied for table smtpeter_delivery; grant it to this user"
 
 
 RIGHTS: Final = ("INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public",)
@@ -175,6 +193,7 @@ BAD: Final = [
     wrong_password,
     no_rights,
     no_right_to_totals,
+    no_right_to_deliveries,
     no_right_to_slots,
 ]
 

@@ -7,7 +7,7 @@ from contextlib import ExitStack, closing, nullcontext, suppress
 import psycopg
 import pytest
 
-from exporter.errors import LedgerError
+from exporter.errors import LedgerError, LedgerFull
 from exporter.ledger.contract import Ledger, Total
 from exporter.ledger.postgres import SLOTS, PostgresLedger
 from exporter.ledger.postgres_session import Session, to_ledger_error
@@ -234,6 +234,7 @@ HINTS = {
     "UndefinedTable": psycopg.errors.UndefinedTable("no table"),
     "QueryCanceled": psycopg.errors.QueryCanceled("canceled"),
     "DiskFull": psycopg.errors.DiskFull("no space"),
+    "LockNotAvailable": psycopg.errors.LockNotAvailable("lock timeout"),
     "other": psycopg.OperationalError("server closed\nthe connection"),
 }
 
@@ -242,7 +243,7 @@ HINTS = {
 def test_errors_say_what_to_do(error: psycopg.Error, texts: Texts) -> None:
     """An error of the database is one line with the ledger, the server's words, and what to do."""
     shown = to_ledger_error(PostgresUrl("postgresql://exporter:s3cret@db.example/smtpeter"), error)
-    assert type(shown) is LedgerError
+    assert type(shown) is (LedgerFull if isinstance(error, psycopg.errors.DiskFull) else LedgerError)
     texts.check(shown)
 
 

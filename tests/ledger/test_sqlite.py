@@ -1,4 +1,4 @@
-"""The SQLite ledger: its database, crashes, full disks, concurrent readers and pruning."""
+"""The SQLite ledger: its database, crashes, full disks and concurrent readers."""
 
 import json
 import os
@@ -25,9 +25,25 @@ from exporter.classification.report import Report
 from exporter.classification.series import Record, Series
 from exporter.errors import LedgerError
 from exporter.ledger.contract import DAY, ClockState, Total
-from exporter.ledger.sqlite import PRUNE_SLICE, SqliteLedger
-from tests.support.confinement import confined
-from tests.support.records import BOUNCE, DEFER, HOLD, NOW, count, error_of, failure, failures, prune_all
+from exporter.ledger.sqlite import _IDENTITIES, SqliteLedger
+from tests.support.confinement import confined, namespace
+from tests.support.records import (
+    BOUNCE,
+    COMPLAINED,
+    DEFER,
+    DELIVERED,
+    HOLD,
+    NOW,
+    RETURNED,
+    count,
+    deliveries,
+    error_of,
+    event,
+    events,
+    failure,
+    failures,
+    prune_all,
+)
 from tests.support.running import TIMEOUT
 from tests.support.sqlite import ask, filled, kill, line, start
 from tests.support.texts import Texts
@@ -54,8 +70,11 @@ def test_tables_are_strict(path: Path) -> None:
     """All tables are STRICT, and those with a key have no rowid."""
     filled(path)
     assert ask(path, "SELECT name, wr, strict FROM pragma_table_list WHERE name NOT LIKE 'sqlite%' ORDER BY name") == [
+        ("delivery", 1, 1),
+        ("fact", 1, 1),
         ("identity", 1, 1),
         ("opened", 0, 1),
+        ("reconciled", 1, 1),
         ("total", 1, 1),
     ]
 
@@ -106,11 +125,19 @@ def test_batches_are_counted_as_by_a_dictionary(sizes: list[int], different: int
 
 
 def test_the_file_is_small(path: Path) -> None:
-    """A closed ledger of 20,000 failures takes less than 60 bytes per failure."""
+    """A closed ledger of 20,000 failures takes less than 60 bytes per failure, with their messages."""
+    with closing(SqliteLedger(path, now=NOW)) as ledger:
+        for begin in range(0, 80_000, 200):
+            count(ledger, [event(number) for number in range(begin, begin + 200, 4)])
+    assert 16 < path.stat().st_size / 20_000 < 60
+
+
+def test_deliveries_take_less_space_than_failures(path: Path) -> None:
+    """A closed ledger of 20,000 deliveries takes less than 45 bytes per delivery."""
     with closing(SqliteLedger(path, now=NOW)) as ledger:
         for begin in range(0, 20_000, 50):
-            count(ledger, failures(range(begin, begin + 50)))
-    assert 16 < path.stat().st_size / 20_000 < 60
+            count(ledger, deliveries(range(begin, begin + 50)))
+    assert 16 < path.stat().st_size / 20_000 < 45
 
 
 def test_the_size_is_that_of_the_files(ledger: SqliteLedger, path: Path) -> None:
@@ -171,6 +198,24 @@ def test_a_killed_process_loses_nothing(path: Path, commits: int) -> None:
         assert total.value % 7 == 0
         assert count(ledger, failures(range(total.value + 1))) == [False] * total.value + [True]
         assert ledger.totals() == [Total(BOUNCE, total.value + 1, held=True, raised_at=NOW)]
+
+
+CRASHING_WITH_ALL_LOOPS: Final = CRASHING.replace("failures", "events").replace("7", "8")
+
+
+@pytest.mark.parametrize("commits", [1, 40, 500], ids=str)
+def test_a_killed_process_loses_nothing_of_any_loop(path: Path, commits: int) -> None:
+    """After SIGKILL the batches that mix loops are counted as a whole or not at all, each event once."""
+    process = start(CRASHING_WITH_ALL_LOOPS, path)
+    answered = int([line(process) for _ in range(commits)][-1])
+    kill(process)
+    with closing(SqliteLedger(path, now=NOW)) as ledger:
+        values = {total.series: total.value for total in ledger.totals()}
+        assert values == dict.fromkeys((BOUNCE, DELIVERED, RETURNED, COMPLAINED), sum(values.values()) // 4)
+        number = sum(values.values())
+        assert number >= answered
+        assert number % 8 == 0
+        assert count(ledger, events(range(number + 4))) == [False] * number + [True] * 4
 
 
 # Errors
@@ -235,6 +280,50 @@ def test_a_file_that_can_not_grow_is_an_error_until_it_can(ledger: SqliteLedger)
     assert ledger.totals() == [Total(BOUNCE, 10, held=False, raised_at=NOW)]
     writer.execute("PRAGMA max_page_count = 1000000")
     assert sum(count(ledger, failures(range(5000)))) == 4990
+
+
+FULL: Final = """
+import json
+
+space = os.statvfs(Path(sys.argv[1]).parent)
+ledger = SqliteLedger(Path(sys.argv[1]), now=NOW)
+filler = open(Path(sys.argv[1]).with_name("filler"), "wb")
+
+def leave(share):  # this share of the file system
+    filler.truncate(0)
+    left = os.statvfs(Path(sys.argv[1]).parent).f_bavail - int(space.f_blocks * share)
+    os.posix_fallocate(filler.fileno(), 0, max(1, left) * space.f_frsize)
+
+def outcome(numbers, make):
+    try:
+        ledger.record(make(numbers), now=NOW, held=False)
+    except LedgerError as error:
+        return type(error).__name__
+    return ""
+
+def short():
+    ledger.check(now=NOW, write=False)
+    return bool(ledger.short_of_space())
+
+found = [short()]
+leave(0.04)
+found += [short(), outcome(range(3_000), failures)]
+leave(0.0)
+found += [outcome(range(10_000, 60_000), deliveries), outcome(range(10_000, 60_000), failures)]
+leave(0.2)
+found += [short(), outcome(range(10_000, 11_000), deliveries), sum(total.value for total in ledger.totals())]
+say(json.dumps(found))
+"""
+
+
+def test_space_gets_short_before_the_disk_is_full(tmp_path: Path) -> None:
+    """On a real file system: only failures are recorded from a reserve on, and nothing if there is no space at all."""
+    if not (words := namespace()):
+        pytest.skip("needs the privilege to mount")
+    mount = ["sh", "-c", 'mount -t tmpfs -o size=16m tmpfs "$0" && exec "$@"', str(tmp_path)]
+    process = start(FULL, tmp_path / "ledger.db", prefix=[*words, *mount])
+    found = json.loads(process.communicate()[0])
+    assert found == [False, True, "", "LedgerFull", "LedgerFull", False, "", 4_000]
 
 
 def test_any_damage_is_a_ledger_error(path: Path) -> None:
@@ -312,27 +401,10 @@ def test_scrapes_continue_while_the_files_are_reopened(ledger: SqliteLedger, pat
 # Pruning
 
 
-@pytest.mark.parametrize(
-    "begin", [bytes(16), b"\0" * 15 + b"\1", b"\x80" * 16, b"\xff" * 15 + b"\xfe", b"\xff" * 16], ids=bytes.hex
-)
-def test_pruning_reaches_all_identities_from_any_start(
-    path: Path, monkeypatch: pytest.MonkeyPatch, begin: bytes
-) -> None:
-    """From any start, pruning reaches every identity, also the smallest and the largest, within two passes."""
-    monkeypatch.setattr(os, "urandom", lambda size: begin[:size])
-    ends = [Record(end, (BOUNCE,)) for end in (bytes(16), b"\0" * 15 + b"\1", b"\xff" * 15 + b"\xfe", b"\xff" * 16)]
-    with closing(SqliteLedger(path, now=NOW)) as ledger:
-        count(ledger, ends + failures(range(1, 3 * PRUNE_SLICE)))
-        assert prune_all(ledger, NOW + 32 * DAY, slices=6) == 3 * PRUNE_SLICE + 3
-        assert count(ledger, ends) == [True] * 4
-
-
-def test_short_lived_processes_prune_everything(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A few dozen processes that prune one slice each reach almost all identities: each starts at another one."""
-    monkeypatch.setattr(os, "urandom", Random(7).randbytes)
-    filled(path, range(3 * PRUNE_SLICE))
-    deleted = 0
-    for _ in range(40):
-        with closing(SqliteLedger(path, now=NOW)) as ledger:
-            deleted += ledger.prune(now=NOW + 32 * DAY)
-    assert deleted > 0.9 * 3 * PRUNE_SLICE
+def test_identities_are_read_in_the_order_of_the_keys(ledger: SqliteLedger) -> None:
+    """A page of identities is read by merging both tables. Nothing is sorted, however many there are."""
+    plan = [
+        row[3] for row in ledger._file.writer.execute(f"EXPLAIN QUERY PLAN {_IDENTITIES}", {"after": b"", "limit": 1})
+    ]
+    assert [step for step in plan if "MERGE" in step or "TEMP" in step] == ["MERGE (UNION ALL)"]
+    assert len([step for step in plan if step.startswith("SEARCH")]) == 2

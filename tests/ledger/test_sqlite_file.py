@@ -101,7 +101,7 @@ def test_a_large_ledger_opens(path: Path) -> None:
     with closing(sqlite3.connect(path)) as other, other:
         other.execute(
             "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 40000)"
-            " INSERT INTO identity SELECT randomblob(200), 0 FROM n"
+            " INSERT INTO identity (hash, day) SELECT randomblob(200), 0 FROM n"
         )
     assert path.stat().st_size > FULL_CHECK_SIZE
     with closing(SqliteLedger(path, now=NOW)) as ledger:
@@ -207,10 +207,8 @@ def test_an_older_ledger_opens(path: Path, version: int) -> None:
     """A ledger of each earlier schema opens with all its totals, and has the current schema afterwards."""
     shutil.copy(ROOT / f"tests/ledgers/schema-{version}.db", path)
     with closing(SqliteLedger(path, now=NOW)) as ledger:
-        assert {total.series[1:]: total.value for total in ledger.totals()} == {
-            ("rcptto", "5xx", "5.1.1"): 20,
-            ("bounce", "none", "5.0.0"): 10,
-        }
+        failures_only = {total.series[1:]: total.value for total in ledger.totals() if total.series[0] == "failures"}
+        assert failures_only == {("rcptto", "5xx", "5.1.1"): 20, ("bounce", "none", "5.0.0"): 10}
     assert ask(path, "PRAGMA user_version") == [(len(MIGRATIONS),)]
 
 

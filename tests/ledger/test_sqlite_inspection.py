@@ -1,6 +1,7 @@
 """Looking at the file of a SQLite ledger: what is found, and that nothing is written."""
 
 import os
+import shutil
 import sqlite3
 import tempfile
 from collections.abc import Callable, Iterator
@@ -16,6 +17,7 @@ from exporter.ledger.sqlite import SqliteLedger
 from exporter.ledger.sqlite_inspection import inspect_file
 from tests.support.records import BOUNCE, NOW
 from tests.support.sqlite import ask, filled, kill, line, start
+from tests.support.tree import ROOT
 
 
 @pytest.fixture
@@ -60,8 +62,21 @@ def test_an_older_ledger_is_a_note(path: Path, monkeypatch: pytest.MonkeyPatch) 
     """``serve`` will migrate it; the inspection does not."""
     before = state(path.parent)
     monkeypatch.setattr("exporter.ledger.sqlite_inspection.MIGRATIONS", (*sqlite_file.MIGRATIONS, "later"))
-    assert inspect_file(path)[1] == [f"ledger {path}: serve will migrate its schema from 1 to 2"]
+    known = len(sqlite_file.MIGRATIONS)
+    assert inspect_file(path)[1] == [f"ledger {path}: serve will migrate its schema from {known} to {known + 1}"]
     assert state(path.parent) == before
+
+
+@pytest.mark.parametrize("large", [False, True])
+def test_a_ledger_of_an_earlier_version_is_a_note(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, large: bool) -> None:
+    """It is checked as its version left it, as a whole or, if it is large, in part."""
+    if large:
+        monkeypatch.setattr(sqlite_file, "FULL_CHECK_SIZE", 0)
+    path = tmp_path.resolve() / "ledger.db"
+    shutil.copy(ROOT / "tests/ledgers/schema-1.db", path)
+    series, notes = inspect_file(path)
+    assert len(series) == 2
+    assert notes == [f"ledger {path}: serve will migrate its schema from 1 to {len(sqlite_file.MIGRATIONS)}"]
 
 
 @pytest.mark.parametrize("end", [kill, lambda _process: None], ids=["killed", "running"])

@@ -1,32 +1,46 @@
-"""A clock that is wrong for some time: no failure counts twice, and no identity is kept permanently. On all engines."""
+"""A clock that is wrong for some time: no event counts twice, and no identity is kept permanently. On all engines."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
 import pytest
 
+from exporter.classification.series import Record
 from exporter.ledger.clock import EVEN_PERIOD, Clock
 from exporter.ledger.contract import DAY, KEEP_IDENTITIES
 from tests.support.engines import ALL_ENGINES, Reopenable
-from tests.support.records import NOW, failures
+from tests.support.records import NOW, deliveries, failures
 
 FAILURES: Final = failures(range(20))
 HOUR: Final = 3_600.0
 
 
 class Machine:
-    """An exporter without its threads, on a machine whose clock a test sets. It starts on a new ledger."""
+    """An exporter without its threads, on a machine whose clock a test sets. It starts on a new ledger.
 
-    def __init__(self, reopenable: Reopenable, wall: float) -> None:
+    ``records`` are what is reported to it, and ``keep`` is the retention of deliveries.
+    """
+
+    def __init__(
+        self,
+        reopenable: Reopenable,
+        wall: float,
+        *,
+        records: Sequence[Record] = FAILURES,
+        keep: float = KEEP_IDENTITIES,
+    ) -> None:
         self._reopenable = reopenable
+        self._records = records
+        self._keep = keep
         self._uptime = 0.0
         self.wall = wall
         self.start()
 
     def start(self) -> None:
         """Start the exporter."""
-        self._clock = Clock(lambda: self.wall, self._reopenable.ledger.clock_state(), uptime=lambda: self._uptime)
+        stored = self._reopenable.ledger.clock_state()
+        self._clock = Clock(lambda: self.wall, stored, keep=self._keep, uptime=lambda: self._uptime)
 
     def restart(self) -> None:
         """Stop the exporter, and start it again."""
@@ -43,12 +57,12 @@ class Machine:
             if self._clock.store:
                 self._clock.stored()
             for _slice in range(2 if moment.trusted else 0):
-                ledger.prune(now=moment.latest)
+                ledger.prune(now=moment.latest, keep_deliveries=self._keep)
 
     def new(self) -> int:
-        """Report the failures; return how many of them were counted."""
+        """Report the events; return how many of them were counted."""
         moment = self._clock.look()
-        return sum(self._reopenable.ledger.record(FAILURES, now=moment.now, held=False, day=moment.day))
+        return sum(self._reopenable.ledger.record(self._records, now=moment.now, held=False, day=moment.day))
 
 
 def ahead_for_four_seconds(machine: Machine) -> None:
@@ -154,3 +168,22 @@ def test_no_failure_counts_twice_after_a_wrong_time(machine: Machine, scenario: 
     assert machine.new() == 0
     machine.wait(KEEP_IDENTITIES + 3 * DAY, each=6 * HOUR)
     assert machine.new() == 20
+
+
+@pytest.mark.parametrize("engine", ALL_ENGINES)
+def test_no_delivery_counts_twice_after_a_restart_with_a_wrong_time(engine: str, tmp_path: Path) -> None:
+    """Deliveries are kept for three days, so a start that is ten days ahead must not prune them either."""
+    reopenable = Reopenable(engine, tmp_path)
+    machine = Machine(reopenable, NOW, records=deliveries(range(20)), keep=3 * DAY)
+    machine.wait(EVEN_PERIOD + HOUR, each=HOUR)
+    assert machine.new() == 20
+    for days in (10, -10):
+        machine.wall += days * DAY
+        machine.restart()
+        machine.wait(4)
+    assert machine.new() == 0
+    machine.wait(EVEN_PERIOD - HOUR, each=HOUR)
+    assert machine.new() == 0
+    machine.wait(3 * DAY + 3 * DAY, each=6 * HOUR)
+    assert machine.new() == 20
+    reopenable.ledger.close()

@@ -46,6 +46,7 @@ class Reopenable:
     """A ledger of an engine that can be closed and opened again."""
 
     def __init__(self, engine: str, directory: Path) -> None:
+        self.engine = engine
         self._open = ENGINES[engine]
         self._directory = directory
         self.ledger = self._open(directory, NOW)

@@ -6,7 +6,8 @@ from queue import SimpleQueue
 from typing import Final, NamedTuple
 
 from exporter.classification.series import Record
-from exporter.ledger.contract import ClockState, StoredIdentity, Total
+from exporter.errors import LedgerFull
+from exporter.ledger.contract import KEEP_IDENTITIES, ClockState, Coverage, StoredIdentity, Total
 
 NOW: Final = 1_800_000_000.0
 """The first time of its clock."""
@@ -26,7 +27,8 @@ class FakeLedger:
 
     ``batches`` are the batches that were recorded, and ``arguments`` the values of ``now``, ``held`` and ``day`` for
     each. ``now`` is the time of its clock, and ``states`` are the states of the clock that were stored. While ``gate``
-    is not set, ``record`` sets ``inside`` and waits. ``error`` is raised by ``record`` and by ``check`` with ``write``,
+    is not set, ``record`` sets ``inside`` and waits. ``short`` is why space is short, and with ``full`` there is space
+    only for failures. ``error`` is raised by ``record`` and by ``check`` with ``write``,
     ``release_error`` by ``release``. Each call of maintenance is put in ``maintenance`` before it is carried out.
     """
 
@@ -42,6 +44,8 @@ class FakeLedger:
         self.error: Exception | None = None
         self.release_error: Exception | None = None
         self.warning_text = ""
+        self.short = ""
+        self.full = False
         self.maintenance: SimpleQueue[Call] = SimpleQueue()
 
     def record(self, batch: Sequence[Record], *, now: float, held: bool, day: int | None = None) -> list[bool]:
@@ -50,6 +54,8 @@ class FakeLedger:
         assert self.gate.wait(TIMEOUT)
         if self.error:
             raise self.error
+        if self.full and any(record.loop for record in batch):
+            raise LedgerFull("the disk is full")
         self.batches.append(list(batch))
         self.arguments.append((now, held, day))
         outcomes = []
@@ -72,10 +78,14 @@ class FakeLedger:
         if self.release_error:
             raise self.release_error
 
-    def prune(self, *, now: float) -> int:
+    def prune(self, *, now: float, keep_deliveries: float = KEEP_IDENTITIES) -> int:
         """Do nothing."""
-        self.maintenance.put(Call("prune", (now,)))
+        self.maintenance.put(Call("prune", (now, keep_deliveries)))
         return 0
+
+    def short_of_space(self) -> str:
+        """Return ``short``."""
+        return self.short
 
     def warning(self) -> str:
         """Return ``warning_text``."""
@@ -98,6 +108,14 @@ class FakeLedger:
         raise NotImplementedError
 
     def import_identities(self, identities: Sequence[StoredIdentity]) -> None:
+        """Raise NotImplementedError: this ledger can't be copied."""
+        raise NotImplementedError
+
+    def coverage(self) -> Coverage:
+        """Raise NotImplementedError: this ledger can't be copied."""
+        raise NotImplementedError
+
+    def import_coverage(self, coverage: Coverage) -> None:
         """Raise NotImplementedError: this ledger can't be copied."""
         raise NotImplementedError
 

@@ -22,8 +22,8 @@ from urllib.parse import quote
 from waitress.adjustments import Adjustments
 
 from exporter.refusals import REFUSAL_REASONS
-from exporter.webhook.waitress_channel import _Parser
 from exporter.webhook.waitress_listener import MAX_HEADER
+from exporter.webhook.waitress_parser import Parser
 from tests.support.body_mutations import BODIES
 from tests.support.mutable_request import HUGE, JSON, MULTIPART, ODD, UNICODE, Request, body_of, private_key, scramble
 from tests.support.running import FORM, TIMEOUT, connect, failure
@@ -423,12 +423,12 @@ _ADJUSTMENTS: Final = Adjustments(max_request_header_size=MAX_HEADER, max_reques
 def owed(raw: bytes) -> Owed:
     """Parse the bytes as a channel of waitress does."""
     methods: list[str] = []
-    parser: _Parser | None = None
+    parser: Parser | None = None
     continued = False
     for start in range(0, len(raw), _RECEIVED):
         data = raw[start : start + _RECEIVED]
         while data:
-            parser = parser or _Parser(_ADJUSTMENTS)
+            parser = parser or Parser(_ADJUSTMENTS)
             used = parser.received(data)
             if parser.expect_continue and parser.headers_finished and not methods and not continued:
                 parser.expect_continue, continued = False, not parser.completed

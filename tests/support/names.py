@@ -7,7 +7,8 @@ from typing import Any, Final
 import promql_parser
 import yaml
 
-from exporter.settings.table import ENVIRONMENT_PREFIX, SETTINGS
+from exporter.settings.setting import ENVIRONMENT_PREFIX
+from exporter.settings.table import SETTINGS
 from tests.support.documentation import PAGES
 from tests.support.tree import ROOT
 

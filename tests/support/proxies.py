@@ -17,7 +17,7 @@ from tests.support.tree import ROOT
 
 HOST: Final = "mail.example.com"
 CALLBACK: Final = "/smtpeter/failures"
-"""The path of the webhook's URL in the configurations."""
+"""The path of the URL of the webhook for failures in the configurations."""
 
 _DEPLOY: Final = ROOT / "deploy"
 _EMPTY: Final[Mapping[str, str]] = {}
@@ -53,6 +53,11 @@ SHIPPED: Final = {
 }
 
 
+def path_of(loop: str) -> str:
+    """Return the path of the URL of a loop's webhook in the configurations."""
+    return f"/smtpeter/{loop}"
+
+
 def replaced(text: str, replacements: Mapping[str, str]) -> str:
     """Replace texts, each of which must occur exactly once."""
     for old, new in replacements.items():
@@ -86,6 +91,8 @@ class Proxy:
             )
         try:
             until(self._ready)
+            if name == "nginx":  # a body that does not fit into its buffer is then answered 500
+                (directory / "client_body").rmdir()
         except BaseException:
             self.stop()
             raise

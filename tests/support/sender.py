@@ -1,7 +1,8 @@
-"""A sender of distinct failures over many connections, which knows what was answered 200."""
+"""A sender of distinct events over many connections, which knows what was answered 200."""
 
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from http.client import HTTPException
@@ -9,7 +10,8 @@ from itertools import count
 from queue import Empty, SimpleQueue
 from typing import Final
 
-from tests.support.running import Client, Exporter, failure
+from tests.support.events import event, totals
+from tests.support.running import Client, Exporter, failure, failures_of
 
 CONNECTIONS: Final = 32
 KINDS: Final = {
@@ -31,12 +33,13 @@ def total(running: Exporter) -> float:
 
 
 class Sender:
-    """A sender over CONNECTIONS connections.
+    """A sender over CONNECTIONS connections, of events of these loops in turn.
 
-    ``sent`` is how many failures it sent, ``answered`` those answered 200, ``rejected`` how often it was answered 503.
+    ``sent`` is how many events it sent, ``answered`` those answered 200, ``rejected`` how often it was answered 503.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, loops: Sequence[str] = ("failures",)) -> None:
+        self._loops = loops
         self.sent = self.rejected = 0
         self.answered: set[int] = set()
         self._new = count()
@@ -46,9 +49,9 @@ class Sender:
     def run(
         self, running: Exporter, meanwhile: Callable[[], object] = lambda: None, *, again: Iterable[int] = ()
     ) -> None:
-        """Resend what was not answered, and the failures ``again``.
+        """Resend what was not answered, and the events ``again``.
 
-        Then send new failures while ``meanwhile`` runs and the exporter answers.
+        Then send new events while ``meanwhile`` runs and the exporter answers.
         """
         for number in again:
             self._again.put(number)
@@ -61,6 +64,20 @@ class Sender:
                 over.set()
         for thread in threads:
             thread.result()
+
+    def expected(self) -> Counter[str]:
+        """Return how many events were sent: of failures by series, of other loops by loop."""
+        sent = ((self._loop_of(number), number) for number in range(self.sent))
+        return Counter(kind_of(number) if loop == "failures" else loop for loop, number in sent)
+
+    def counted(self, running: Exporter) -> Counter[str]:
+        """Return how many of these the exporter has counted."""
+        samples = running.samples()
+        others = {loop: number for loop, number in totals(samples).items() if loop != "failures"}
+        return Counter({kind: int(number) for kind, number in (failures_of(samples) | others).items() if number})
+
+    def _loop_of(self, number: int) -> str:
+        return self._loops[number % len(self._loops)]
 
     def _send_all(self, running: Exporter, over: threading.Event) -> None:
         with running.client() as client:
@@ -80,7 +97,9 @@ class Sender:
 
     def _send(self, client: Client, number: int) -> bool:
         try:
-            status = client.post(failure(number, **KINDS[kind_of(number)])).status
+            loop = self._loop_of(number)
+            fields = failure(number, **KINDS[kind_of(number)]) if loop == "failures" else event(loop, number)
+            status = client.post(fields, f"/{loop}").status
         except (OSError, HTTPException):
             self._again.put(number)
             return False

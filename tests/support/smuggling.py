@@ -226,7 +226,7 @@ def attempt(
     markers = [_statuses(open_connection(), _made(path).last()) for _ in range(_MARKERS)]
     increased = changes(before, scrape())
     counted = sum(failures_of(increased).values()) + increased.get("smtpeter_exporter_duplicates_total", 0)
-    handled = counted + sum(by for metric, by in increased.items() if "_refused_total" in metric)
+    handled = counted + sum(by for metric, by in increased.items() if "exporter_refused_total" in metric)
     problems = []
     if markers != [[200]] * _MARKERS:
         problems.append(f"valid requests were answered {markers}")

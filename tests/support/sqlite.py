@@ -17,7 +17,7 @@ import os, sys
 from pathlib import Path
 from exporter.errors import LedgerError
 from exporter.ledger.sqlite import SqliteLedger
-from tests.support.records import NOW, count, failures
+from tests.support.records import NOW, count, deliveries, events, failures
 
 def say(*words):
     print(*words, flush=True)

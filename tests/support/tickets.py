@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from queue import SimpleQueue
 
-from exporter.classification.classifier import Failure
+from exporter.classification.classifier import Event
 from exporter.classification.labels import Labels
+from exporter.classification.loops import LOOPS
 from exporter.classification.reason import Decision
 from exporter.classification.report import Report
 from exporter.classification.series import Record
@@ -22,7 +23,8 @@ class Pending(Ticket):
         """By default it began in the future, so that its age is never the reason why it expires."""
         labels = Labels("rcptto", "5xx", "5.1.1")
         decision = Decision("recipient_unknown", "extended")
-        super().__init__(Failure(record, labels, decision, "other", overflowed=False), report, began)
+        loop = list(LOOPS.values())[record.loop]
+        super().__init__(Event(loop, record, report, "other", (), labels, decision), began)
         self.outcomes: SimpleQueue[bool | LedgerError] = SimpleQueue()
         self.settle = self.outcomes.put
 

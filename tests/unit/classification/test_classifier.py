@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.classification.classifier import Classifier, Failure, identity_of
+from exporter.classification.classifier import Classifier, Event, identity_of, message_of
 from exporter.classification.fields import Fields
 from exporter.classification.labels import OVERFLOW, Labels, LabelSets
+from exporter.classification.loops import ABUSES, BOUNCES, DELIVERIES, FAILURES, LOOPS, Loop
 from exporter.classification.own_reasons import OwnReasons
 from exporter.classification.providers import Providers
 from exporter.classification.reason import Decision
@@ -66,14 +67,14 @@ def test_one_failure_in_all_spellings(change: dict[str, str]) -> None:
     """However SMTPeter spells a failure, it has the identity of the canonical spelling, and the same series."""
     report = report_of(Fields((R | change).items()))
     assert identity_of(report).hex() == CANONICAL
-    assert classifier().failure_of(report).record == classifier().failure_of(report_of(Fields(R.items()))).record
+    assert classifier().event_of(report).record == classifier().event_of(report_of(Fields(R.items()))).record
 
 
 @pytest.mark.parametrize("code", ["550 5.1.1", "550-5.1.1 No such user", "5.1.1"])
 def test_a_status_in_the_code(code: str) -> None:
     """The status gives labels and reason; the identity has the values as they were sent."""
     sent = REPORT._replace(code=code, extended="")
-    failure = classifier().failure_of(sent)
+    failure = classifier().event_of(sent)
     code_class = "5xx" if code.startswith("550") else "none"
     assert failure.labels == Labels("rcptto", code_class, "5.1.1")
     assert failure.decision == Decision("recipient_unknown", "extended")
@@ -157,7 +158,7 @@ def test_values_are_delimited(texts: list[str], moved: int) -> None:
     one, other = [*texts], [*texts]
     one[moved] = f"{texts[moved]}x"
     other[moved + 1] = f"x{texts[moved + 1]}"
-    rest = ("", (), frozenset[str]())
+    rest = ("", (), frozenset[str](), b"", "")
     assert identity_of(Report._make([*one, *rest])) != identity_of(Report._make([*other, *rest]))
 
 
@@ -167,31 +168,39 @@ def test_values_are_delimited(texts: list[str], moved: int) -> None:
 @pytest.mark.parametrize("example", REPORTS.values(), ids=REPORTS)
 def test_reports_in_files(example: Example) -> None:
     """Each report in tests/support/reports has the labels, decision and counters of its JSON file."""
-    failure = classifier(*COUNTED_TAGS).failure_of(example.report)
-    assert {
-        "labels": failure.labels._asdict(),
-        "decision": failure.decision._asdict(),
-        "series": ["/".join(series) for series in failure.record.series],
-    } == example.expected
+    event = classifier(*COUNTED_TAGS).event_of(example.report, example.loop)
+    known = {
+        "labels": event.labels and event.labels._asdict(),
+        "decision": event.decision and event.decision._asdict(),
+        "kind": event.kind,
+        "series": ["/".join(series) for series in event.record.series],
+    }
+    assert {name: value for name, value in known.items() if value} == example.expected
+    assert (event.loop, event.record.loop) == (example.loop, example.loop.number)
 
 
 def test_a_failure() -> None:
     """A failure has its identity, one counter in each family, and one for each counted tag."""
-    assert classifier("may", "newsletter", "june").failure_of(REPORT) == Failure(
+    assert classifier("may", "newsletter", "june").event_of(REPORT) == Event(
+        FAILURES,
         Record(
             identity_of(REPORT),
             (
                 ("failures", "rcptto", "5xx", "5.1.1"),
                 ("failures_by_reason", "recipient_unknown"),
                 ("failures_by_provider", "gmail", "5xx"),
+                ("failures_by_reason_provider", "recipient_unknown", "gmail"),
                 ("failures_by_tag", "may"),
                 ("failures_by_tag", "newsletter"),
             ),
+            loop=0,
+            message=message_of(REPORT),
         ),
+        REPORT,
+        "gmail",
+        ("may", "newsletter"),
         Labels("rcptto", "5xx", "5.1.1"),
         Decision("recipient_unknown", "extended"),
-        "gmail",
-        overflowed=False,
     )
 
 
@@ -211,13 +220,13 @@ def test_a_failure() -> None:
 )
 def test_only_configured_tags_count(counted: tuple[str, ...], tags: tuple[str, ...], expected: list[str]) -> None:
     """A failure counts once in each of its tags that is configured, in order, or in ``other`` if none of them is."""
-    record = classifier(*counted).failure_of(REPORT._replace(tags=tags)).record
+    record = classifier(*counted).event_of(REPORT._replace(tags=tags)).record
     assert [series[1] for series in record.series if series[0] == "failures_by_tag"] == expected
 
 
 def test_the_users_providers_count() -> None:
     """A domain of the user counts under the user's name, with the class of the code."""
-    failure = classifier().failure_of(REPORT._replace(recipient="a@school.example", code="451"))
+    failure = classifier().event_of(REPORT._replace(recipient="a@school.example", code="451"))
     assert (failure.provider, failure.record.series[2]) == ("school", ("failures_by_provider", "school", "4xx"))
 
 
@@ -233,31 +242,39 @@ SETTLED: Final = {
 def test_the_users_reasons_come_first(report: Report) -> None:
     """A rule of the user decides, whatever would decide without it. The other labels and the identity stay the same."""
     own_reasons = OwnReasons([("another phrase", "policy"), ("such user", "rate_limited")])
-    failure = Classifier(LabelSets(), Providers(), (), own_reasons).failure_of(report)
-    built_in = classifier().failure_of(report)
+    failure = Classifier(LabelSets(), Providers(), (), own_reasons).event_of(report)
+    built_in = classifier().event_of(report)
+    assert built_in.decision
     assert built_in.decision.reason != "rate_limited"
     series = list(built_in.record.series)
     series[1] = ("failures_by_reason", "rate_limited")
+    series[3] = ("failures_by_reason_provider", "rate_limited", built_in.provider)
     record = built_in.record._replace(series=tuple(series))
     assert failure == built_in._replace(record=record, decision=Decision("rate_limited", "configured"))
 
 
 def test_past_the_limit_on_label_sets() -> None:
     """The labels of the main counter are all ``other``; labels, reason and provider of the failure stay true."""
-    one = classifier(limit=0).failure_of(REPORT)
-    assert one == Failure(
+    one = classifier(limit=0).event_of(REPORT)
+    assert one == Event(
+        FAILURES,
         Record(
             identity_of(REPORT),
             (
                 ("failures", *OVERFLOW),
                 ("failures_by_reason", "recipient_unknown"),
                 ("failures_by_provider", "gmail", "5xx"),
+                ("failures_by_reason_provider", "recipient_unknown", "gmail"),
                 ("failures_by_tag", "other"),
             ),
+            loop=0,
+            message=message_of(REPORT),
         ),
+        REPORT,
+        "gmail",
+        (),
         Labels("rcptto", "5xx", "5.1.1"),
         Decision("recipient_unknown", "extended"),
-        "gmail",
         overflowed=True,
     )
 
@@ -266,17 +283,118 @@ def test_a_known_label_set_does_not_overflow() -> None:
     """With a limit of one label set, the second one overflows, and the first one keeps counting."""
     one = classifier(limit=1)
     codes = ["5.1.1", "5.2.2", "5.1.1", "5.2.2"]
-    failures = [one.failure_of(REPORT._replace(extended=extended)) for extended in codes]
+    failures = [one.event_of(REPORT._replace(extended=extended)) for extended in codes]
     assert [failure.overflowed for failure in failures] == [False, True, False, True]
     assert [failure.record.series[0][3] for failure in failures] == ["5.1.1", "other", "5.1.1", "other"]
 
 
 @given(report=REPORTS_AT_RANDOM)
 def test_any_report_is_a_failure(report: Report) -> None:
-    """Any report increments one counter in each family, and no address is in the labels."""
-    failure = classifier("newsletter").failure_of(report)
+    """Any report increments one counter in each family of failures, and no address is in the labels."""
+    failure = classifier("newsletter").event_of(report)
     families = [series[0] for series in failure.record.series]
-    assert families == ["failures", "failures_by_reason", "failures_by_provider", "failures_by_tag"]
+    later = ["failures_after_delivery_by_provider", "failures_after_delivery_by_tag"]
+    assert families == [
+        *("failures", "failures_by_reason", "failures_by_provider", "failures_by_reason_provider", "failures_by_tag"),
+        *(later if failure.labels and failure.labels.state == "bounce" else []),
+    ]
     words = {word for series in failure.record.series for word in series}
     assert "@" not in "".join(words)
     assert max(map(len, words)) <= 40
+
+
+# The other loops
+
+MIME: Final = b"From: MAILER-DAEMON@mx.example.net\r\nSubject: failure notice\r\n\r\nHi.\r\n"
+FEEDBACK: Final = b"""\
+MIME-Version: 1.0
+Content-Type: multipart/report; report-type=feedback-report; boundary=x
+
+--x
+Content-Type: message/feedback-report
+
+Feedback-Type: abuse
+User-Agent: Example/1.0
+Version: 1
+%s
+--x--
+"""
+
+
+def test_a_delivery() -> None:
+    """Its identity is message and recipient, without the answer; it counts by provider and by counted tag."""
+    sent = REPORT._replace(state="", code="250", extended="2.0.0")
+    event = classifier("may").event_of(sent, DELIVERIES)
+    series = (("deliveries",), ("deliveries_by_provider", "gmail"), ("deliveries_by_tag", "may"))
+    assert event == Event(DELIVERIES, Record(message_of(REPORT), series, 1), sent, "gmail", ("may",))
+
+
+def test_the_hash_of_a_message_never_changes() -> None:
+    """Ledgers in production contain it, as the identity of a delivery and beside that of a failure."""
+    assert message_of(REPORT).hex() == "192468131b23777827909368de8a332b"
+    assert message_of(REPORT._replace(recipient="Jane.Doe@GMAIL.com", state="x", code="1")) == message_of(REPORT)
+    assert message_of(REPORT._replace(id="other")) != message_of(REPORT)
+    assert message_of(REPORT._replace(recipient="john@gmail.com")) != message_of(REPORT)
+
+
+def test_identities_of_different_loops_differ() -> None:
+    """A delivery, a failure, a returned message and a complaint with the same variables are four events."""
+    sent = REPORT._replace(mime=MIME)
+    assert len({classifier().event_of(sent, loop).record.identity for loop in LOOPS.values()}) == 4
+
+
+def test_a_returned_message() -> None:
+    """It counts by kind and by reason; its record has message and recipient, and the event keeps no MIME."""
+    sent = REPORT._replace(mime=MIME)
+    event = classifier("may").event_of(sent, BOUNCES)
+    series = (("bounces", "other"), ("bounces_by_reason", "unclassified"))
+    identity = bytes.fromhex("2c146b52c626ac0cb81344be45684a4c")
+    assert event == Event(
+        BOUNCES,
+        Record(identity, series, 2, message_of(REPORT)),
+        REPORT,
+        "gmail",
+        ("may",),
+        decision=Decision("unclassified", "unclassified"),
+        kind="other",
+    )
+
+
+@pytest.mark.parametrize("loop", [BOUNCES, ABUSES], ids=lambda loop: loop.name)
+def test_a_message_identifies_its_event(loop: Loop) -> None:
+    """Line ends do not matter, because a log file may have others than the request; everything else does."""
+
+    def identity(mime: bytes, report: Report = REPORT) -> bytes:
+        return classifier().event_of(report._replace(mime=mime), loop).record.identity
+
+    assert identity(MIME) == identity(MIME.replace(b"\r\n", b"\n")) == identity(b"\n" + MIME + b"\r\n")
+    assert len({identity(MIME), identity(MIME + b"."), identity(MIME, REPORT._replace(id="other"))}) == 3
+    assert (identity(MIME) == identity(MIME, REPORT._replace(recipient="john@gmail.com"))) == (loop is ABUSES)
+
+
+@pytest.mark.parametrize(
+    ("fields", "emailfrom", "provider"),
+    [
+        (b"Original-Rcpt-To: <jane@ziggo.nl>\n", "staff@hotmail.com", "ziggo"),
+        (b"Reporting-MTA: dns; mta1.mail.bf1.yahoo.com\n", "staff@hotmail.com", "yahoo"),
+        (b"Reporting-MTA: dns; yahoo.com\n", "", "yahoo"),
+        (b"Reporting-MTA: dns; mx.example.net\n", "staff@hotmail.com", "other"),
+        (b"", "staff@hotmail.com", "microsoft"),
+        (b"", "", "other"),
+        (b"", "nobody", "other"),
+    ],
+)
+def test_the_provider_of_a_complaint(fields: bytes, emailfrom: str, provider: str) -> None:
+    """It is that of the original recipient, else of the reporting server, else of the sender of the report."""
+    sent = Report("1", mime=FEEDBACK % fields, emailfrom=emailfrom)
+    event = classifier().event_of(sent, ABUSES)
+    assert (event.record.series, event.provider) == ((("complaints", provider),), provider)
+
+
+def test_the_users_reasons_decide_for_returned_messages() -> None:
+    """A rule of the user is tried before the built-in ones, as for failures."""
+    one = Classifier(LabelSets(), Providers(), (), OwnReasons([("paper clip", "content")]))
+    event = one.event_of(
+        REPORT._replace(mime=b"Subject: failure notice\n\nYour paper clip was not accepted.\n"), BOUNCES
+    )
+    assert event.decision == Decision("content", "configured")

@@ -5,12 +5,21 @@ from exporter.classification.series import FAMILIES, Record
 
 
 def test_the_families_and_their_labels_are_fixed() -> None:
-    """Four families count the same failures by different labels."""
+    """Each family of a loop counts the same events by different labels, or a part of them."""
     assert {name: labels for name, (_, labels) in FAMILIES.items()} == {
         "failures": ("state", "code_class", "extended"),
         "failures_by_reason": ("reason",),
         "failures_by_provider": ("provider", "code_class"),
         "failures_by_tag": ("tag",),
+        "failures_by_reason_provider": ("reason", "provider"),
+        "failures_after_delivery_by_provider": ("provider",),
+        "failures_after_delivery_by_tag": ("tag",),
+        "deliveries": (),
+        "deliveries_by_provider": ("provider",),
+        "deliveries_by_tag": ("tag",),
+        "bounces": ("kind",),
+        "bounces_by_reason": ("reason",),
+        "complaints": ("provider",),
     }
 
 

@@ -33,7 +33,7 @@ def expected() -> dict[str, bytes]:
 
 def test_everything_that_a_user_needs_is_an_asset(expected: dict[str, bytes]) -> None:
     """All of deploy and grafana, and the OpenAPI document, except programs that need what users do not have."""
-    generator = {f"deploy/prometheus/{name}.py" for name in ("make_rules", "recording", "thresholds")}
+    generator = {f"deploy/prometheus/{name}.py" for name in ("make_rules", "ratios", "recording", "thresholds")}
     wanted = {name for name in files("deploy", "grafana") if not name.endswith(".py")}
     assert set(expected) == wanted | {"docs/openapi.yaml"} | generator
     assert {

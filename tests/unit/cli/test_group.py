@@ -13,7 +13,7 @@ from exporter.errors import ExporterError, LedgerError, ListenError, SettingErro
 from tests.support.command_line import invoke
 from tests.support.texts import Texts
 
-COMMANDS: Final = "assets check-config classify completion ledger send serve simulate".split()
+COMMANDS: Final = "assets check-config classify completion ledger send serve simulate status".split()
 
 
 @pytest.fixture

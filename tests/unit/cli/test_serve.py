@@ -43,14 +43,14 @@ def usable(tmp_path: Path) -> tuple[str, ...]:
 
 def test_check_config_shows_each_setting(usable: tuple[str, ...], tmp_path: Path) -> None:
     """Each setting is printed with its value and origin, in the order of the table; then notes, then one last line."""
-    outcome = invoke("check-config", *OFF, *usable, "--log.format", "json")
+    outcome = invoke("check-config", *OFF, *usable, "--log.events", "masked")
     lines = outcome.out.splitlines()
     assert (outcome.code, outcome.err) == (0, "")
     shown, rest = lines[: len(SETTINGS)], lines[len(SETTINGS) :]
     assert [line.partition(" = ")[0] for line in shown] == [setting.name for setting in SETTINGS]
     assert (shown[0], shown[-1]) == (
         "webhook.listen-address = '127.0.0.1:0'  # --webhook.listen-address",
-        "log.format = 'json'  # --log.format",
+        "log.events = 'masked'  # --log.events",
     )
     assert rest == [
         "note: signature verification is off: anyone who can reach the public listener can submit fake failures",

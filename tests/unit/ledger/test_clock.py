@@ -28,9 +28,9 @@ class Machine:
         self.wall = wall
         self.uptime = 500.0
 
-    def start(self, stored: ClockState) -> Clock:
-        """Return the clock of an exporter whose ledger has this state."""
-        return Clock(lambda: self.wall, stored, uptime=lambda: self.uptime)
+    def start(self, stored: ClockState, *, keep: float = KEEP_IDENTITIES) -> Clock:
+        """Return the clock of an exporter whose ledger has this state, and keeps all identities at least so long."""
+        return Clock(lambda: self.wall, stored, keep=keep, uptime=lambda: self.uptime)
 
     def sleep(self, seconds: float) -> None:
         """Let time pass without a look."""
@@ -117,6 +117,13 @@ def test_a_wrong_time_at_the_start_is_not_trusted(machine: Machine, logged: Logg
     assert (trusted(clock), logged()) == (False, [(PAUSED, reason)])
     machine.run(clock, 1)
     assert (trusted(clock), logged()) == (True, [(PAUSED, reason), (RESUMED, "")])
+
+
+@pytest.mark.parametrize(("after", "expected"), [(3 * DAY, True), (3 * DAY + 1, False)], ids=["3 days", "longer"])
+def test_the_shortest_retention_decides(machine: Machine, after: float, expected: bool) -> None:
+    """A clock that is so far ahead at the start that all deliveries would be too old is not trusted."""
+    machine.wall += after
+    assert trusted(machine.start(TRUSTED, keep=3 * DAY)) is expected
 
 
 @pytest.mark.parametrize("even", [0, NOW], ids=["first upgrade", "after a downgrade"])

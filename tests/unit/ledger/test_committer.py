@@ -12,20 +12,24 @@ from typing import Any, Final
 
 import pytest
 
-from exporter.errors import LedgerError
+from exporter.classification.loops import DELIVERIES
+from exporter.classification.series import Record
+from exporter.errors import LedgerError, LedgerFull
 from exporter.ledger import committer as module
 from exporter.ledger.clock import EVEN_PERIOD, Clock
 from exporter.ledger.committer import COMMIT_TIMEOUT, Commit, Committer, Ticket
 from exporter.ledger.contract import DAY, UNDATED, ClockState, Ledger
+from exporter.ledger.shortage import FULL_PAUSE
 from exporter.ledger.sqlite import SqliteLedger
 from tests.support.fakes import TIMEOUT, Call, FakeLedger
-from tests.support.records import BOUNCE, NOW, error_of, failure, failures
+from tests.support.records import BOUNCE, NOW, error_of, failure, failures, identity
 from tests.support.running import until
 from tests.support.texts import Texts
 from tests.support.tickets import Pending, record, submit
 
 BROKEN: Final = "ledger not writable; answering 503 until it is"
 WORKING: Final = "ledger writable again"
+KEEP: Final = 4.0 * DAY
 FULL: Final = "ledger x: database or disk is full: free some space"
 
 
@@ -52,7 +56,7 @@ def running(
     """Run a committer on the ledger, whose clock is trusted at first unless ``trusted`` is false."""
     stored = ClockState(ledger.clock(), EVEN_PERIOD) if trusted else ClockState(0, 0)
     clock = Clock(ledger.clock, stored, uptime=uptime)
-    committer = Committer(ledger, clock=clock, committed=committed, hold=hold)
+    committer = Committer(ledger, clock=clock, committed=committed, hold=hold, keep_deliveries=KEEP)
     committer.start()
     try:
         yield committer
@@ -442,7 +446,7 @@ def test_each_ticket_is_settled_once_whoever_is_first(ledger: FakeLedger, monkey
     assert [ticket.outcomes.qsize() for ticket in tickets] == [0] * 3000
     counted = {one.identity for batch in ledger.batches for one in batch}
     confirmed = {
-        ticket.failure.record.identity for ticket, outcome in zip(tickets, outcomes, strict=True) if outcome is True
+        ticket.event.record.identity for ticket, outcome in zip(tickets, outcomes, strict=True) if outcome is True
     }
     assert confirmed <= counted
 
@@ -470,7 +474,11 @@ def test_maintenance_begins_at_the_start(ledger: FakeLedger, monkeypatch: pytest
     """The first round comes at once: check the ledger without a write, release series, prune a slice."""
     set_interval(3600, monkeypatch)
     with running(ledger, hold=45.0):
-        assert next_round(ledger) == [Call("check", (NOW, False)), Call("release", (NOW, 45.0)), Call("prune", (NOW,))]
+        assert next_round(ledger) == [
+            Call("check", (NOW, False)),
+            Call("release", (NOW, 45.0)),
+            Call("prune", (NOW, KEEP)),
+        ]
 
 
 def test_maintenance_continues_without_failures(ledger: FakeLedger, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -478,7 +486,7 @@ def test_maintenance_continues_without_failures(ledger: FakeLedger, monkeypatch:
     set_interval(0.005, monkeypatch)
     with running(ledger):
         rounds = [next_round(ledger) for _ in range(5)]
-    assert rounds == [[Call("check", (NOW, False)), Call("release", (NOW, 60.0)), Call("prune", (NOW,))]] * 5
+    assert rounds == [[Call("check", (NOW, False)), Call("release", (NOW, 60.0)), Call("prune", (NOW, KEEP))]] * 5
 
 
 def test_maintenance_continues_under_load(ledger: FakeLedger, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -498,7 +506,7 @@ def test_maintenance_continues_under_load(ledger: FakeLedger, monkeypatch: pytes
             over.set()
         for sender in senders:
             sender.result(TIMEOUT)
-    assert rounds == [[Call("check", (NOW, False)), Call("release", (NOW, 60.0)), Call("prune", (NOW,))]] * 10
+    assert rounds == [[Call("check", (NOW, False)), Call("release", (NOW, 60.0)), Call("prune", (NOW, KEEP))]] * 10
 
 
 def test_a_problem_ends_without_failures(
@@ -650,3 +658,73 @@ def test_a_late_commit_ends_the_problem(monkeypatch: pytest.MonkeyPatch) -> None
     finally:
         ledger.maintained.set()
         assert committer.stop()
+
+
+# Full disks
+
+
+def delivery(number: int) -> Record:
+    """Return the record of a delivery."""
+    return Record(identity(number), (("deliveries",),), DELIVERIES.number)
+
+
+def test_failures_are_counted_although_the_disk_is_full(committer: Committer, ledger: FakeLedger) -> None:
+    """If a batch does not fit, its failures are recorded alone; the other events are answered 503."""
+    ledger.full = True
+    tickets = submit(committer, [delivery(1), failure(2), delivery(3), failure(4)])
+    assert [ticket.outcome() for ticket in (tickets[1], tickets[3])] == [True, True]
+    assert [ticket.error() for ticket in (tickets[0], tickets[2])] == ["the disk is full"] * 2
+    assert ledger.batches == [failures([2, 4])]
+    assert (committer.problem, committer.only_failures) == (None, True)
+    assert committer.warning == "only failures are counted: the disk was full"
+
+
+def test_the_commit_of_a_full_disk_has_only_the_failures(ledger: FakeLedger) -> None:
+    """What was answered 503 is neither counted nor a duplicate."""
+    commits: list[Commit] = []
+    ledger.full = True
+    with running(ledger, commits.append) as committer:
+        kept, _ = tickets = submit(committer, [failure(1), delivery(2)])
+        assert [kept.outcome(), tickets[1].error()] == [True, "the disk is full"]
+    assert [(commit.tickets, commit.new, commit.in_time) for commit in commits] == [([kept], [True], [kept])]
+
+
+def test_after_a_full_disk_only_failures_are_tried_for_a_while(
+    committer: Committer, ledger: FakeLedger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise each batch would be written twice. After the pause, all events are counted again."""
+    ledger.full = True
+    error_of(lambda: record(committer, delivery(1)))
+    ledger.full = False
+    error = error_of(lambda: record(committer, delivery(1)))
+    assert (str(error), record(committer, failure(2))) == ("space is short, so only failures are recorded", True)
+    later = time.monotonic() + FULL_PAUSE
+    monkeypatch.setattr(time, "monotonic", lambda: later)
+    assert [record(committer, delivery(1)), record(committer, delivery(1))] == [True, False]
+    assert committer.only_failures is False
+
+
+def test_deliveries_alone_on_a_full_disk_are_no_problem_for_failures(committer: Committer, ledger: FakeLedger) -> None:
+    """That deliveries do not fit does not mean that failures can't be recorded."""
+    ledger.full = True
+    assert str(error_of(lambda: record(committer, delivery(1)))) == "the disk is full"
+    assert committer.problem is None
+
+
+def test_only_failures_are_counted_while_space_is_short(committer: Committer, ledger: FakeLedger) -> None:
+    """The ledger says when, before the disk is full."""
+    ledger.short, ledger.warning_text = "free: 3 MB", "fsync is off"
+    tickets = submit(committer, [failure(1), delivery(2)])
+    assert (tickets[0].outcome(), tickets[1].error()) == (True, "space is short, so only failures are recorded")
+    assert committer.warning == "fsync is off; only failures are counted: free: 3 MB"
+    ledger.short = ""
+    assert record(committer, delivery(2)) is True
+    assert committer.warning == "fsync is off"
+
+
+def test_a_disk_that_is_full_for_failures_is_a_problem(committer: Committer, ledger: FakeLedger) -> None:
+    """All tickets get the error."""
+    ledger.error = LedgerFull(FULL)
+    tickets = submit(committer, [failure(1), delivery(2)])
+    assert [ticket.error() for ticket in tickets] == [FULL, FULL]
+    assert committer.problem == FULL

@@ -2,7 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 
-from exporter.metrics.activity import MINUTES, Activity
+from exporter.metrics.activity import MINUTES, Activity, Misdirected
 
 
 class Clock:
@@ -46,20 +46,41 @@ def test_rejected_requests_are_kept_for_an_hour() -> None:
     assert list(two) == list(seen[1])
 
 
-def test_webhooks_of_rejected_events_are_kept_for_an_hour() -> None:
-    """Each is kept for an hour after its last event."""
+def test_each_loop_has_its_last_request_and_its_last_counted_event() -> None:
+    """A loop to which nothing has happened has neither; a request is not yet a counted event."""
+    clock = Clock(1_000.0)
+    activity = Activity(clock)
+    assert (activity.requests(), activity.counts()) == ({}, {})
+    activity.requested("failures")
+    clock.now = 1_001.5
+    activity.counted("failures")
+    activity.requested("bounces")
+    clock.now = 1_002.0
+    activity.requested("failures")
+    assert activity.requests() == {"failures": 1_002.0, "bounces": 1_001.5}
+    assert activity.counts() == {"failures": 1_001.5}
+
+
+def test_misdirected_webhooks_are_kept_for_an_hour() -> None:
+    """Each is kept for an hour after its last event, by its type and the loop whose URL it calls."""
     clock = Clock(0.0)
     activity = Activity(clock)
-    activity.refused("other_loop", "open")
+    opens, clicks, other = (
+        Misdirected("open", "failures"),
+        Misdirected("click", "failures"),
+        Misdirected("open", "bounces"),
+    )
+    activity.refused("other_loop", opens)
     clock.now = 1_800.0
-    activity.refused("other_loop", "click")
+    activity.refused("other_loop", clicks)
+    activity.refused("other_loop", other)
     activity.refused("other_loop")
-    seen = [activity.loops()]
+    seen = [activity.misdirected()]
     clock.now = 3_600.0
-    seen.append(activity.loops())
+    seen.append(activity.misdirected())
     clock.now = 5_400.0
-    seen.append(activity.loops())
-    assert seen == [["click", "open"], ["click"], []]
+    seen.append(activity.misdirected())
+    assert seen == [[clicks, other, opens], [clicks, other], []]
 
 
 def test_only_the_last_hour_counts_after_a_pause_or_a_change_of_the_clock() -> None:

@@ -4,7 +4,7 @@ import itertools
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -15,20 +15,22 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
+from exporter.classification.loops import ABUSES, BOUNCES, DELIVERIES, FAILURES, LOOPS, Loop
 from exporter.classification.reason import REASONS
 from exporter.classification.series import FAMILIES, Record, Series
 from exporter.errors import LedgerError
 from exporter.ledger.contract import Ledger, Total
 from exporter.ledger.sqlite import SqliteLedger
 from exporter.metrics import collector as module
-from exporter.metrics.collector import USUAL_CLASSES, LedgerCollector, Snapshot, closed_series, latest
+from exporter.metrics.collector import LedgerCollector, Snapshot, closed_series, last_counted, latest
+from exporter.returned.returned import KINDS
 from tests.support.fakes import TIMEOUT, FakeLedger
 from tests.support.running import until
 from tests.support.texts import Texts
 
 EXPOSITIONS: Final = sorted((Path(__file__).parent / "expositions").glob("*.json"))
 """Ledgers; beside each is its exposition. This module, run as a program, writes the expositions anew."""
-CLOSED: Final = closed_series(["other", "gmail"], ["may"])
+CLOSED: Final = closed_series([FAILURES], ["may"])
 SERIES: Final = ("failures", "rcptto", "5xx", "5.1.1")
 REASON: Final = ("failures_by_reason", "recipient_unknown")
 
@@ -53,9 +55,12 @@ class FixedLedger(FakeLedger):
         return self.bytes
 
 
-def collector(ledger: Ledger, *, label_sets: int = 0, problem: str | None = None) -> LedgerCollector:
-    """Return a collector for two providers and one tag."""
-    return LedgerCollector(ledger, CLOSED, label_sets=lambda _totals: label_sets, problem=lambda: problem)
+def collector(
+    ledger: Ledger, loops: Sequence[Loop] = (FAILURES,), *, label_sets: int = 0, problem: str | None = None
+) -> LedgerCollector:
+    """Return a collector for these loops and one tag."""
+    closed = closed_series(loops, ["may"])
+    return LedgerCollector(ledger, loops, closed, label_sets=lambda _totals: label_sets, problem=lambda: problem)
 
 
 def exposed(one: LedgerCollector) -> dict[Series, float]:
@@ -81,8 +86,9 @@ def exposition(path: Path) -> str:
     """Return the exposition of the ledger in a file."""
     given = json.loads(path.read_text("utf-8"))
     ledger = FixedLedger([Total(tuple(series), *rest) for series, *rest in given["totals"]], given["size"])
+    loops = [LOOPS[name] for name in given.get("loops", ["failures"])]
     registry = CollectorRegistry()
-    registry.register(collector(ledger, label_sets=given["label_sets"], problem=given["problem"]))
+    registry.register(collector(ledger, loops, label_sets=given["label_sets"], problem=given["problem"]))
     return generate_latest(registry).decode()
 
 
@@ -94,20 +100,22 @@ def test_expositions_in_files(path: Path) -> None:
 
 
 def test_closed_series() -> None:
-    """Each reason, each provider with the usual classes, each counted tag, and the tag ``other`` have a series."""
-    assert closed_series(["other", "gmail"], ("may", "other", "april")) == [
-        *[("failures_by_reason", reason) for reason in REASONS],
-        ("failures_by_provider", "gmail", "4xx"),
-        ("failures_by_provider", "gmail", "5xx"),
-        ("failures_by_provider", "gmail", "none"),
-        ("failures_by_provider", "other", "4xx"),
-        ("failures_by_provider", "other", "5xx"),
-        ("failures_by_provider", "other", "none"),
-        ("failures_by_tag", "april"),
-        ("failures_by_tag", "may"),
-        ("failures_by_tag", "other"),
+    """Of the loops that are on: each reason, each kind, each counted tag and the tag ``other``; nothing by provider."""
+    tags = ("april", "may", "other")
+    failures = [
+        *(("failures_by_reason", reason) for reason in REASONS),
+        *(("failures_by_tag", tag) for tag in tags),
+        *(("failures_after_delivery_by_tag", tag) for tag in tags),
     ]
-    assert USUAL_CLASSES == ("4xx", "5xx", "none")
+    assert closed_series([FAILURES], ("may", "other", "april")) == failures
+    assert closed_series([FAILURES, DELIVERIES, BOUNCES, ABUSES], ("may", "april")) == [
+        *failures,
+        ("deliveries",),
+        *(("deliveries_by_tag", tag) for tag in tags),
+        *(("bounces", kind) for kind in KINDS),
+        *(("bounces_by_reason", reason) for reason in REASONS),
+    ]
+    assert closed_series([ABUSES], ["may"]) == []
 
 
 def test_closed_series_start_at_zero() -> None:
@@ -127,8 +135,18 @@ def test_describes_families_without_samples() -> None:
     CollectorRegistry().register(one)
 
     described = list(one.describe())
-    assert [metric.samples for metric in described if metric.type == "counter"] == [[]] * len(FAMILIES)
+    assert [metric.samples for metric in described if metric.type == "counter"] == [[]] * len(FAILURES.families)
     assert [kind(metric) for metric in described] == [kind(metric) for metric in collector(FixedLedger([])).collect()]
+
+
+@pytest.mark.parametrize("loop", LOOPS.values(), ids=LOOPS)
+def test_only_loops_that_are_on_are_exposed(loop: Loop) -> None:
+    """A loop has its families and its time. If it is off, neither exists, even if the ledger has totals of it."""
+    ledger = FixedLedger([Total((name, *FAMILIES[name][1]), 3, held=False, raised_at=7.5) for name in FAMILIES])
+    names = {metric.name for metric in collector(ledger, [loop]).collect()}
+    families = {name.removeprefix("smtpeter_") for name in names if not name.startswith("smtpeter_exporter_")}
+    time_of = "last_failure_timestamp_seconds" if loop is FAILURES else "last_event_timestamp_seconds"
+    assert families == {*loop.families, time_of}
 
 
 def kind(metric: Metric) -> tuple[str, str, str]:
@@ -247,7 +265,7 @@ def test_the_snapshot_of_the_start_is_exposed_if_the_ledger_is_not_readable() ->
     ledger = FixedLedger([])
     ledger.readable = False
     start = Snapshot([Total(SERIES, 5, held=False, raised_at=7.5)], 4_096, 9.0)
-    one = LedgerCollector(ledger, [], label_sets=len, problem=lambda: None, last=start)
+    one = LedgerCollector(ledger, [FAILURES], [], label_sets=len, problem=lambda: None, last=start)
     assert one.latest is start
     assert exposed(one) == {SERIES: 5}
     assert one.latest is start
@@ -289,6 +307,24 @@ def test_a_last_failure_in_the_future_is_not_exposed() -> None:
     assert registry.get_sample_value("smtpeter_last_failure_timestamp_seconds") == 0
 
 
+def test_each_loop_has_its_own_last_time() -> None:
+    """The last failure is one: events of other loops, and families of a later version, do not change it."""
+    totals = [
+        Total(SERIES, 1, held=False, raised_at=100),
+        Total(REASON, 1, held=False, raised_at=90),
+        Total(("deliveries",), 1, held=False, raised_at=300),
+        Total(("deliveries_by_tag", "may"), 1, held=False, raised_at=200),
+        Total(("bounces", "dsn"), 1, held=True, raised_at=400),
+        Total(("clicks",), 1, held=False, raised_at=500),
+    ]
+    assert {loop.name: last_counted(totals, loop, now=1_000) for loop in LOOPS.values()} == {
+        "failures": 100,
+        "deliveries": 300,
+        "bounces": 400,
+        "abuses": 0,
+    }
+
+
 def test_a_snapshot_has_the_time_of_this_host() -> None:
     """The clock of a shared ledger is another host's, but the age of a snapshot is measured by this one's."""
     ledger = FixedLedger([])
@@ -322,7 +358,7 @@ class RisingLedger(FakeLedger):
 @pytest.mark.usefixtures("frequent_switches")
 def test_concurrent_scrapes_never_go_back() -> None:
     """No scrape has a lower value than one that ended before it began, even if reads fail."""
-    one = LedgerCollector(RisingLedger(), [], label_sets=lambda _totals: 0, problem=lambda: None)
+    one = LedgerCollector(RisingLedger(), [FAILURES], [], label_sets=lambda _totals: 0, problem=lambda: None)
     together = threading.Barrier(4)
 
     def scrape() -> list[float]:

@@ -8,9 +8,11 @@ from prometheus_client import generate_latest
 
 from exporter import __version__
 from exporter.classification.fields import REPAIRS
+from exporter.classification.loops import BOUNCES, DELIVERIES, FAILURES, LOOPS, Loop
 from exporter.classification.reason import DECIDERS, Decision
 from exporter.classification.series import Record
 from exporter.ledger.committer import Commit, Ticket
+from exporter.metrics.activity import Misdirected
 from exporter.metrics.telemetry import Telemetry
 from exporter.refusals import REFUSAL_REASONS
 from exporter.signature.keys import LOOKUP_RESULTS
@@ -21,8 +23,8 @@ from tests.support.tickets import REPORT, Pending
 
 @pytest.fixture
 def telemetry() -> Telemetry:
-    """Create telemetry that has recorded nothing yet."""
-    return Telemetry()
+    """Create telemetry of all loops that has recorded nothing yet."""
+    return Telemetry(LOOPS.values())
 
 
 def own(telemetry: Telemetry) -> Samples:
@@ -48,9 +50,20 @@ def test_counters_start_at_zero(telemetry: Telemetry) -> None:
         *(f'reason_decisions_total{{decided_by="{step}"}}' for step in DECIDERS),
         *(f'key_lookups_total{{result="{result}"}}' for result in LOOKUP_RESULTS),
         *(f'keys{{state="{state}"}}' for state in ("fresh", "stale")),
+        *(f'accepted_total{{loop="{name}"}}' for name in LOOPS),
+        *(f'last_request_timestamp_seconds{{loop="{name}"}}' for name in LOOPS),
     }
     assert closed <= samples.keys()
     assert {name: value for name, value in samples.items() if value and not name.startswith("build_info")} == {}
+
+
+def test_loops_that_are_off_have_no_series() -> None:
+    """By default, only failures are on."""
+    assert [name for name in own(Telemetry()) if "loop=" in name] == [
+        'accepted_total{loop="failures"}',
+        'last_request_timestamp_seconds{loop="failures"}',
+        'signature_refused_total{loop="failures"}',
+    ]
 
 
 def test_build_info_has_the_versions(telemetry: Telemetry) -> None:
@@ -70,18 +83,28 @@ def test_a_rejected_request_is_counted_by_its_reason(telemetry: Telemetry) -> No
     assert telemetry.activity.refusals() == {"unsigned": 2}
 
 
+def test_a_rejected_signature_is_counted_by_the_loop_that_was_called(telemetry: Telemetry) -> None:
+    """Not so what SMTPeter would not sign, and other rejections."""
+    before = own(telemetry)
+    for reason in ("url", "digest", "unsigned", "algorithm", "missing_field"):
+        telemetry.refused(reason, "failures")
+    counted = {name: by for name, by in changed(telemetry, before).items() if "loop" in name}
+    assert counted == {'signature_refused_total{loop="failures"}': 2}
+
+
 def test_the_webhook_of_a_rejected_event_is_kept(telemetry: Telemetry) -> None:
     """The status page names it; the metric has only the reason."""
     before = own(telemetry)
-    telemetry.refused("other_loop", "click")
+    telemetry.refused("other_loop", "failures", Misdirected("click", "failures"))
     assert changed(telemetry, before) == {'refused_total{reason="other_loop"}': 1}
-    assert telemetry.activity.loops() == ["click"]
+    assert telemetry.activity.misdirected() == [Misdirected("click", "failures")]
 
 
-def ticket(*repaired: str, decided_by: str = "extended", overflowed: bool = False) -> Ticket:
-    """Return the ticket of a failure of whose report ``repaired`` was repaired."""
-    made = Pending(Record(b"", ()), REPORT._replace(repaired=frozenset(repaired)), began=time.perf_counter())
-    made.failure = made.failure._replace(decision=Decision("blocked", decided_by), overflowed=overflowed)
+def ticket(*repaired: str, loop: Loop = FAILURES, decided_by: str = "extended", overflowed: bool = False) -> Ticket:
+    """Return the ticket of an event of whose report ``repaired`` was repaired."""
+    report = REPORT._replace(repaired=frozenset(repaired))
+    made = Pending(Record(b"", (), loop.number), report, began=time.perf_counter())
+    made.event = made.event._replace(decision=Decision("blocked", decided_by), overflowed=overflowed)
     return made
 
 
@@ -109,14 +132,38 @@ def test_a_commit_counts_what_is_new(telemetry: Telemetry) -> None:
         'repaired_total{what="wrong_type"}': 1,
         "label_overflow_total": 1,
         "request_duration_seconds_count": 4,
+        'accepted_total{loop="failures"}': 4,
     }
-    assert telemetry.activity.last().keys() == {"counted"}
+    assert telemetry.activity.counts().keys() == {"failures"}
+
+
+def test_a_commit_counts_each_loop(telemetry: Telemetry) -> None:
+    """Requests that were answered 200 count by loop, duplicates too; only failures count by the step that decided."""
+    before = own(telemetry)
+    tickets = [
+        ticket("encoding", loop=DELIVERIES),
+        ticket(loop=BOUNCES, decided_by="vendor"),
+        ticket(loop=DELIVERIES),
+        ticket(),
+    ]
+    telemetry.committed(Commit(0.25, tickets, [True, True, True, False], in_time=tickets))
+    after = changed(telemetry, before)
+    assert {name: value for name, value in after.items() if "_seconds_" not in name} == {
+        'accepted_total{loop="failures"}': 1,
+        'accepted_total{loop="deliveries"}': 2,
+        'accepted_total{loop="bounces"}': 1,
+        "duplicates_total": 1,
+        "commit_batch_size_count": 1,
+        "commit_batch_size_sum": 4,
+        'repaired_total{what="encoding"}': 1,
+    }
+    assert telemetry.activity.counts().keys() == {"deliveries", "bounces"}
 
 
 def test_duplicates_are_no_activity(telemetry: Telemetry) -> None:
     """The status page shows when the last new failure was counted."""
     telemetry.committed(Commit(0.25, [ticket()], [False], in_time=[]))
-    assert telemetry.activity.last() == {}
+    assert telemetry.activity.counts() == {}
 
 
 def test_requests_for_which_the_commit_is_late_are_not_observed(telemetry: Telemetry) -> None:
@@ -127,6 +174,7 @@ def test_requests_for_which_the_commit_is_late_are_not_observed(telemetry: Telem
     after = changed(telemetry, before)
     assert after['reason_decisions_total{decided_by="extended"}'] == 2
     assert after["request_duration_seconds_count"] == 2
+    assert after['accepted_total{loop="failures"}'] == 2
 
 
 def test_a_signed_request_is_kept_for_the_status_page(telemetry: Telemetry) -> None:
@@ -135,6 +183,17 @@ def test_a_signed_request_is_kept_for_the_status_page(telemetry: Telemetry) -> N
     telemetry.signed()
     assert changed(telemetry, before) == {}
     assert telemetry.activity.last().keys() == {"signed"}
+
+
+def test_a_request_is_dated_by_its_loop(telemetry: Telemetry) -> None:
+    """The time of the last request is a metric, and on the status page."""
+    before = own(telemetry)
+    begin = time.time()
+    telemetry.requested(BOUNCES)
+    (item,) = changed(telemetry, before).items()
+    assert item[0] == 'last_request_timestamp_seconds{loop="bounces"}'
+    assert begin <= item[1] <= time.time()
+    assert telemetry.activity.requests().keys() == {"bounces"}
 
 
 def test_other_events(telemetry: Telemetry) -> None:

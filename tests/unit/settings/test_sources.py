@@ -12,6 +12,7 @@ import pytest
 from exporter.classification.reason import Decision
 from exporter.errors import Findings, SettingError
 from exporter.net import Address
+from exporter.settings.setting import Setting
 from exporter.settings.sources import (
     Value,
     gather_values,
@@ -19,7 +20,7 @@ from exporter.settings.sources import (
     providers_in_file,
     reasons_in_file,
 )
-from exporter.settings.table import SETTINGS, Setting, Settings
+from exporter.settings.table import SETTINGS, Settings
 from tests.support.settings import gathered, parsed
 from tests.support.texts import Texts
 
@@ -174,12 +175,14 @@ def test_some_settings_have_several_values(file: Path) -> None:
 INVALID: Final = {
     "webhook.listen-address": "9100",
     "webhook.public-url": "mail.example.com",
+    "webhook.loops": "failures,clicks",
     "webhook.verification-dir": "/nowhere",
     "webhook.server": "apache",
     "web.listen-address": "::1:9100",
     "web.config.file": "a\0b",
     "web.docs-url": "docs",
     "storage.url": "mysql:///x",
+    "storage.keep-deliveries": "12h",
     "signature.mode": "Off",
     "signature.account": "1234",
     "signature.key-domain": "a..b",
@@ -191,6 +194,7 @@ INVALID: Final = {
     "tags.count": "other",
     "log.level": "loud",
     "log.format": "text",
+    "log.events": "on",
 }
 
 
@@ -218,6 +222,7 @@ def test_an_error_shows_no_password(file: Path) -> None:
 CONTRADICTIONS: Final[dict[str, dict[str, str | None]]] = {
     "signature.account": {"signature.mode": None},
     "signature.mode": {"signature.account": "environment-1"},
+    "storage.keep-deliveries": {"storage.keep-deliveries": "47h", "signature.max-age": "1d"},
     "web.listen-address": {"web.listen-address": "[::1]:9", "webhook.listen-address": "[::1]:9"},
 }
 OVERLAPS: Final = [("0.0.0.0:9", "127.0.0.1:9"), ("10.0.0.1:9", ":9"), ("[::]:9", "[::1]:9")]

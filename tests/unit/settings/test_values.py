@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import pytest
 
+from exporter.classification.loops import ABUSES, BOUNCES, DELIVERIES, FAILURES
 from exporter.net import Address
 from exporter.settings.values import (
     OneOf,
@@ -14,6 +15,8 @@ from exporter.settings.values import (
     parse_docs_url,
     parse_domain,
     parse_duration,
+    parse_keep_deliveries,
+    parse_loops,
     parse_max_age,
     parse_nameserver,
     parse_path,
@@ -36,6 +39,12 @@ VALID: Final[list[tuple[Parser, str, object]]] = [
     (parse_public_url, "https://x.example", "https://x.example"),
     (parse_public_url, "http://[::1]:8443/a", "http://[::1]:8443/a"),
     (parse_public_url, "https://mail.example.com:8443/a/b/", "https://mail.example.com:8443/a/b/"),
+    (parse_public_url, "https://x.example/failures/a", "https://x.example/failures/a"),
+    (parse_loops, "failures", (FAILURES,)),
+    (parse_loops, "deliveries", (DELIVERIES,)),
+    (parse_loops, "abuses, failures,bounces,deliveries,failures", (FAILURES, DELIVERIES, BOUNCES, ABUSES)),
+    (parse_keep_deliveries, "1d", 86_400.0),
+    (parse_keep_deliveries, "30d", 2_592_000.0),
     (parse_docs_url, "", ""),
     (parse_docs_url, "https://git.example.com:8443/a%20b/docs//", "https://git.example.com:8443/a%20b/docs"),
     (parse_docs_url, "http://[::1]/@docs", "http://[::1]/@docs"),
@@ -69,9 +78,12 @@ INVALID: Final[list[tuple[Parser, list[str]]]] = [
             *("example.com", "ftp://x/", "https://", "https://x/?q", "https://x/#f", "https://x/a b", "http://["),
             *("https://x/a%20b", "https://user@x/", "https://münchen.example", "https://x./", "https://x/a/failures"),
             *("https://x/a\n", "https://x\n", "https://x/a\tb", "https://x/./a", "https://x/a/..", "https://x:0/"),
-            *("https://x:65536/", "https://x/failures/"),
+            *("https://x:65536/", "https://x/failures/", "https://x/deliveries", "https://x/a/bounces/"),
+            "https://x/abuses",
         ],
     ),
+    (parse_loops, ["", "clicks", "failures,", "failures;deliveries", "Failures"]),
+    (parse_keep_deliveries, ["", "0s", "23h", "721h", "3"]),
     (
         parse_docs_url,
         [

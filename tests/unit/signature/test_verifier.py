@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from hypothesis import given
 from hypothesis import strategies as st
 
+from exporter.classification.loops import LOOPS
 from exporter.refusals import REFUSAL_REASONS, Refusal, reasons_of
 from exporter.signature.keys import LookupPending
 from exporter.signature.verifier import Policy, Request, Verifier, _digest, _split, signed_headers
@@ -24,7 +25,7 @@ from tests.support.signing import ACCOUNT, KEY_ID, getter, headers_for, key
 
 NOW: Final = 1_795_449_709.0
 BODY: Final = json.dumps({"id": "m1", "recipient": "jane@example.org"}).encode()
-URL: Final = "https://mail.example.com/smtpeter/failures"
+URL: Final = "https://mail.example.com/smtpeter"
 HOST, PATH = "mail.example.com", "/smtpeter/failures"
 POLICY: Final = Policy(frozenset({ACCOUNT}), "copernica.com", 300, URL)
 
@@ -67,18 +68,19 @@ def signed(**changes: Any) -> dict[str, str]:
     return headers_for(HOST, PATH, BODY, "application/json", **({"at": NOW} | changes))
 
 
-def outcome(
+def outcome(  # noqa: PLR0913 -- all but one by name
     headers: Mapping[str, str],
     *,
     body: bytes = BODY,
     target: str = PATH,
+    path: str = "/failures",
     policy: Policy = POLICY,
     keys: OneKey | None = None,
 ) -> str:
     """Return ``accepted``, or status and reason of the rejection."""
     try:
         request = Request("POST", target, getter(headers), body)
-        Verifier(policy, keys or OneKey(), lambda: NOW).verify(request, may_wait=False)
+        Verifier(policy, keys or OneKey(), lambda: NOW).verify(request, path, may_wait=False)
     except Refusal as refusal:
         return f"{refusal.status} {refusal.reason}"
     return "accepted"
@@ -426,7 +428,7 @@ def test_waiting_does_not_make_a_date_old(waited: float, expected: str) -> None:
     """The date is compared with the time at which the request was received, before it waited for a key."""
     request = Request("POST", PATH, getter(signed(at=NOW - POLICY.max_age - 2)), BODY, waited)
     try:
-        Verifier(POLICY, OneKey(), lambda: NOW).verify(request, may_wait=False)
+        Verifier(POLICY, OneKey(), lambda: NOW).verify(request, "/failures", may_wait=False)
         found = "accepted"
     except Refusal as refusal:
         found = f"{refusal.status} {refusal.reason}"
@@ -446,7 +448,7 @@ def test_a_request_that_may_wait_learns_for_which_lookup(method: str, private: i
     keys = OneKey(newer=[key(1).public_key()], pending={method})
     request = Request("POST", PATH, getter(signed(private=key(private))), BODY)
     with pytest.raises(LookupPending) as caught:
-        Verifier(POLICY, keys, lambda: NOW).verify(request, may_wait=True)
+        Verifier(POLICY, keys, lambda: NOW).verify(request, "/failures", may_wait=True)
     assert caught.value.lookup is keys.lookup
     assert keys.calls == [("find", True), ("find_newer", True)][: private + 1]
 
@@ -461,7 +463,9 @@ def test_a_request_does_not_wait_unless_it_may() -> None:
 def test_a_valid_request_causes_no_second_lookup() -> None:
     """A signature that matches the cached key needs no newer one."""
     keys = OneKey(pending={"find_newer"})
-    Verifier(POLICY, keys, lambda: NOW).verify(Request("POST", PATH, getter(signed()), BODY), may_wait=True)
+    Verifier(POLICY, keys, lambda: NOW).verify(
+        Request("POST", PATH, getter(signed()), BODY), "/failures", may_wait=True
+    )
     assert keys.calls == [("find", True)]
 
 
@@ -525,3 +529,24 @@ def test_every_reason_is_tested() -> None:
     of_keys = {"key_revoked", "key_unusable"}  # see test_key_records.py
     tested = {reason for _, _, reason in REJECTED.values()} | {"url"}  # see test_a_request_for_another_url_is_rejected
     assert tested == reasons_of("unsigned", "foreign", "signed") - of_keys
+
+
+PATHS: Final = [loop.path for loop in LOOPS.values()]
+
+
+@pytest.mark.parametrize("policy", [POLICY, POLICY._replace(url="")], ids=["public URL", "no public URL"])
+@pytest.mark.parametrize("received", [f"/smtpeter{path}" for path in PATHS] + PATHS)
+@pytest.mark.parametrize("signed_for", PATHS)
+def test_a_request_of_one_loop_is_rejected_by_the_others(signed_for: str, received: str, policy: Policy) -> None:
+    """A recorded request verifies only at the path of its own loop, wherever a proxy may have moved it."""
+    path = received.removeprefix("/smtpeter")
+    target = f"/smtpeter{signed_for}"
+    headers = headers_for(HOST, target, BODY, "application/json", at=NOW)
+    moved = received != target and (not policy.url or path != signed_for)
+    reason = outcome(headers, target=received, path=path, policy=policy)
+    if not moved:
+        assert reason == "accepted"
+    elif policy.url and received != f"/smtpeter{path}":
+        assert reason == "403 url"
+    else:
+        assert reason == "403 signature"

@@ -13,7 +13,7 @@ from exporter.ledger.committer import Committer
 from exporter.metrics.telemetry import Telemetry
 from exporter.web import passwords as passwords_module
 from exporter.web.app import private_app
-from exporter.web.checks import Facts
+from exporter.web.facts import Facts
 from exporter.web.passwords import Passwords
 from tests.support.fakes import FakeLedger
 from tests.support.status_page import facts

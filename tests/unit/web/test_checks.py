@@ -4,11 +4,15 @@ from typing import Final
 
 import pytest
 
+from exporter.classification.loops import DELIVERIES
 from exporter.metrics.collector import Snapshot
 from exporter.refusals import REFUSAL_REASONS
-from exporter.web.checks import Facts, Line, State, held, parts, steps, verdict
+from exporter.web.checks import held, parts, steps, verdict
+from exporter.web.facts import Facts
+from exporter.web.lines import Line, State
+from exporter.web.loops import loop_lines
 from tests.support.documentation import PAGES, anchors
-from tests.support.status_page import NOW, SITUATIONS, START, USED, facts, totals
+from tests.support.status_page import NOW, SITUATIONS, START, TWO, USED, facts, totals
 from tests.support.texts import Texts
 
 URL_DOCS: Final = "page.md#public-url"
@@ -16,6 +20,7 @@ FILE_DOCS: Final = "page.md#verification-file"
 SIGNED_DOCS: Final = "page.md#signed-requests"
 SIGNATURES: Final = "runbooks/SMTPeterSignatureRefusals.md"
 LEDGER: Final = "runbooks/SMTPeterLedgerNotWritable.md"
+LOOPS_DOCS: Final = "page.md#other-loops"
 KEYS: Final = "runbooks/SMTPeterKeysUnavailable.md"
 
 EXPECTED: Final[dict[str, dict[str, tuple[State, float | None, str]]]] = {
@@ -27,6 +32,8 @@ EXPECTED: Final[dict[str, dict[str, tuple[State, float | None, str]]]] = {
         "requests for another host": (State.UNKNOWN, NOW - 5, URL_DOCS),
         "a request": (State.DONE, NOW - 50, ""),
         "a signed request through a rewriting proxy": (State.DONE, NOW - 60, ""),
+        "no request, only deliveries": (State.NOT_YET, START, URL_DOCS),
+        "not set, only deliveries": (State.NOT_YET, None, URL_DOCS),
     },
     "Verification file": {
         "no directory": (State.NOT_YET, None, FILE_DOCS),
@@ -38,6 +45,11 @@ EXPECTED: Final[dict[str, dict[str, tuple[State, float | None, str]]]] = {
         "files, signed requests": (State.DONE, None, ""),
         "fetched": (State.DONE, NOW - 5, ""),
         "fetched, then removed": (State.NOT_YET, None, FILE_DOCS),
+        "no directory, two loops": (State.NOT_YET, None, FILE_DOCS),
+        "no file, two loops": (State.NOT_YET, None, FILE_DOCS),
+        "a file, two loops": (State.NOT_YET, START, FILE_DOCS),
+        "two files, two loops": (State.NOT_YET, START, FILE_DOCS),
+        "fetched, two loops": (State.DONE, NOW - 5, ""),
         "unreadable": (State.PROBLEM, None, FILE_DOCS),
     },
     "Signed requests": {
@@ -49,12 +61,15 @@ EXPECTED: Final[dict[str, dict[str, tuple[State, float | None, str]]]] = {
         "one rejected": (State.PROBLEM, None, SIGNATURES),
         "rejected, none accepted for an hour": (State.PROBLEM, None, SIGNATURES),
         "rejected, others accepted": (State.DONE, NOW - 3_599, ""),
+        "none, only deliveries": (State.NOT_YET, START, SIGNED_DOCS),
     },
     "Failures": {
         "none": (State.NOT_YET, None, "page.md#failures"),
         "none, signatures off": (State.NOT_YET, None, "page.md#failures"),
         "in the ledger": (State.DONE, NOW - 90, ""),
         "since the last snapshot": (State.DONE, NOW - 3, ""),
+        "requested and counted": (State.DONE, NOW - 3, ""),
+        "requested": (State.NOT_YET, None, "page.md#failures"),
         "ledger not writable": (State.PROBLEM, NOW - 90, LEDGER),
         "ledger not writable from the start": (State.PROBLEM, None, LEDGER),
     },
@@ -69,6 +84,31 @@ EXPECTED: Final[dict[str, dict[str, tuple[State, float | None, str]]]] = {
         "large": (State.OK, NOW - 8, ""),
         "no snapshot": (State.OK, None, ""),
         "not writable": (State.PROBLEM, None, LEDGER),
+        "short of space": (State.PROBLEM, START, "page.md#ledger"),
+        "short of space, two loops": (State.PROBLEM, NOW - 8, "page.md#ledger"),
+    },
+    "Deliveries": {
+        "none": (State.NOT_YET, None, LOOPS_DOCS),
+        "none, URL not set": (State.NOT_YET, None, LOOPS_DOCS),
+        "counted": (State.OK, NOW - 9, ""),
+        "in the ledger": (State.OK, NOW - 50, ""),
+        "requests, none counted": (State.UNKNOWN, None, LOOPS_DOCS),
+        "silent for a day": (State.OK, NOW - 86_400, ""),
+        "silent for longer": (State.UNKNOWN, NOW - 86_401, LOOPS_DOCS),
+        "silent for a week": (State.PROBLEM, NOW - 604_801, LOOPS_DOCS),
+        "silent, but no failures either": (State.OK, NOW - 604_801, ""),
+        "misdirected": (State.PROBLEM, None, LOOPS_DOCS),
+        "ledger not writable": (State.PROBLEM, NOW - 9, LOOPS_DOCS),
+        "short of space": (State.PROBLEM, NOW - 9, LOOPS_DOCS),
+    },
+    "Bounces": {
+        "none": (State.NOT_YET, None, LOOPS_DOCS),
+        "counted": (State.OK, NOW - 9, ""),
+        "counted long ago": (State.OK, NOW - 10**6, ""),
+    },
+    "Abuses": {
+        "none": (State.NOT_YET, None, LOOPS_DOCS),
+        "counted": (State.OK, NOW - 9, ""),
     },
     "Keys": {
         "none": (State.NOT_YET, None, "page.md#keys"),
@@ -83,7 +123,7 @@ EXPECTED: Final[dict[str, dict[str, tuple[State, float | None, str]]]] = {
 
 def line_of(title: str, given: Facts) -> Line:
     """Return the line with this title."""
-    (line,) = [line for line in [*steps(given), *parts(given)] if line.title == title]
+    (line,) = [line for line in [*steps(given), *loop_lines(given), *parts(given)] if line.title == title]
     return line
 
 
@@ -119,15 +159,9 @@ def test_documentation_exists(docs: str) -> None:
     assert not anchor or anchor in anchors(f"docs/{page}")
 
 
-def test_no_failure_is_shown_in_the_future() -> None:
-    """After the clock was ahead, the page shows the last failure that was counted with the right time."""
-    wrong = facts(ledger=USED._replace(totals=[*USED.totals, *totals(NOW + 9_000)]), last={"counted": NOW + 9_000})
-    assert line_of("Failures", wrong).at == NOW - 90
-
-
 DONE: Final = {
     "ledger": USED,
-    "last": dict.fromkeys(("request", "public_url", "file", "signed", "counted", "read", "scrape"), NOW - 1),
+    "last": dict.fromkeys(("request", "public_url", "file", "signed", "read", "scrape"), NOW - 1),
     "verification_files": 1,
 }
 
@@ -139,6 +173,11 @@ DONE: Final = {
         pytest.param(facts(ledger=USED), State.UNKNOWN, id="restarted"),
         pytest.param(facts(last={"signed": NOW}), State.NOT_YET, id="three steps done"),
         pytest.param(facts(**DONE), State.DONE, id="all steps done"),
+        pytest.param(facts(**DONE, loops=TWO), State.DONE, id="no delivery yet"),
+        pytest.param(facts(**DONE, loops=TWO, counts={"deliveries": NOW}), State.DONE, id="deliveries, too"),
+        pytest.param(facts(**DONE, loops=(DELIVERIES,), counts={"deliveries": NOW}), State.DONE, id="only deliveries"),
+        pytest.param(facts(**DONE, loops=TWO, counts={"deliveries": 9.0}), State.PROBLEM, id="deliveries stopped"),
+        pytest.param(facts(**DONE, only_failures=True), State.PROBLEM, id="short of space"),
         pytest.param(facts(**DONE, problem="x"), State.PROBLEM, id="ledger not writable"),
         pytest.param(facts(**DONE, keys=[(1.0, True)]), State.PROBLEM, id="expired key"),
         pytest.param(facts(refusals={"url": 1}), State.PROBLEM, id="rejected"),

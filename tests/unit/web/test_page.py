@@ -12,10 +12,12 @@ from typing import Final
 
 import pytest
 
+from exporter.metrics.activity import Misdirected
 from exporter.refusals import REFUSAL_REASONS
-from exporter.web.checks import Facts
-from exporter.web.page import POLICY, ago, page
-from tests.support.status_page import DOCS_URL, MARKUP, SETTING_UP, SITUATIONS, WORST, Reading, facts
+from exporter.web.facts import Facts
+from exporter.web.page import POLICY, page
+from exporter.web.table import table
+from tests.support.status_page import DOCS_URL, MARKUP, SETTING_UP, SITUATIONS, WORKING, WORST, Reading, facts
 from tests.support.texts import Texts
 from tests.support.tree import ROOT
 
@@ -48,6 +50,8 @@ def test_links_to_the_documentation_are_optional() -> None:
         f"{DOCS_URL}/runbooks/SMTPeterLedgerNotWritable.md",
         f"{DOCS_URL}/page.md#scrapes",
         f"{DOCS_URL}/page.md#new-series",
+        *[f"{DOCS_URL}/page.md#other-loops"] * 3,
+        f"{DOCS_URL}/page.md#failures-in-the-last-24-hours",
         f"{DOCS_URL}/page.md#rejected-in-the-last-hour",
         f"{DOCS_URL}/runbooks/SMTPeterLedgerNotWritable.md",
         f"{DOCS_URL}/runbooks/SMTPeterKeysUnavailable.md",
@@ -59,7 +63,12 @@ def test_links_to_the_documentation_are_optional() -> None:
     assert re.sub(r" <a [^>]+>More</a>", "", unlinked) == without
 
 
-ALL: Final = [SETTING_UP, WORST, *(given for situations in SITUATIONS.values() for given in situations.values())]
+ALL: Final = [
+    SETTING_UP,
+    WORKING,
+    WORST,
+    *(given for situations in SITUATIONS.values() for given in situations.values()),
+]
 
 
 @pytest.mark.parametrize("given", [*ALL, *map(linked, ALL)])
@@ -67,10 +76,11 @@ def test_html_is_valid(given: Facts) -> None:
     """The page parses strictly, its headings do not skip levels, and none of its tags loads or runs anything."""
     reading = Reading(page(given))
     assert reading.tags <= set(
-        "html head meta title style body header main footer h1 h2 h3 p div span ol ul li a code time".split()
+        "html head meta title style body header main footer h1 h2 h3 p div span ol ul li a code time "
+        "table caption thead tbody tfoot tr th td".split()
     )
     assert reading.attributes <= set(
-        "lang charset name content class href aria-label aria-hidden title datetime".split()
+        "lang charset name content class href aria-label aria-hidden title datetime role tabindex scope".split()
     )
     levels = [int(heading[1]) for heading in reading.headings]
     assert levels[0] == 1
@@ -82,7 +92,7 @@ def test_foreign_text_is_escaped() -> None:
     """A version, a path, a host name or an error with markup in it is shown literally."""
     reading = Reading(page(WORST))
     assert f" {MARKUP}, started AGO" in reading.paragraphs[0]
-    assert f" {MARKUP}." in reading.paragraphs[-1]
+    assert f" {MARKUP}." in reading.paragraphs[3]
     assert reading.items["Verification file"][1].endswith(f": {MARKUP}.")
     assert reading.items["Ledger"][1].startswith(f"{MARKUP}, ")
     assert reading.items["Ledger"][1].endswith(f": {MARKUP}.")
@@ -90,7 +100,7 @@ def test_foreign_text_is_escaped() -> None:
 
 def test_each_rejection_is_explained() -> None:
     """Each reason has its count, what was rejected and what to do, in the given order."""
-    reading = Reading(page(WORST))
+    reading = Reading(page(replace(WORST, misdirected=())))
     assert {reason: texts for reason, texts in reading.items.items() if reason in REFUSAL_REASONS} == {
         reason: [
             f"{1_234_567 - number:,} times",
@@ -103,8 +113,19 @@ def test_each_rejection_is_explained() -> None:
 
 def test_a_webhook_that_points_to_the_wrong_url_is_named(texts: Texts) -> None:
     """The rejected events of other webhooks say which webhooks these are."""
-    for loops in (["click"], ["delivery", "open"]):
-        texts.check(Reading(page(facts(refusals={"other_loop": 3}, loops=loops))).items["other_loop"])
+    clicks = [Misdirected("click", "failures")]
+    several = [Misdirected("delivery", "bounces"), Misdirected("open", "failures")]
+    for misdirected in (clicks, several):
+        texts.check(Reading(page(facts(refusals={"other_loop": 3}, misdirected=misdirected))).items["other_loop"])
+
+
+def test_the_table_is_that_of_the_facts() -> None:
+    """It has a heading for each column, a row for each reason, and the sums."""
+    found = table(WORKING)
+    assert found
+    rows = [["Reason", *found.columns], *([heading, *cells] for heading, cells in (*found.rows, *found.sums))]
+    assert Reading(page(WORKING)).rows == [[plain(cell) for cell in row] for row in rows]
+    assert Reading(page(facts())).rows == []
 
 
 @pytest.mark.parametrize("given", [SETTING_UP, WORST])
@@ -123,26 +144,6 @@ def test_policy_allows_only_the_own_style() -> None:
     assert (
         f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     ) == POLICY
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"),
-    [
-        (-5, "just now"),
-        (0.9, "just now"),
-        (1, "1 second ago"),
-        (59.9, "59 seconds ago"),
-        (60, "1 minute ago"),
-        (3_599, "59 minutes ago"),
-        (3_600, "1 hour ago"),
-        (86_399, "23 hours ago"),
-        (86_400, "1 day ago"),
-        (30 * 86_400, "30 days ago"),
-    ],
-)
-def test_ago(seconds: float, words: str) -> None:
-    """A time span is given in the largest unit that fits, rounded down."""
-    assert ago(seconds) == words
 
 
 if __name__ == "__main__":

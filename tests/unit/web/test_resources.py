@@ -12,8 +12,10 @@ from prometheus_client.parser import text_string_to_metric_families as text_form
 
 from exporter.ledger.committer import Commit
 from exporter.metrics.telemetry import Telemetry
+from exporter.web.lines import STATE_HEADER
 from exporter.web.page import POLICY, page
 from exporter.web.resources import Healthy, Metrics, Page, Ready
+from exporter.web.text import text
 from tests.support.records import failure
 from tests.support.status_page import facts
 from tests.support.tickets import Pending
@@ -218,12 +220,41 @@ def test_page_has_its_headers() -> None:
     app = falcon.App()
     app.add_route("/", Page(lambda: facts(machine="odd-\udcff", shared=True)))
     answer = TestClient(app).simulate_get("/")
-    names = ("Content-Type", "Content-Security-Policy", "Referrer-Policy", "X-Content-Type-Options", "Cache-Control")
-    assert {name: answer.headers.get(name) for name in names} == {
+    named = {
         "Content-Type": falcon.MEDIA_HTML,
+        STATE_HEADER: "not yet",
+        "Vary": "Accept",
         "Content-Security-Policy": POLICY,
         "Referrer-Policy": "no-referrer",
         "X-Content-Type-Options": "nosniff",
         "Cache-Control": "no-store",
     }
+    assert {name: answer.headers.get(name) for name in named} == named
     assert answer.text == page(facts(machine="odd-\\udcff", shared=True))
+
+
+PAGES: Final = {
+    "": falcon.MEDIA_HTML,
+    "*/*": falcon.MEDIA_HTML,
+    "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8": falcon.MEDIA_HTML,
+    "text/*": falcon.MEDIA_HTML,
+    "application/json": falcon.MEDIA_HTML,
+    "text/plain;q=0.5,text/html": falcon.MEDIA_HTML,
+    "text/plain;q=0": falcon.MEDIA_HTML,
+    "text/plain;q=much": falcon.MEDIA_HTML,
+    "text/plain": falcon.MEDIA_TEXT,
+    "Text/Plain": falcon.MEDIA_TEXT,
+    "text/plain, */*;q=0.1": falcon.MEDIA_TEXT,
+    "text/plain," + "x/y," * 15_000 + "x/y": falcon.MEDIA_HTML,
+}
+
+
+@pytest.mark.parametrize(("accept", "content_type"), PAGES.items(), ids=[name[:30] or "none" for name in PAGES])
+def test_the_page_is_text_if_preferred(accept: str, content_type: str) -> None:
+    """A browser, and a client that accepts anything, gets HTML. The headers are the same."""
+    app = falcon.App()
+    app.add_route("/", Page(lambda: facts(problem="odd-\udcff")))
+    answer = TestClient(app).simulate_get("/", headers={"Accept": accept})
+    expected = {falcon.MEDIA_HTML: page, falcon.MEDIA_TEXT: text}[content_type](facts(problem="odd-\\udcff"))
+    assert (answer.headers["Content-Type"], answer.text) == (content_type, expected)
+    assert (answer.headers[STATE_HEADER], answer.headers["Vary"]) == ("problem", "Accept")

@@ -9,9 +9,11 @@ import falcon
 import pytest
 from falcon.testing import TestClient
 
+from exporter.classification.loops import FAILURES
 from exporter.metrics.telemetry import Telemetry
 from exporter.refusals import Refusal
-from exporter.webhook.app import RETRY_AFTER, public_app
+from exporter.webhook.answering import RETRY_AFTER
+from exporter.webhook.app import public_app
 from exporter.webhook.verification_files import VerificationFiles
 
 FILE: Final = "/smtpeter-x1.txt"
@@ -19,8 +21,9 @@ NO_COMMITTER: Final[Any] = SimpleNamespace(expire=lambda: None)
 
 
 class Endpoint:
-    """A resource in the place of Failures that raises what it is given."""
+    """A resource in the place of that of a loop, which raises what it is given."""
 
+    loop = FAILURES
     error: Exception | None = None
 
     def on_post(self, _req: falcon.Request, _resp: falcon.Response) -> None:
@@ -36,7 +39,7 @@ class Served:
         self.endpoint, self.telemetry = Endpoint(), Telemetry()
         served = VerificationFiles(files) if files else None
         fake: Any = self.endpoint
-        app = public_app(fake, NO_COMMITTER, self.telemetry, host=host, prefix=prefix, files=served)
+        app = public_app([fake], NO_COMMITTER, self.telemetry, host=host, prefix=prefix, files=served)
         self.client = TestClient(app)
 
     def refused(self) -> dict[str, int]:

@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.classification.fields import REPAIRS, USED, canonical
+from exporter.classification.loops import SMALL_BODY
 from exporter.classification.report import Report
 from exporter.refusals import REFUSAL_REASONS, Refusal
-from exporter.webhook.parsing import MAX_BODY, _form, _unquoted, parse
+from exporter.webhook.parsing import _form, _unquoted, parse
 from tests.support.bodies import (
     FIELDS,
     FORM,
@@ -40,7 +41,7 @@ def read_json(**fields: Any) -> Report:
 @pytest.mark.parametrize("example", REPORTS.values(), ids=REPORTS)
 def test_reports_in_files(example: Example) -> None:
     """Each example in tests/support/reports is read as its JSON file says."""
-    assert parse(example.content_type, example.body) == example.report
+    assert parse(example.content_type, example.body, loop=example.loop) == example.report
 
 
 @each_type
@@ -239,7 +240,7 @@ def test_longest_identifiers(content_type: str, name: str, longest: int) -> None
 
 def test_description_may_fill_the_body() -> None:
     """A description is limited only by the size of the body."""
-    text = "x" * (MAX_BODY - len("id=1&recipient=r&description="))
+    text = "x" * (SMALL_BODY - len("id=1&recipient=r&description="))
     assert parse(FORM, f"id=1&recipient=r&description={text}".encode()) == Report("1", "r", description=text)
 
 
@@ -284,7 +285,7 @@ def test_identifiers_of_another_type(value: str) -> None:
 @pytest.mark.parametrize("opening", [b"[", b'{"id":', b'[{"a":'], ids=["arrays", "objects", "both"])
 def test_deep_nesting(opening: bytes) -> None:
     """A body of opening brackets is malformed and does not crash the parser."""
-    assert refusal(JSON, (opening * MAX_BODY)[:MAX_BODY]) == (400, "malformed")
+    assert refusal(JSON, (opening * SMALL_BODY)[:SMALL_BODY]) == (400, "malformed")
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from falcon.testing import Result, TestClient, create_req
 
 from exporter.refusals import Refusal
 from exporter.webhook.answering import PENDING, Answering
-from exporter.webhook.verification_files import MAX_READING, MAX_SIZE, Found, VerificationFiles
+from exporter.webhook.verification_files import MAX_READING, MAX_SIZE, FileName, Found, VerificationFiles
 from tests.support.running import TIMEOUT, until
 from tests.support.texts import Texts
 
@@ -80,6 +80,11 @@ def test_each_served_file_is_reported(directory: Path) -> None:
     (directory / NAME).write_bytes(b"proof")
     assert [ask(files, name).status_code for name in (NAME, "smtpeter-other.txt", "robots.txt")] == [200, 404, 404]
     assert fetched == [True]
+
+
+def test_other_names_are_no_paths_of_files() -> None:
+    """A path with another name is not found, even by POST: it may be that of a loop that is not served."""
+    assert [FileName().convert(name) for name in (NAME, "deliveries")] == [NAME, None]
 
 
 @pytest.mark.parametrize(
