@@ -25,11 +25,16 @@ import yaml
 from deploy.demo.alertmanager import Alertmanager, example
 from deploy.demo.past import RULES, before, fill, load
 from deploy.demo.running import MissingProgramError, Prometheus, environment, exporter
+from exporter.classification.loops import LOOPS
 from exporter.classification.reason import REASONS
+from exporter.simulator.mailings import VOLUME, mailing_at
 from exporter.simulator.traffic import Traffic
 
 ROOT: Final = Path(__file__).parents[2]
 JOB: Final = "smtpeter"
+ALL_LOOPS: Final = ",".join(LOOPS)
+SEED: Final = 1
+DELIVERIES_PER_FAILURE: Final = 50
 
 
 class Addresses(NamedTuple):
@@ -109,13 +114,19 @@ def grafana(directory: Path, at: Addresses) -> Iterator[str]:
 def simulate(url: str, per_day: int, reason: str, after: str) -> Iterator[None]:
     """Send simulated traffic in the background."""
     command = [sys.executable, "-m", "exporter", "simulate", url]
-    flags = ["--failures-per-day", str(per_day), "--spike", reason, "--spike-after", after]
+    flags = ["--loops", ALL_LOOPS, "--failures-per-day", str(per_day), "--spike", reason, "--spike-after", after]
+    flags += ["--seed", str(SEED), "--deliveries-per-failure", str(DELIVERIES_PER_FAILURE)]
     process = subprocess.Popen([*command, *flags], env=environment(), stderr=subprocess.DEVNULL, start_new_session=True)
     try:
         yield
     finally:
         process.terminate()
         process.wait()
+
+
+def delivered(traffic: Traffic, at: float) -> float:
+    """Return deliveries per second at a time."""
+    return DELIVERIES_PER_FAILURE * traffic.usual(at) * (VOLUME if mailing_at(at, SEED) else 1)
 
 
 def watch(alertmanager: Alertmanager, until: float, stopping: SimpleQueue[None]) -> None:
@@ -185,9 +196,13 @@ def main() -> None:
         print(f"Simulating {days} of history. This may take a minute or two ...", flush=True)
         end = int(time.time()) // 60 * 60
         begin = end - wanted.days * 86_400
-        traffic = Traffic(wanted.failures_per_day, seed=1, repeats=0)
-        load(directory / "data", {JOB: before(end, traffic.requests(begin))}, begin, end, instance=at.metrics)
-        fill(directory / "ledger.db", before(end, traffic.requests(begin)))
+        # Deliveries are only counted, because there are millions of them.
+        traffic = Traffic(wanted.failures_per_day, seed=SEED, repeats=0, loops=LOOPS, deliveries_per_failure=0)
+        history = {JOB: before(end, traffic.requests(begin))}
+        totals = load(
+            directory / "data", history, begin, end, instance=at.metrics, deliveries=lambda at: delivered(traffic, at)
+        )
+        fill(directory / "ledger.db", totals[JOB], end)
         history_is_made = True
         alerts = Alertmanager(alertmanager, directory, example(), address=at.alertmanager)
         stack.callback(alerts.stop)
@@ -204,6 +219,8 @@ def main() -> None:
             at.metrics,
             "--metrics.birth-hold",
             "60s",
+            "--webhook.loops",
+            ALL_LOOPS,
         ]
         stack.enter_context(exporter(directory, *listen, measured=False))
         monitoring.add(JOB, at.metrics)
@@ -215,7 +232,8 @@ def main() -> None:
             f"  Prometheus    http://{at.prometheus}/\n"
             f"  Alertmanager  http://{at.alertmanager}/\n"
             f"  Grafana       {where}\n"
-            f"The traffic has {wanted.failures_per_day:,} failures a day. A spike of {wanted.spike} starts after "
+            f"The traffic has {wanted.failures_per_day:,} failures a day and {DELIVERIES_PER_FAILURE} times as many "
+            f"deliveries. A spike of {wanted.spike} starts after "
             f"{wanted.spike_after}.\nAlerts are also printed here. Press Ctrl-C to stop.",
             flush=True,
         )

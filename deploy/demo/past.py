@@ -10,35 +10,23 @@ import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import islice, takewhile
+from itertools import takewhile
 from pathlib import Path
-from random import Random
 from typing import Any, Final, NamedTuple, TextIO
 from urllib.parse import urlencode
 
 import yaml
 
+from deploy.demo.exposition import MINUTE, Minute, Rate, minutes
 from deploy.demo.running import Client, free_port, program, until
-from exporter.classification.classifier import Classifier
-from exporter.classification.fields import Fields
-from exporter.classification.labels import LabelSets, labels_of
-from exporter.classification.providers import Providers
-from exporter.classification.reason import REASONS
-from exporter.classification.report import report_of
+from exporter.classification.series import Series
+from exporter.ledger.contract import Total
 from exporter.ledger.sqlite import SqliteLedger
-from exporter.metrics.collector import USUAL_CLASSES
-from exporter.simulator.answers import SAMPLE_REPLIES
-from exporter.simulator.traffic import SimulatedRequest
+from exporter.simulator.requests import SimulatedRequest
 
 RULES: Final = Path(__file__).parents[1] / "prometheus"
-UNSIGNED_PER_DAY: Final = 20
-MINUTE: Final = 60
 REPEAT_AFTER: Final = 4  # minutes until an unchanged value is written again; Prometheus drops a series after five
 MAX_STEPS: Final = 10_000  # Prometheus rejects queries with more than 11,000 steps
-_PROVIDERS: Final = {reply.provider for reply in SAMPLE_REPLIES}
-
-Exposition = dict[str, float]
-"""The value of each series that an exporter exposes, by its name and labels in OpenMetrics."""
 
 Sample = tuple[float, str]
 """A time in seconds since the epoch, and a value as Prometheus writes it."""
@@ -67,15 +55,27 @@ def before(end: float, traffic: Iterator[SimulatedRequest]) -> Iterator[Simulate
     return takewhile(lambda request: request.at < end, traffic)
 
 
-def load(
-    data: Path, jobs: Mapping[str, Iterator[SimulatedRequest]], begin: int, end: int, *, instance: str = "a:1"
-) -> None:
-    """Write the history of each job, with the recorded series, to the data directory of a Prometheus."""
+def load(  # noqa: PLR0913 -- by name
+    data: Path,
+    jobs: Mapping[str, Iterator[SimulatedRequest]],
+    begin: int,
+    end: int,
+    *,
+    instance: str = "a:1",
+    deliveries: Rate | None = None,
+) -> dict[str, Counter[Series]]:
+    """Write the history of each job, with the recorded series, to the data directory of a Prometheus.
+
+    ``deliveries`` is as in :func:`deploy.demo.exposition.minutes`. Returns the totals of each job at the end.
+    """
+    totals = {}
     with tempfile.TemporaryDirectory(dir=data.parent) as directory:
         history = Path(directory) / "history.txt"
         with history.open("w") as file:
             for job, traffic in jobs.items():
-                _write(file, f'job="{job}",instance="{instance}"', traffic, begin, end)
+                totals[job] = _write(
+                    file, f'job="{job}",instance="{instance}"', minutes(traffic, begin, end, deliveries)
+                )
             file.write("# EOF\n")
         backfill = "create-blocks-from openmetrics --max-block-duration=1000h"
         _promtool(backfill, history, data)
@@ -89,15 +89,13 @@ def load(
                         file.writelines(f"{series} {value} {at}\n" for at, value in samples)
                 file.write("# EOF\n")
             _promtool(backfill, level, data)
+    return totals
 
 
-def fill(ledger: Path, traffic: Iterator[SimulatedRequest]) -> None:
-    """Count the traffic in a new ledger, so that an exporter continues the totals of the history."""
-    classifier = Classifier(LabelSets(), Providers({}), ())
-    filled = SqliteLedger(ledger, now=0)
-    while batch := list(islice(traffic, 5_000)):
-        reports = (report_of(Fields(request.fields.items())) for request in batch)
-        filled.record([classifier.failure_of(report).record for report in reports], now=batch[-1].at, held=False)
+def fill(ledger: Path, totals: Mapping[Series, int], at: float) -> None:
+    """Write the totals to a new ledger, so that an exporter continues them."""
+    filled = SqliteLedger(ledger, now=at)
+    filled.import_totals([Total(series, value, held=False, raised_at=at) for series, value in totals.items()])
     filled.close()
 
 
@@ -105,59 +103,29 @@ def _promtool(words: str, *files: Path) -> None:
     subprocess.run([program("promtool"), "tsdb", *words.split(), *map(str, files)], check=True, capture_output=True)
 
 
-def _write(file: TextIO, target: str, traffic: Iterator[SimulatedRequest], begin: int, end: int) -> None:
+def _write(file: TextIO, target: str, history: Iterator[Minute]) -> Counter[Series]:
     written: dict[str, tuple[float, int]] = {}
-    for minute, exposed in _minutes(traffic, begin, end):
-        for series, value in exposed.items():
+    totals: Counter[Series] = Counter()
+    for minute in history:
+        totals = minute.totals
+        for series, value in minute.exposed.items():
             last, at = written.get(series, (None, 0))
-            if value != last or minute - at >= REPEAT_AFTER * MINUTE:
+            if value != last or minute.end - at >= REPEAT_AFTER * MINUTE:
                 name, brace, labels = series.partition("{")
-                file.write(f"{name}{{{target}{',' if brace else '}'}{labels} {value} {minute}\n")
-                written[series] = value, minute
-
-
-def _minutes(traffic: Iterator[SimulatedRequest], begin: int, end: int) -> Iterator[tuple[int, Exposition]]:
-    """Yield the end of each minute and what the exporter exposes then. A new series is held at 0 for one minute."""
-    rng = Random(begin)
-    last, answered = "smtpeter_last_failure_timestamp_seconds", "smtpeter_exporter_request_duration_seconds_count"
-    unsigned = 'smtpeter_exporter_refused_total{reason="unsigned"}'
-    exposed: Exposition = {
-        **{f'smtpeter_failures_by_reason_total{{reason="{reason}"}}': 0 for reason in REASONS},
-        **{_provider(provider, code): 0 for provider in _PROVIDERS for code in USUAL_CLASSES},
-        **dict.fromkeys(("smtpeter_exporter_ledger_writable", "up"), 1),
-        **dict.fromkeys((last, answered, unsigned), 0),
-        'smtpeter_exporter_refused_total{reason="key_unavailable"}': 0,
-        'smtpeter_exporter_keys{state="stale"}': 0,
-        "smtpeter_exporter_label_overflow_total": 0,
-    }
-    totals: Counter[str] = Counter()
-    request = next(traffic, None)
-    for minute in range(begin, end, MINUTE):
-        while request and request.at < minute:
-            answer = request.answer
-            state, code_class, extended = labels_of(answer.state, answer.code, answer.extended)
-            labels = f'state="{state}",code_class="{code_class}",extended="{extended}"'
-            totals[f"smtpeter_failures_total{{{labels}}}"] += 1
-            totals[f'smtpeter_failures_by_reason_total{{reason="{answer.reason}"}}'] += 1
-            totals[_provider(answer.provider, code_class)] += 1
-            totals[answered] += 1
-            exposed[last] = round(request.at)
-            request = next(traffic, None)
-        exposed |= {series: value if series in exposed else 0 for series, value in totals.items()}
-        totals[unsigned] += rng.random() < UNSIGNED_PER_DAY / 1_440
-        yield minute, exposed
-
-
-def _provider(provider: str, code_class: str) -> str:
-    return f'smtpeter_failures_by_provider_total{{provider="{provider}",code_class="{code_class}"}}'
+                file.write(f"{name}{{{target}{',' if brace else '}'}{labels} {value} {minute.end}\n")
+                written[series] = value, minute.end
+    return totals
 
 
 def _levels() -> Iterator[list[dict[str, Any]]]:
-    """Yield the recording rules in levels: each level uses only series of the levels before it."""
+    """Yield the recording rules in levels: each level uses only series of the levels before it.
+
+    A rule that uses its own last value has none here.
+    """
     left = _rules("rules.yaml")
     while left:
         names = {rule["record"] for rule in left}
-        ready = [rule for rule in left if not _names(rule["expr"]) & names]
+        ready = [rule for rule in left if not _names(rule["expr"]) & (names - {rule["record"]})]
         yield ready
         left = [rule for rule in left if rule not in ready]
 

@@ -1,1 +1,1 @@
-"""Act as SMTPeter: send one failure, or a stream of simulated failures. ``serve`` never imports this package."""
+"""Act as SMTPeter: send one event, or a stream of simulated events. ``serve`` never imports this package."""

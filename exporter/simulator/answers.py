@@ -1,4 +1,4 @@
-"""The tables from which ``traffic`` draws: mailboxes, and the answers of their servers. Data only.
+"""The tables that simulated traffic is drawn from: mailboxes, and the answers of their servers. Data only.
 
 The answers are those of the real providers, some of them shortened. The sender has the IP address 192.0.2.25 (RFC 5737)
 and the domain example.com. Domains of companies are under .example (RFC 2606), mistyped ones under top-level domains
@@ -126,6 +126,10 @@ _ROWS: Final[Mapping[str, tuple[_Row, ...]]] = {
     ),
     "blocked": (
         (
+            *(0, "gmail", "message", "550", "5.7.1"),  # only while Gmail blocks the sender
+            "5.7.1 [192.0.2.25] Message blocked: very low reputation of the sending IP address. {queue} - gsmtp",
+        ),
+        (
             *(18, "microsoft", "mailfrom", "550", "5.7.1"),
             "5.7.1 Unfortunately, messages from [192.0.2.25] weren't sent: part of their network is on our block list.",
         ),
@@ -204,7 +208,7 @@ JUDGES: Final[Mapping[str, str]] = {
 
 
 class SampleReply(NamedTuple):
-    """An answer of a server: its reason and provider, its share of all failures (0 to 1), and its variables.
+    """An answer of a server: its reason and provider, its share of all such answers (0 to 1), and its variables.
 
     ``text`` may contain ``{recipient}``, ``{domain}`` (of the recipient) and ``{queue}`` (a queue id of the server).
     """
@@ -230,4 +234,29 @@ def _answers() -> Iterator[SampleReply]:
 
 
 SAMPLE_REPLIES: Final = tuple(_answers())
-"""All answers. An answer about any mailbox is listed once for each provider. The shares add up to 1."""
+"""All answers to messages that fail. An answer about any mailbox is listed once for each provider. The shares add up
+to 1."""
+
+# Key of MAILBOXES: enhanced code and text of the answer that accepts a message.
+_ACCEPTING: Final[Mapping[str, tuple[str, str]]] = {
+    "gmail": ("2.0.0", "2.0.0 OK {queue} - gsmtp"),
+    "microsoft": (
+        "2.6.0",
+        "2.6.0 <{queue}@example.com> [Hostname=DB5EUR01.prod.protection.example] Queued for delivery",
+    ),
+    "ziggo": ("", "OK id={queue}"),
+    "kpn": ("2.0.0", "2.0.0 {queue} Message accepted for delivery"),
+    "yahoo": ("", "ok dirdel"),
+    "apple": ("2.5.0", "2.5.0 Ok"),
+    "company": ("2.0.0", "2.0.0 Ok: queued as {queue}"),
+}
+
+ACCEPTING_REPLIES: Final = {
+    mailboxes.provider: SampleReply(
+        "", mailboxes.provider, mailboxes.share / 100, "", "250", *_ACCEPTING[name], mailboxes.domains
+    )
+    for name, mailboxes in MAILBOXES.items()
+    if name in _ACCEPTING
+}
+"""For each provider, the answer that accepts a message. It has no reason and no
+state; its share is that of all deliveries. The shares add up to 1."""

@@ -1,10 +1,10 @@
-"""Post a failure to a URL, as SMTPeter would, optionally signed."""
+"""Post an event to a URL, as SMTPeter would, optionally signed."""
 
 import json
 import urllib.error
 import urllib.request
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from email.utils import formatdate
 from http import HTTPStatus
 from http.client import HTTPException
@@ -16,6 +16,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
+from exporter.classification.loops import FAILURES, LOOPS
 from exporter.errors import ExporterError, SettingError
 from exporter.signature.verifier import Request, signed_headers
 
@@ -39,27 +40,31 @@ class Response(NamedTuple):
 
 def hint_for(url: str, answer: Response, *, signed: bool) -> str:
     """Return a line about a common mistake that the answer itself does not explain, or an empty string."""
-    wrong_path = answer.status in {HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED}
-    if wrong_path and not urlsplit(url).path.endswith("/failures"):
-        return "The path of the webhook ends in /failures."
+    if answer.status in {HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED}:
+        loop = urlsplit(url).path.rpartition("/")[2]
+        if loop not in LOOPS:
+            return "The path of the webhook ends in /failures, or in the name of another loop."
+        if loop != FAILURES.name:
+            return f"The exporter accepts {loop} only if --webhook.loops names them."
     if answer.body == "unsigned" and not signed:
         return "Sign the request with --sign-key, or test with an exporter that has --signature.mode off."
     return ""
 
 
-def body_of(fields: Mapping[str, str], form: str) -> tuple[str, bytes]:
+def body_of(fields: Mapping[str, str], form: str, tags: Sequence[str] = ()) -> tuple[str, bytes]:
     """Return content type and body for the fields in ``form``, one of :data:`FORMS`.
 
-    Except in JSON, bytes that the command line could not decode (``surrogateescape``) are sent unchanged.
+    ``tags`` are added as a list, named ``tags[]`` except in JSON. Except in JSON, bytes that the command line could not
+    decode (``surrogateescape``) are sent unchanged.
     """
     if form == "json":
-        return "application/json", json.dumps(fields).encode()
+        return "application/json", json.dumps({**fields, "tags": list(tags)} if tags else fields).encode()
+    pairs = [*fields.items(), *(("tags[]", tag) for tag in tags)]
     if form == "form":
-        return "application/x-www-form-urlencoded", urlencode(fields, errors="surrogateescape").encode()
+        return "application/x-www-form-urlencoded", urlencode(pairs, errors="surrogateescape").encode()
     boundary = uuid.uuid4().hex
     parts = [
-        f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'
-        for name, value in fields.items()
+        f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n' for name, value in pairs
     ]
     text = f"{''.join(parts)}--{boundary}--\r\n"
     return f"multipart/form-data; boundary={boundary}", text.encode(errors="surrogateescape")
@@ -96,11 +101,17 @@ def signing(file: Path, key_id: str, account: str) -> Signing:
     return Signing(key, key_id, account)
 
 
-def headers_and_body(
-    host: str, target: str, fields: Mapping[str, str], *, form: str, signer: Signing | None = None
+def headers_and_body(  # noqa: PLR0913 -- by name
+    host: str,
+    target: str,
+    fields: Mapping[str, str],
+    *,
+    form: str,
+    tags: Sequence[str] = (),
+    signer: Signing | None = None,
 ) -> tuple[dict[str, str], bytes]:
-    """Return headers and body of a request that posts the fields to ``target`` (path and query), dated now."""
-    content_type, body = body_of(fields, form)
+    """Return headers and body of a request that posts fields and tags to ``target`` (path and query), dated now."""
+    content_type, body = body_of(fields, form, tags)
     headers = {"Host": host, "Content-Type": content_type, "Content-Length": str(len(body))}
     if signer:
         headers |= {

@@ -4,8 +4,7 @@ import re
 import signal
 import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import closing, suppress
 from datetime import UTC, datetime
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
@@ -13,9 +12,11 @@ from queue import Empty, SimpleQueue
 from typing import Final, Literal, NamedTuple
 from urllib.parse import urlsplit
 
+from exporter.classification.loops import FAILURES
 from exporter.errors import SettingError
 from exporter.simulator.client import TIMEOUT, Response, Signing, headers_and_body, hint_for
-from exporter.simulator.traffic import SimulatedRequest
+from exporter.simulator.requests import SimulatedRequest
+from exporter.simulator.tally import Tally, Truth
 
 CONNECTIONS: Final = 16
 """Number of connections, and thereby of concurrent requests."""
@@ -45,6 +46,18 @@ class Target(NamedTuple):
     host: str
     path: str
 
+    def of_loop(self, loop: str) -> "Target":
+        """Return the target of a loop, if this is that of failures. Raises SettingError unless the path shows this."""
+        if loop == FAILURES.name:
+            return self
+        parts = urlsplit(self.url)
+        base, slash, name = parts.path.rpartition("/")
+        if name != FAILURES.name:
+            raise SettingError(
+                f"URL: {self.url!r}: expected a path that ends in /failures, beside those of other loops"
+            )
+        return target_of(parts._replace(path=f"{base}{slash}{loop}").geturl())
+
 
 def target_of(url: str) -> Target:
     """Parse an HTTP or HTTPS URL. Raises SettingError if it is invalid or has a user."""
@@ -73,50 +86,10 @@ class Clock:
         return (at - self.now) / self._speed - (self._monotonic() - self._since)
 
 
-class Tally:
-    """The number of requests by the status of the answer. Thread-safe. As text, it is the summary for the user."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._statuses: Counter[int | None] = Counter()
-        self._repeats = 0
-
-    def add(self, status: int | None, *, repeated: bool) -> None:
-        """Count a request by its answer, None if there is none; ``repeated`` if the same failure was sent before."""
-        with self._lock:
-            self._statuses[status] += 1
-            self._repeats += repeated and status == _OK
-
-    @property
-    def requests(self) -> int:
-        """Number of requests that were sent."""
-        with self._lock:
-            return self._statuses.total()
-
-    @property
-    def uncounted(self) -> int:
-        """Number of requests that were not answered 200."""
-        with self._lock:
-            return self._statuses.total() - self._statuses[_OK]
-
-    def __str__(self) -> str:
-        """Return the summary."""
-        with self._lock:
-            statuses, repeats = Counter(self._statuses), self._repeats
-        requests, good, unanswered = statuses.total(), statuses.pop(_OK, 0), statuses.pop(None, 0)
-        kinds = ", ".join(f"{count:,} with {status}" for status, count in sorted(statuses.items()))
-        end = f"; {unanswered:,} without an answer" if unanswered else ""
-        return (
-            f"{requests:,} requests sent: {good:,} answered 200, {repeats:,} of them repeats; "
-            f"{statuses.total():,} rejected{kinds and f': {kinds}'}{end}"
-        )
-
-
 class _Connection:
     """A persistent connection to the target, opened on demand."""
 
     def __init__(self, target: Target, timeout: float = TIMEOUT) -> None:
-        self._path = target.path
         kind = HTTPSConnection if target.secure else HTTPConnection
         self._http = kind(target.host, timeout=timeout)
         self._used = 0.0
@@ -125,27 +98,27 @@ class _Connection:
         """Open the connection. Raises OSError."""
         self._http.connect()
 
-    def post(self, headers: Mapping[str, str], body: bytes) -> Response:
+    def post(self, path: str, headers: Mapping[str, str], body: bytes) -> Response:
         """Send one request and return the answer. Raises OSError or HTTPException if there is none."""
         if time.monotonic() - self._used > IDLE:
             self.close()
         reused = self._http.sock is not None
         try:
-            return self._post(headers, body)
+            return self._post(path, headers, body)
         except TimeoutError:
             raise
         except (OSError, HTTPException):
             if not reused:
                 raise
-            return self._post(headers, body)  # the server closed the connection after the last request
+            return self._post(path, headers, body)  # the server closed the connection after the last request
 
     def close(self) -> None:
         """Close the connection; the next request opens it again."""
         self._http.close()
 
-    def _post(self, headers: Mapping[str, str], body: bytes) -> Response:
+    def _post(self, path: str, headers: Mapping[str, str], body: bytes) -> Response:
         try:
-            self._http.request("POST", self._path, body, dict(headers))
+            self._http.request("POST", path, body, dict(headers))
             response = self._http.getresponse()
             text = response.read(_LONGEST_ANSWER)
         except BaseException:
@@ -161,8 +134,9 @@ class _Connection:
 class Simulation:
     """Posts the requests before ``end`` (Unix seconds), each at its time by ``clock``; late ones immediately.
 
-    A request without an answer is retried until ``end``, one that is answered 503 a few times. If the target is given
-    up, ``problem`` says why. ``say`` receives messages for the user, each one line.
+    ``target`` is that of failures; the other ``loops`` are beside it. A request without an answer is retried until
+    ``end``, one that is answered 503 a few times. If the target is given up, ``problem`` says why. ``say`` receives
+    messages for the user, each one line. ``tally`` and ``truth`` are the result.
     """
 
     def __init__(  # noqa: PLR0913 -- by name
@@ -175,10 +149,13 @@ class Simulation:
         form: str,
         signer: Signing | None,
         say: Callable[[str], None],
+        loops: Collection[str] = (FAILURES.name,),
     ) -> None:
         self.tally: Final = Tally()
+        self.truth: Final = Truth(loops)
         self.problem = ""
         self._target, self._requests, self._clock, self._end = target, requests, clock, end
+        self._targets = {loop: target.of_loop(loop) for loop in loops}
         self._form, self._signer, self._say = form, signer, say
         self._stopping = threading.Event()
         self._requests_lock = threading.Lock()
@@ -224,7 +201,7 @@ class Simulation:
             except OSError as error:
                 self._unanswered(error, START_TIMEOUT)
             else:
-                self._answered(None)
+                self._answered(self._target.url, None)
                 return
             with suppress(Empty):
                 self._wakeups.get(timeout=RETRY)
@@ -252,26 +229,29 @@ class Simulation:
     def _deliver(self, connection: _Connection, request: SimulatedRequest) -> None:
         pauses = iter(BACKOFF)
         status: int | None = None
+        target = self._targets[request.loop]
         while True:
             last = self._stopping.is_set()
             headers, body = headers_and_body(
-                self._target.host, self._target.path, request.fields, form=self._form, signer=self._signer
+                target.host, target.path, request.fields, form=self._form, tags=request.tags, signer=self._signer
             )
             try:
-                answer = connection.post(headers, body)
+                answer = connection.post(target.path, headers, body)
             except (OSError, HTTPException) as error:
                 self._unanswered(error, OUTAGE_TIMEOUT)
                 pause = RETRY if self._clock.until(self._end) > 0 else None
             else:
-                self._answered(answer)
+                self._answered(target.url, answer)
                 status = answer.status
                 pause = next(pauses, None) if status == _UNAVAILABLE else None
             if pause is None or last:
                 self.tally.add(status, repeated=request.repeated)
+                if status == _OK:
+                    self.truth.add(request)
                 return
             self._stopping.wait(pause)
 
-    def _answered(self, answer: Response | None) -> None:
+    def _answered(self, url: str, answer: Response | None) -> None:
         """Say that an outage is over, and the first answer of each status other than 200, with a hint if there is one.
 
         ``answer`` is None if only a connection was accepted.
@@ -283,7 +263,7 @@ class Simulation:
             if answer and answer.status not in self._reported:
                 self._reported.add(answer.status)
                 self._say(f"first answer {answer}")
-                if hint := hint_for(self._target.url, answer, signed=self._signer is not None):
+                if hint := hint_for(url, answer, signed=self._signer is not None):
                     self._say(hint)
 
     def _unanswered(self, error: Exception, timeout: float) -> None:

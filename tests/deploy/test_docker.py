@@ -19,6 +19,7 @@ from zipfile import ZipFile
 import pytest
 import yaml
 
+from exporter.classification.loops import LOOPS
 from exporter.cli.assets import assets
 from tests.support.confinement import confined
 from tests.support.documentation import blocks
@@ -375,6 +376,7 @@ def test_an_override_replaces_files_and_adds_settings(filled: Path, live: Any, t
     assert mounted == before
     assert services["exporter"]["environment"] == live["exporter"]["environment"] | {
         f"{PREFIX}TAGS_COUNT": "newsletter,receipts",
+        f"{PREFIX}WEBHOOK_LOOPS": "failures,deliveries",
         f"{PREFIX}LOG_LEVEL": "debug",
     }
 
@@ -432,11 +434,13 @@ def test_prometheus_reads_its_configuration(live: Any, promtool: str, tmp_path: 
 
 
 def test_demo_is_scraped_as_the_live_exporter_is(projects: Mapping[str, Any]) -> None:
-    """Both exporters have the same container name, and the traffic is sent there."""
+    """Both exporters have the same container name, and the traffic is sent there, to each loop that is served."""
     demo, port = projects["demo"]["services"], image_environment()[f"{PREFIX}WEBHOOK_LISTEN_ADDRESS"].rpartition(":")[2]
     name = projects["live"]["services"]["exporter"]["container_name"]
     assert demo["demo-exporter"]["container_name"] == name
-    assert demo["demo-traffic"]["command"][:2] == ["simulate", f"http://{name}:{port}/failures"]
+    loops = demo["demo-exporter"]["environment"][f"{PREFIX}WEBHOOK_LOOPS"]
+    assert loops == ",".join(LOOPS)
+    assert demo["demo-traffic"]["command"][:3] == ["simulate", f"http://{name}:{port}/failures", f"--loops={loops}"]
 
 
 def test_simulation_accepts_its_arguments(projects: Mapping[str, Any]) -> None:

@@ -1,57 +1,36 @@
 """``simulate`` and ``send`` against servers: every request is counted, retried if necessary, and reported."""
 
+import base64
+import json
 import re
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from itertools import repeat
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
+from urllib.parse import parse_qsl
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from exporter.classification.loops import LOOPS
+from exporter.classification.providers import Providers
 from exporter.simulator import simulation
 from exporter.simulator.answers import SAMPLE_REPLIES
 from exporter.simulator.client import FORMS, send
+from exporter.simulator.requests import SimulatedRequest
 from exporter.simulator.simulation import Clock, Simulation, target_of
-from exporter.simulator.traffic import SimulatedRequest
-from tests.support.running import TIMEOUT, Exporter, changes, environment, exporter, free_port, until
+from tests.support.running import FORM, TIMEOUT, Exporter, changes, environment, exporter, free_port, until
 from tests.support.scripted_server import scripted_server
 from tests.support.signing import ACCOUNT, KEY_ID, NameServer, key, record
-
-
-class Summary(NamedTuple):
-    """The numbers in the last line of ``simulate``."""
-
-    sent: int
-    accepted: int
-    repeats: int
-    rejected: int
-
-
-def summary_of(line: str) -> Summary:
-    """Return the numbers in a summary. The third one is the status 200."""
-    sent, accepted, status, repeats, rejected, *_ = (
-        int(number.replace(",", "")) for number in re.findall(r"[\d,]*\d", line)
-    )
-    assert status == 200
-    return Summary(sent, accepted, repeats, rejected)
-
-
-def command(*arguments: str) -> list[str]:
-    """Return the command line of ``simulate``."""
-    return [sys.executable, "-m", "exporter", "simulate", *arguments]
-
-
-def simulate(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run ``simulate`` to its end."""
-    return subprocess.run(
-        command(*arguments), check=False, capture_output=True, text=True, env=environment(), timeout=TIMEOUT
-    )
+from tests.support.simulating import command, simulate, summary_of, truth_of
+from tests.support.sink import Received, sink
 
 
 def url(running: Exporter) -> str:
@@ -209,6 +188,122 @@ def test_a_password_in_the_url_is_not_shown() -> None:
     assert (done.returncode, done.stdout) == (2, "")
     assert "secret" not in done.stderr
     assert "Traceback" not in done.stderr
+
+
+# All loops
+
+
+def variables(request: Received) -> dict[str, Any]:
+    """Return the variables of a request. Those that are lists have a name that ends in [], except in JSON."""
+    content_type = request.headers["content-type"]
+    if content_type == "application/json":
+        return dict(json.loads(request.body))
+    if content_type == FORM:
+        pairs = parse_qsl(request.body.decode(), strict_parsing=True)
+    else:
+        parts = request.body.decode().split(f"--{content_type.partition('boundary=')[2]}")[1:-1]
+        pairs = re.findall(r'(?s)name="(.*?)"\r\n\r\n(.*?)\r\n(?=--END)', "".join(f"{part}--END" for part in parts))
+    lists: dict[str, Any] = {name.removesuffix("[]"): [] for name, _ in pairs if name.endswith("[]")}
+    single = {name: value for name, value in pairs if not name.endswith("[]")}
+    assert len(single) == sum(not name.endswith("[]") for name, _ in pairs)
+    for name in lists:
+        lists[name] = [value for each, value in pairs if each == f"{name}[]"]
+    return lists | single
+
+
+class Counts(NamedTuple):
+    """Different events by loop and provider; failures after a delivery by provider; and requests that were repeats."""
+
+    events: Counter[tuple[str, str]]
+    after_delivery: Counter[str]
+    repeats: int
+
+
+def counts_of(requests: Sequence[Received]) -> Counts:
+    """Return what a server received. The path and the type of each event must agree."""
+    providers = Providers({})
+    found = Counts(Counter(), Counter(), 0)
+    seen = set()
+    for request in requests:
+        fields = variables(request)
+        loop = request.path.removeprefix("/smtpeter/")
+        assert fields["type"] == LOOPS[loop].type
+        key = (loop, fields["id"], fields.get("mime"))
+        if key in seen:
+            found = found._replace(repeats=found.repeats + 1)
+            continue
+        seen.add(key)
+        recipient = fields.get("recipient") or re.findall("Original-Rcpt-To: <(.*)>", fields["mime"])[0]
+        provider = providers.provider_of(recipient)
+        found.events[loop, provider] += 1
+        found.after_delivery[provider] += fields.get("state") == "bounce"
+    return found
+
+
+MAILING: Final = "--speed 3600 --for 1h --failures-per-day 300 --mailing-after 5m"
+BLOCK: Final = f"{MAILING} --block gmail --spike-after 10m --spike-for 15m"
+
+
+@pytest.mark.parametrize(
+    ("flags", "form"),
+    [("--past 7d --for 1s --failures-per-day 12", form) for form in FORMS] + [(MAILING, "form"), (BLOCK, "json")],
+)
+def test_the_printed_numbers_are_what_a_server_received(flags: str, form: str) -> None:
+    """Each loop has its path. The table has the different events that were sent, by loop and provider."""
+    with sink() as server:
+        arguments = ["--loops", ",".join(LOOPS), "--seed", "3", "--format", form, *flags.split()]
+        done = simulate(f"http://{server.address}/smtpeter/failures", *arguments)
+    events, after_delivery = truth_of(done.stdout)
+    found = counts_of(server.requests)
+    assert (done.returncode, +events, +after_delivery) == (0, found.events, +found.after_delivery), done.stderr
+    total = len(server.requests)
+    assert summary_of(done.stdout.splitlines()[0]) == (total, total, found.repeats, 0)
+
+
+def test_tags_of_deliveries_are_a_list() -> None:
+    """A form repeats the variable tags[], and JSON has an array."""
+    for form in FORMS:
+        with sink() as server:
+            simulate(
+                f"http://{server.address}/failures",
+                *f"--loops deliveries --past 1d --for 1s --failures-per-day 1 --seed 3 --format {form}".split(),
+            )
+        tags = {tuple(variables(request)["tags"]) for request in server.requests}
+        assert tags >= {("newsletter",), ("newsletter", "offers")}, form
+
+
+def signed_text(request: Received) -> tuple[bytes, bytes]:
+    """Return the text that a request's signature covers (draft-cavage-http-signatures-10), and the signature."""
+    parameters = dict(re.findall(r'(\w+)="([^"]*)"', request.headers["signature"]))
+    special = {"(request-target)": f"post {request.path}"}
+    lines = [f"{name}: {special.get(name) or request.headers[name]}" for name in parameters["headers"].lower().split()]
+    return "\n".join(lines).encode(), base64.b64decode(parameters["signature"])
+
+
+def test_each_loop_signs_its_own_path(tmp_path: Path) -> None:
+    """The signature covers the path of the loop, and matches the key."""
+    pem = tmp_path / "key.pem"
+    pem.write_bytes(key().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    signing = ["--sign-key", str(pem), "--sign-key-id", KEY_ID, "--sign-account", ACCOUNT]
+    past = f"--loops {','.join(LOOPS)} --past 7d --for 1s --failures-per-day 10 --seed 3".split()
+    with sink() as server:
+        assert simulate(f"http://{server.address}/smtpeter/failures", *past, *signing).returncode == 0
+    paths = {request.path for request in server.requests}
+    assert {"/smtpeter/failures", "/smtpeter/deliveries", "/smtpeter/bounces"} <= paths  # complaints are rare
+    for request in server.requests:
+        text, signature = signed_text(request)
+        assert f"(request-target): post {request.path}".encode() in text
+        key().public_key().verify(signature, text, PKCS1v15(), SHA256())  # raises InvalidSignature
+
+
+def test_a_loop_that_is_off_is_explained(running: Exporter) -> None:
+    """If the exporter does not serve a loop, nothing of it counts, and a line names the setting."""
+    past = "--loops deliveries --past 1h --for 1s --failures-per-day 100 --seed 3".split()
+    done = simulate(url(running), *past)
+    summary = summary_of(done.stdout.splitlines()[0])
+    assert (done.returncode, summary.accepted, summary.rejected > 0) == (1, 0, True)
+    _, first, hint = done.stderr.splitlines()
+    assert ("404 Not Found: not_found" in first, "deliveries" in hint, "webhook.loops" in hint) == (True, True, True)
 
 
 # Retries

@@ -38,6 +38,15 @@ def test_each_format_can_be_parsed(form: str) -> None:
     assert parse(*body_of(FIELDS, form)) == REPORT
 
 
+def test_tags_are_a_list() -> None:
+    """They are added as tags[] to a form and to multipart, in their order, and as an array to JSON."""
+    fields, tags = {"id": "1"}, ("may", "news")
+    assert body_of(fields, "form", tags)[1] == b"id=1&tags%5B%5D=may&tags%5B%5D=news"
+    assert json.loads(body_of(fields, "json", tags)[1]) == {"id": "1", "tags": ["may", "news"]}
+    names = re.findall(rb'name="(.*)"\r\n\r\n(.*)\r\n', body_of(fields, "multipart", tags)[1])
+    assert names == [(b"id", b"1"), (b"tags[]", b"may"), (b"tags[]", b"news")]
+
+
 def test_undecodable_bytes_are_sent_unchanged() -> None:
     """A byte of the command line that is not UTF-8 is the same byte in a form and in multipart."""
     field = {"state": b"\xff".decode(errors="surrogateescape")}

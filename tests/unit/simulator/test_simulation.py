@@ -1,11 +1,9 @@
-"""The parts of a simulation: target, clock and tally. tests/e2e runs whole simulations."""
-
-from threading import Thread
+"""The parts of a simulation: target and clock. tests/e2e runs whole simulations."""
 
 import pytest
 
 from exporter.errors import SettingError
-from exporter.simulator.simulation import Clock, Tally, Target, target_of
+from exporter.simulator.simulation import Clock, Target, target_of
 from tests.support.texts import Texts
 
 
@@ -64,45 +62,23 @@ def test_the_clock_runs_at_its_speed() -> None:
     assert clock.until(940.0) == -1.5
 
 
-def test_the_tally_is_a_summary(texts: Texts) -> None:
-    """It counts answers by status, and repeats only if they were answered 200."""
-    tally = Tally()
-    texts.check(tally)
-    for status, repeated in [(200, False)] * 1_200 + [(200, True), (503, True), (403, False), (403, False)]:
-        tally.add(status, repeated=repeated)
-    assert tally.requests == 1_204
-    texts.check(tally)
+@pytest.mark.parametrize(
+    ("url", "other"),
+    [
+        ("http://127.0.0.1:10125/failures", "http://127.0.0.1:10125/bounces"),
+        ("https://example.com/smtpeter/failures", "https://example.com/smtpeter/bounces"),
+        ("https://example.com/failures?a=b", "https://example.com/bounces?a=b"),
+    ],
+)
+def test_the_other_loops_are_beside_failures(url: str, other: str) -> None:
+    """Only the last part of the path differs."""
+    assert target_of(url).of_loop("bounces") == target_of(other)
+    assert target_of(url).of_loop("failures") == target_of(url)
 
 
-def test_requests_without_an_answer_are_in_the_summary(texts: Texts) -> None:
-    """They are listed after the answers."""
-    tally = Tally()
-    tally.add(200, repeated=False)
-    tally.add(None, repeated=True)
-    texts.check(tally)
-
-
-def test_requests_that_were_not_answered_200_are_uncounted() -> None:
-    """A rejected request is not counted, nor is one without an answer."""
-    tally = Tally()
-    uncounted = []
-    for status in (200, 404, None, 200):
-        tally.add(status, repeated=False)
-        uncounted.append(tally.uncounted)
-    assert (uncounted, tally.requests) == ([0, 1, 2, 2], 4)
-
-
-def test_threads_lose_no_answer() -> None:
-    """Answers that several threads count at the same time are all counted."""
-    tally = Tally()
-
-    def add() -> None:
-        for _ in range(2_000):
-            tally.add(200, repeated=False)
-
-    threads = [Thread(target=add) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert tally.requests == 16_000
+@pytest.mark.parametrize("url", ["http://example.com", "http://example.com/bounces", "http://example.com/failures/"])
+def test_the_url_of_failures_shows_where_the_others_are(url: str) -> None:
+    """If the path does not end in /failures, the other loops have no URL, which is an error. Failures have one."""
+    assert target_of(url).of_loop("failures") == target_of(url)
+    with pytest.raises(SettingError, match=r"^URL: "):
+        target_of(url).of_loop("bounces")

@@ -1,5 +1,7 @@
-"""Simulated traffic is realistic, the same for the same seed, and has a spike of the requested size."""
+"""Simulated traffic is realistic, the same for the same seed, and has the wanted spikes, mailings and blocks."""
 
+import re
+from collections import Counter
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from itertools import islice, takewhile
@@ -8,10 +10,14 @@ from urllib.parse import urlencode
 
 import pytest
 
+from exporter.classification.loops import LOOPS
 from exporter.classification.providers import Providers
 from exporter.classification.reason import reason_of
 from exporter.classification.report import Report
-from exporter.simulator.traffic import DAY, HOUR, WEEK, SimulatedRequest, Spike, Traffic
+from exporter.simulator.consequences import RECOGNIZED
+from exporter.simulator.mailings import BLOCK_REPLIES, VOLUME, Block, Mailing, mailings_from
+from exporter.simulator.requests import SimulatedRequest
+from exporter.simulator.traffic import DAY, HOUR, WEEK, Spike, Traffic
 from exporter.webhook.parsing import parse
 
 MONDAY: Final = datetime(2026, 11, 23, tzinfo=UTC).timestamp()
@@ -127,3 +133,162 @@ def test_a_spike_of_a_rare_reason_is_as_high_as_the_mean_of_all_failures() -> No
     assert len(blocked) == pytest.approx(10_000 / 24, rel=0.15)
     microsoft = sum(request.answer.provider == "microsoft" for request in blocked)
     assert 0.85 < microsoft / len(blocked) < 0.95
+
+
+# All loops
+
+
+def counts(requests: list[SimulatedRequest], provider: str | None = None) -> Counter[str]:
+    """Return the number of requests by loop, of all providers or of one."""
+    return Counter(request.loop for request in requests if provider in {None, request.answer.provider})
+
+
+def test_a_seed_always_gives_the_same_events() -> None:
+    """The same arguments give the same requests of each loop; another seed gives others."""
+    one, again, other = (day(Traffic(500, seed=seed, loops=LOOPS)) for seed in (1, 1, 2))
+    assert one == again
+    assert {request.fields["id"] for request in one}.isdisjoint(request.fields["id"] for request in other)
+    assert set(counts(one)) == set(LOOPS)
+
+
+def test_each_loop_is_the_same_with_and_without_others() -> None:
+    """The requests of a loop don't depend on which other loops are sent."""
+    everything = day(Traffic(500, seed=2, loops=LOOPS, repeats=0))
+    for loops in ({"deliveries"}, {"bounces", "abuses"}, {"failures", "bounces"}):
+        some = day(Traffic(500, seed=2, loops=loops, repeats=0))
+        assert some == [request for request in everything if request.loop in loops]
+
+
+def test_failures_are_the_same_without_deliveries() -> None:
+    """Except in mailings, there are as many failures, of the same messages, if only failures are sent."""
+    mailing = next(mailings_from(MONDAY, 1))
+    only = day(Traffic(1_000, seed=1, repeats=0), hours=4 * 24)
+    traffic = Traffic(1_000, seed=1, repeats=0, loops={"failures", "deliveries"}, deliveries_per_failure=1)
+    among = day(traffic, hours=4 * 24)
+    among = [request for request in among if request.loop == "failures"]
+    added = set(map(id_of, among)) - set(map(id_of, only))
+    assert [request for request in among if id_of(request) not in added] == only
+    assert {mailing.begin <= request.at < mailing.end for request in among if id_of(request) in added} == {True}
+
+
+def id_of(request: SimulatedRequest) -> str:
+    """Return the id of the message."""
+    return request.fields["id"]
+
+
+def test_requests_of_all_loops_are_in_the_order_of_time() -> None:
+    """None is before the start, although deliveries precede their failures, and complaints come hours later."""
+    sent = day(Traffic(1_000, seed=3, loops=LOOPS))
+    times = [request.at for request in sent]
+    assert (times == sorted(times), times[0] >= MONDAY) == (True, True)
+
+
+def test_there_are_fifty_deliveries_per_failure() -> None:
+    """Outside of mailings, the ratio is this or the chosen one. Deliveries follow the hours of the week, too."""
+    sent = counts(day(Traffic(1_000, seed=1, loops=LOOPS, repeats=0)))
+    assert sent["deliveries"] / sent["failures"] == pytest.approx(50, rel=0.15)
+    few = counts(day(Traffic(1_000, seed=1, loops=LOOPS, repeats=0, deliveries_per_failure=5)))
+    assert few["deliveries"] / few["failures"] == pytest.approx(5, rel=0.15)
+    night = counts(day(Traffic(1_000, seed=1, loops=LOOPS, repeats=0), hours=4))
+    assert night["deliveries"] / 4 < sent["deliveries"] / 24 / 2
+
+
+def test_without_deliveries_only_failures_have_consequences() -> None:
+    """With 0 deliveries per failure, the only ones are those that failed later."""
+    sent = day(Traffic(1_000, seed=1, loops=LOOPS, repeats=0, deliveries_per_failure=0))
+    delivered = {id_of(request) for request in sent if request.loop == "deliveries"}
+    assert delivered == {id_of(request) for request in sent if request.after_delivery} != set()
+
+
+def test_failures_after_delivery_were_delivered_before() -> None:
+    """The delivery of the same message to the same recipient comes earlier; most also come as a bounce."""
+    sent = day(Traffic(2_000, seed=4, loops=LOOPS, repeats=0, deliveries_per_failure=5))
+    delivered: set[tuple[str, str]] = set()
+    bounced = {id_of(request) for request in sent if request.loop == "bounces"}
+    late = []
+    for request in sent:
+        key = (id_of(request), request.fields.get("recipient", ""))
+        if request.loop == "deliveries":
+            assert key not in delivered
+            delivered.add(key)
+        elif request.loop == "failures":
+            assert (key in delivered) is request.after_delivery
+            late += [request] if request.after_delivery else []
+    assert len(late) > 150
+    assert sum(id_of(request) in bounced for request in late) / len(late) == pytest.approx(RECOGNIZED, abs=0.05)
+
+
+def test_each_loop_repeats_some_requests() -> None:
+    """A repeat is the same request again."""
+    sent = day(Traffic(1_000, seed=5, loops=LOOPS, repeats=0.1))
+    firsts = {(request.loop, request.fields["id"], request.fields.get("mime")): request for request in sent[::-1]}
+    repeats = [request for request in sent if request.repeated]
+    assert set(counts(repeats)) == set(LOOPS)
+    for request in repeats:
+        first = firsts[request.loop, request.fields["id"], request.fields.get("mime")]
+        assert request == first._replace(at=request.at, repeated=True)
+
+
+def test_recipients_belong_to_their_provider() -> None:
+    """In each loop, the provider of an answer is that of the recipient, whom a complaint names in its report."""
+    providers = Providers({})
+    for request in day(Traffic(500, seed=6, loops=LOOPS)):
+        recipient = request.fields.get("recipient") or re.findall("Original-Rcpt-To: <(.*)>", request.fields["mime"])[0]
+        assert providers.provider_of(recipient) == request.answer.provider
+
+
+# Mailings and blocks
+
+BEGIN: Final = MONDAY + 10 * HOUR
+
+
+def during(traffic: Traffic, begin: float, end: float) -> list[SimulatedRequest]:
+    """Return the requests between two times, from traffic that starts before."""
+    requests = takewhile(lambda request: request.at < end, traffic.requests(begin - 300))
+    return [request for request in requests if request.at >= begin]
+
+
+@pytest.mark.parametrize("failing", [0.25, 4.0])
+def test_a_mailing_has_twenty_times_the_deliveries(failing: float) -> None:
+    """The share of its messages that fail is that of the mailing. All have the tag of a newsletter."""
+    usual, sent = (
+        during(Traffic(1_000, seed=7, loops=LOOPS, repeats=0, mailing=mailing), BEGIN, BEGIN + 1_800)
+        for mailing in (None, Mailing(BEGIN, BEGIN + 1_800, failing))
+    )
+    assert counts(sent)["deliveries"] / counts(usual)["deliveries"] == pytest.approx(VOLUME, rel=0.05)
+    known = {id_of(request) for request in usual}
+    added = [request for request in sent if id_of(request) not in known]
+    assert counts(added)["deliveries"] / counts(added)["failures"] == pytest.approx(50 / failing, rel=0.2)
+    assert {request.tags[0] for request in added if request.loop == "deliveries"} == {"newsletter"}
+
+
+def test_mailings_of_the_seed_are_sent() -> None:
+    """During each mailing of two weeks, there are far more deliveries than in the half hour before."""
+    requests = day(Traffic(100, seed=8, loops={"deliveries"}, repeats=0), hours=14 * 24)
+    mailings = list(takewhile(lambda mailing: mailing.end < MONDAY + 14 * DAY, mailings_from(MONDAY, 8)))
+    assert len(mailings) >= 2
+    for mailing in mailings:
+        length = mailing.end - mailing.begin
+        before = sum(mailing.begin - length <= request.at < mailing.begin for request in requests)
+        assert sum(mailing.begin <= request.at < mailing.end for request in requests) > 10 * before > 0
+
+
+@pytest.mark.parametrize("provider", ["gmail", "microsoft"])
+def test_a_block_turns_deliveries_into_failures(provider: str) -> None:
+    """Nine in ten messages to the provider are rejected during a block; all others are as without it."""
+    mailing, block = Mailing(BEGIN, BEGIN + 1_800, 1.0), Block(provider, BEGIN + 600, BEGIN + 1_200)
+    usual, sent = (
+        during(Traffic(1_000, seed=9, loops=LOOPS, repeats=0, mailing=mailing, block=each), BEGIN, BEGIN + 1_800)
+        for each in (None, block)
+    )
+    late = {id_of(request) for request in usual if request.after_delivery}
+    outcomes = {id_of(request): request for request in usual if request.loop == "deliveries"}
+    met = {id_of(each) for each in outcomes.values() if block.covers(each.at, each.answer)} - late
+    rejected = [request for request in sent if request.answer == BLOCK_REPLIES[provider] and id_of(request) in outcomes]
+    assert len(rejected) / len(met) == pytest.approx(0.9, abs=0.02)
+    for request in rejected:
+        before = outcomes.pop(id_of(request))
+        met.remove(id_of(request))
+        found = (request.loop, request.at, request.fields["recipient"])
+        assert found == ("failures", before.at, before.fields["recipient"])
+    assert outcomes == {id_of(request): request for request in sent if request.loop == "deliveries"}

@@ -1,87 +1,21 @@
-"""``send`` and ``simulate``: the commands that post failures to a URL, as SMTPeter would."""
+"""``simulate``: the command that posts a stream of simulated events to a URL, as SMTPeter would."""
 
 import random
 import sys
 import time
-import uuid
-from collections.abc import Callable
-from http import HTTPStatus
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import click
 
+from exporter.classification.loops import FAILURES, LOOPS
 from exporter.classification.reason import REASONS
+from exporter.cli.posting import signer_of, with_request_options
 from exporter.errors import ExporterError
 from exporter.settings.values import parse_duration
-from exporter.simulator.client import FORMS, Signing, hint_for, send, signing
+from exporter.simulator.mailings import BLOCK_REPLIES, Block, Mailing
 from exporter.simulator.simulation import Clock, Simulation, target_of
 from exporter.simulator.traffic import DAY, Spike, Traffic
-
-
-def _signer(key: Path | None, key_id: str | None, account: str | None) -> Signing | None:
-    if key and key_id and account:
-        return signing(key, key_id, account)
-    if key or key_id or account:
-        raise click.UsageError("--sign-key, --sign-key-id and --sign-account go together")
-    return None
-
-
-def _with_request_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    for option in (
-        click.option("--sign-account", help="Account that signs, such as environment-1234."),
-        click.option("--sign-key-id", help="Name in DNS of the public key."),
-        click.option(
-            "--sign-key", type=click.Path(path_type=Path), help="PEM file of an RSA private key to sign with."
-        ),
-        click.option(
-            "--format",
-            "form",
-            type=click.Choice(FORMS),
-            default=FORMS[0],
-            show_default=True,
-            help="Format of the request's body.",
-        ),
-    ):
-        command = option(command)
-    return command
-
-
-_ANSWER: Final = (
-    "5.1.1 The email account that you tried to reach does not exist. Please check the address for typing mistakes. "
-    "- gsmtp"
-)
-
-
-@click.command("send")
-@click.argument("url")
-@click.option("--id", "message_id", help="ID of the message. Default: a new one, so that the failure is counted.")
-@click.option("--recipient", default="no.such.user@gmail.com", show_default=True, help="Address of the recipient.")
-@click.option(
-    "--state", default="rcptto", show_default=True, help="Stage of the SMTP conversation at which delivery failed."
-)
-@click.option("--code", default="550", show_default=True, help="SMTP reply code.")
-@click.option("--extended", default="5.1.1", show_default=True, help="Enhanced status code.")
-@click.option("--description", default=_ANSWER, show_default=True, help="Text of the mail server's answer.")
-@_with_request_options
-def send_command(  # noqa: PLR0913, PLR0917 -- click passes arguments by name
-    url: str,
-    message_id: str | None,
-    form: str,
-    sign_key: Path | None,
-    sign_key_id: str | None,
-    sign_account: str | None,
-    **fields: str,
-) -> None:
-    """Post one failure to URL as SMTPeter would, and print the answer. Exits with 1 unless the answer is 200."""
-    signer = _signer(sign_key, sign_key_id, sign_account)
-    answer = send(url, {"id": message_id or uuid.uuid4().hex, **fields}, form=form, signer=signer)
-    click.echo(answer)
-    if hint := hint_for(url, answer, signed=signer is not None):
-        click.echo(hint, err=True)
-    if answer.status != HTTPStatus.OK:
-        sys.exit(1)
-
 
 _MAX_DAYS: Final = 3_660
 
@@ -104,8 +38,26 @@ def _number(_ctx: click.Context, _option: click.Parameter, value: float) -> floa
     return value
 
 
+def _loops(_ctx: click.Context, _option: click.Parameter, texts: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the loops that are named, in the order of the table."""
+    words = {word.strip() for text in texts for word in text.split(",")}
+    if not words <= LOOPS.keys():
+        raise click.BadParameter(f"{','.join(texts)!r}: expected one or more of {', '.join(LOOPS)}")
+    return tuple(loop for loop in LOOPS if loop in words)
+
+
 @click.command("simulate")
 @click.argument("url")
+@click.option(
+    "--loops",
+    multiple=True,
+    default=(FAILURES.name,),
+    callback=_loops,
+    show_default=True,
+    metavar="LOOP,...",
+    help=f"Loops to send: {', '.join(LOOPS)}. URL is that of failures, and the others are beside it. With other loops "
+    "than failures, there are one to three mailings a week.",
+)
 @click.option(
     "--failures-per-day",
     type=click.FloatRange(1, 10_000_000),
@@ -113,6 +65,28 @@ def _number(_ctx: click.Context, _option: click.Parameter, value: float) -> floa
     default=1_000,
     show_default=True,
     help="Average over a week, with more in the morning and fewer at night and at weekends.",
+)
+@click.option(
+    "--deliveries-per-failure",
+    type=click.FloatRange(0, 10_000),
+    callback=_number,
+    default=50,
+    show_default=True,
+    help="Deliveries for each failure, if other loops than failures are sent.",
+)
+@click.option(
+    "--mailing-after",
+    type=_seconds,
+    metavar="DURATION",
+    help="Add a mailing that begins after this time. For half an hour, there are 20 times as many messages, of which "
+    "another share fails.",
+)
+@click.option(
+    "--block",
+    type=click.Choice(sorted(BLOCK_REPLIES)),
+    metavar="PROVIDER",
+    help=f"Let a provider ({', '.join(sorted(BLOCK_REPLIES))}) reject nine in ten messages, from --spike-after for the "
+    "duration of --spike-for.",
 )
 @click.option(
     "--spike",
@@ -161,10 +135,14 @@ def _number(_ctx: click.Context, _option: click.Parameter, value: float) -> floa
 @click.option(
     "--seed", type=int, help="Seed of the traffic. The same seed gives the same failures. Default: a random one."
 )
-@_with_request_options
+@with_request_options
 def simulate_command(  # noqa: PLR0913, PLR0917 -- click passes arguments by name
     url: str,
+    loops: tuple[str, ...],
     failures_per_day: float,
+    deliveries_per_failure: float,
+    mailing_after: float | None,
+    block: str | None,
     spike: str | None,
     spike_factor: float,
     spike_after: float,
@@ -180,6 +158,8 @@ def simulate_command(  # noqa: PLR0913, PLR0917 -- click passes arguments by nam
 ) -> None:
     """Post a realistic stream of failures to URL, as SMTPeter would, until interrupted.
 
+    With --loops, also posts deliveries, bounces and complaints, and finally prints how many events each provider had.
+
     Gives up if URL accepts no connection at the start, or does not answer for a minute later on. Exits with 1 unless
     all requests were answered 200.
 
@@ -187,23 +167,38 @@ def simulate_command(  # noqa: PLR0913, PLR0917 -- click passes arguments by nam
     never send them to an exporter in production.
     """
     target = target_of(url)
-    signer = _signer(sign_key, sign_key_id, sign_account)
+    others = loops != (FAILURES.name,)
+    if not others and (block or mailing_after is not None):
+        raise click.UsageError("--block and --mailing-after need other --loops than failures")
+    signer = signer_of(sign_key, sign_key_id, sign_account)
     seed = random.randrange(1_000_000) if seed is None else seed  # noqa: S311 -- not a secret
     now = time.time()
     reason = None if spike == "all" else spike
-    wave = Spike(reason, spike_factor, now + spike_after, now + spike_after + spike_for) if spike else None
+    begin, end = now + spike_after, now + spike_after + spike_for
+    traffic = Traffic(
+        failures_per_day,
+        seed=seed,
+        spike=Spike(reason, spike_factor, begin, end) if spike else None,
+        loops=loops,
+        deliveries_per_failure=deliveries_per_failure,
+        mailing=None if mailing_after is None else Mailing.on_demand(now + mailing_after, seed),
+        block=Block(block, begin, end) if block else None,
+    )
     simulation = Simulation(
         target,
-        Traffic(failures_per_day, seed=seed, spike=wave).requests(now - past),
+        traffic.requests(now - past),
         clock=Clock(now, speed),
         end=float("inf") if run_for is None else now + run_for,
         form=form,
         signer=signer,
         say=lambda line: click.echo(line, err=True),
+        loops=loops,
     )
     click.echo(f"sending {failures_per_day:,.0f} failures a day to {url}, seed {seed}; Ctrl-C stops", err=True)
     simulation.run()
     click.echo(simulation.tally)
+    if others:
+        click.echo(simulation.truth)
     if simulation.problem:
         raise ExporterError(simulation.problem)
     if simulation.tally.uncounted:
