@@ -118,16 +118,27 @@ def _started() -> dashboard.Panel:
 def _intake() -> dashboard.Panel:
     text = Text(
         "Requests answered 200",
-        "Failures that were counted, and duplicates, which SMTPeter reported again after they had been counted.",
+        "Requests that were answered 200, by loop (bars), and duplicates among them (line): SMTPeter reported these "
+        "events again after they had been counted.",
         NOTHING,
     )
-    every = counted("smtpeter_exporter_request_duration_seconds_count")
-    again = counted("smtpeter_exporter_duplicates_total")
     return bars(
         text,
-        Query(f"clamp_min({every} - {again}, 0)", "counted"),
-        Query(again, "duplicates"),
-        overrides={"counted": {"color": fixed("green")}, "duplicates": {"color": fixed("yellow")}},
+        Query(counted("smtpeter_exporter_accepted_total", by="loop"), "{{loop}}"),
+        Query(counted("smtpeter_exporter_duplicates_total"), "duplicates"),
+        overrides={
+            "failures": {"color": fixed("red")},
+            "deliveries": {"color": fixed("green")},
+            "bounces": {"color": fixed("blue")},
+            "abuses": {"color": fixed("purple")},
+            "duplicates": {
+                "color": fixed("yellow"),
+                "custom.drawStyle": "line",
+                "custom.lineWidth": 2,
+                "custom.fillOpacity": 0,
+                "custom.stacking": {"mode": "none", "group": "A"},
+            },
+        },
     )
 
 

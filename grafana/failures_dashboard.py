@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import failures_codes as codes
+import failures_ratio as ratio
 import failures_reasons as reasons
 import failures_stats as stats
 import failures_where as where
@@ -19,6 +20,7 @@ def build(limits: Mapping[str, Any]) -> dashboard.Dashboard:
     docs = limits["links"]["docs"]
     stats.add(board, docs)
     reasons.add(board, limits)
+    ratio.add(board)
     where.add(board)
     codes.add(board, docs)
     where.add_tags(board)

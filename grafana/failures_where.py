@@ -53,7 +53,9 @@ def _providers() -> dashboard.Panel:
         NO_FAILURES,
     )
     most = f"topk(20, {in_range(BY_PROVIDER, by='provider')} > 0)"
-    now, usual = (f"sum by (provider) ({only(series)})" for series in (PROVIDER_15M, f"{PROVIDER_15M}_expected"))
+    now, known = (f"sum by (provider) ({only(series)})" for series in (PROVIDER_15M, f"{PROVIDER_15M}_expected"))
+    # A provider that first occurred within the last hour has no usual number yet. If others have one, it is 0.
+    usual = f"({known} or 0 * {now} and on () sum({only(PROVIDER_15M + '_expected')}))"
     return table(
         text,
         Query(f"{now} and on (provider) {most}"),

@@ -2,6 +2,8 @@
 
 from typing import Any, Final
 
+import ratios
+
 Rule = dict[str, Any]
 
 _BY_REASON: Final = "job:smtpeter_failures_by_reason_total:max"
@@ -17,10 +19,13 @@ _REFUSED_15M: Final = "job_reason:smtpeter_exporter_refused:increase15m"
 _BY_PROVIDER: Final = "job:smtpeter_failures_by_provider_total:max"
 
 
-def groups(replica: str) -> list[dict[str, Any]]:
-    """Return the groups of recording rules; ``replica`` lists the labels that distinguish replicas."""
+def groups(replica: str, missing: float) -> list[dict[str, Any]]:
+    """Return the groups of recording rules; ``replica`` lists the labels that distinguish replicas.
+
+    ``missing`` is the number of failures without any delivery that shows that deliveries are missing.
+    """
     return [
-        {"name": "smtpeter", "rules": _rules(replica)},
+        {"name": "smtpeter", "rules": _rules(replica, missing)},
         # Rules over a week cost the most and change the least.
         {"name": "smtpeter-weeks", "interval": "2m", "rules": _weeks()},
     ]
@@ -28,6 +33,7 @@ def groups(replica: str) -> list[dict[str, Any]]:
 
 def _weeks() -> list[Rule]:
     return [
+        *(_record(*named) for window in ratios.LONG for named in ratios.ratios(window)),
         # Ends an hour ago, because the last hour is compared with it.
         _record(_STATUS_1W, f"sum without (state, code_class) (increase({_BY_STATUS}[1w] offset 1h))"),
         # Keep this rule last: if it has a value, the one before has one too. SMTPeterNewStatus relies on that.
@@ -35,7 +41,7 @@ def _weeks() -> list[Rule]:
     ]
 
 
-def _rules(replica: str) -> list[Rule]:
+def _rules(replica: str, missing: float) -> list[Rule]:
     """Return the rules, each after the rules it uses."""
     return [
         *(
@@ -45,6 +51,15 @@ def _rules(replica: str) -> list[Rule]:
                 "smtpeter_failures_by_reason_total",
                 "smtpeter_failures_by_provider_total",
                 "smtpeter_failures_by_tag_total",
+                "smtpeter_failures_by_reason_provider_total",
+                "smtpeter_failures_after_delivery_by_provider_total",
+                "smtpeter_failures_after_delivery_by_tag_total",
+                "smtpeter_deliveries_total",
+                "smtpeter_deliveries_by_provider_total",
+                "smtpeter_deliveries_by_tag_total",
+                "smtpeter_bounces_total",
+                "smtpeter_bounces_by_reason_total",
+                "smtpeter_complaints_total",
             )
         ),
         # Over a week, so that it survives a new ledger and an exporter that is down.
@@ -59,6 +74,8 @@ def _rules(replica: str) -> list[Rule]:
         _record(f"{_ALL_6H}_expected", _expected(_ALL_6H, "6h", history="1d")),
         _record(_REFUSED_15M, f"sum without ({replica}) (increase(smtpeter_exporter_refused_total[15m]))"),
         _record(f"{_REFUSED_15M}_expected", f"avg_over_time({_REFUSED_15M}[1d] offset 15m) or {_REFUSED_15M} * 0"),
+        *(_record(*named) for named in ratios.coverage(replica, missing)),
+        *(_record(*named) for window in ratios.SHORT for named in ratios.ratios(window)),
     ]
 
 

@@ -58,6 +58,7 @@ _SHAPE: Final = {
     "elevated": {"warning": _TIMED},
     "new_status": {"failures": _number},
     "silence": {"failures": _number},
+    "deliveries_missing": {"failures": _number},
     "unclassified": {"share": _number, "failures": _number},
     "refusals": {"few": _number, "warning": _LIMITS, "critical": {"in_15m": _number, "in_6h": _number}},
     "down": {"exporter": _duration, "replica": _duration, "ledger": _duration},

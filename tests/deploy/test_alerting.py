@@ -5,7 +5,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -15,7 +15,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from deploy.demo.alertmanager import Alertmanager, example
 from deploy.demo.past import RULES, alerts, before, fill, firings, load, prometheus_on
-from exporter.simulator.traffic import SimulatedRequest, Traffic
+from exporter.classification.series import Series
+from exporter.simulator.requests import SimulatedRequest
+from exporter.simulator.traffic import Traffic
 from tests.support.running import Client, Exporter, Prometheus, environment, exporter, server, skipping, until
 from tests.support.signing import ACCOUNT, KEY_ID, NameServer, key, record
 from tests.support.webhook import Webhook
@@ -29,10 +31,11 @@ GRAFANA: Final = "http://127.0.0.1:3000/d"
 
 
 class Monitoring(NamedTuple):
-    """A Prometheus that evaluates the alerts, and the receiver of Alertmanager's notifications."""
+    """A Prometheus that evaluates the alerts, the receiver of Alertmanager's notifications, and the past totals."""
 
     prometheus: Prometheus
     webhook: Webhook
+    totals: Mapping[Series, int]
 
 
 def calm(size: int, end: int) -> Iterator[SimulatedRequest]:
@@ -55,7 +58,7 @@ def monitoring(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Monitoring]
     """Run Prometheus with a day of history and the shipped rules, and Alertmanager with the example without delays."""
     directory = tmp_path_factory.mktemp("monitoring")
     with skipping():
-        load(directory / "data", {"smtpeter-1000": calm(1_000, NOW)}, NOW - DURATION, NOW)
+        totals = load(directory / "data", {"smtpeter-1000": calm(1_000, NOW)}, NOW - DURATION, NOW)
     with ExitStack() as stack:
         webhook = stack.enter_context(Webhook())
         shipped = example(webhook.url)
@@ -71,7 +74,7 @@ def monitoring(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Monitoring]
             alertmanager=alertmanager.address,
         )
         stack.callback(prometheus.stop)
-        yield Monitoring(prometheus, webhook)
+        yield Monitoring(prometheus, webhook, totals["smtpeter-1000"])
 
 
 def _without_delays(route: dict[str, Any]) -> dict[str, Any]:
@@ -124,8 +127,8 @@ def descriptions(prometheus: Prometheus, job: str) -> list[str]:
 def test_the_receiver_is_notified_of_a_spike(monitoring: Monitoring, tmp_path: Path) -> None:
     """The notification of a simulated spike of blocked mail has the reason, the provider, and links."""
     job = "smtpeter-1000"
-    prometheus, webhook = monitoring
-    fill(tmp_path / "ledger.db", calm(1_000, NOW))
+    prometheus, webhook, totals = monitoring
+    fill(tmp_path / "ledger.db", totals, NOW)
     with signed_exporter(tmp_path, ACCOUNT) as running:
         prometheus.add(job, running.private)
         until(lambda: prometheus.value(f'up{{job="{job}"}}') == 1)
@@ -153,7 +156,7 @@ def test_the_receiver_is_notified_of_a_spike(monitoring: Monitoring, tmp_path: P
 
 def test_the_receiver_is_notified_of_rejected_signatures(monitoring: Monitoring, tmp_path: Path) -> None:
     """If every request is rejected because of its account, the notification names that reason."""
-    prometheus, webhook = monitoring
+    prometheus, webhook, _ = monitoring
     with signed_exporter(tmp_path, "environment-9") as running:
         prometheus.add("broken", running.private)
         until(lambda: prometheus.value('up{job="broken"}') == 1)

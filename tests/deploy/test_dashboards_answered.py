@@ -26,6 +26,7 @@ PAST: Final = PRESENT | {"__interval": "5m", "__rate_interval": "6m", "__range":
 UNANSWERED: Final = {
     ("Alerts firing", "B"): "has an answer only while no alert fires; here one does",
     ("Exporters", "B"): "counts exporters that are down; here none is",
+    ("Failure ratio", "B"): "needs deliveries for a day; here they are counted for two hours",
 }
 
 
@@ -38,8 +39,8 @@ class World(NamedTuple):
     """The end of the history, in seconds since the epoch."""
 
     def answers(self, query: Query) -> bool:
-        """Return whether the answer has a number. Queries about usual values and a week ago use the history."""
-        past = "offset 1w" in query.expression or "_expected" in query.expression
+        """Return whether the answer has a number. Queries about usual values, ratios and a week ago use the history."""
+        past = any(part in query.expression for part in ("offset 1w", "_expected", ":ratio_increase"))
         values = PAST if past or "ALERTS" in query.expression else PRESENT
         found = self.prometheus.query(filled(query.expression, values), self.end - 60 if past else None)
         return any(not math.isnan(value) for _, value in found)
@@ -63,7 +64,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         traffic = before(end, Traffic(2_000, seed=1, spike=spike).requests(begin))
         events = (event for event in traffic if event.at >= spike.begin or event.answer.extended != NEW)
         with skipping():
-            load_past(directory / "data", {"past": events}, begin, end)
+            load_past(directory / "data", {"past": events}, begin, end, deliveries=lambda _: 1)
     prometheus = Prometheus(program, directory, rules=[RULES / "rules.yaml", RULES / "alerts.yaml"])
     try:
         with exporter(tmp_path_factory.mktemp("exporter")) as running:

@@ -13,6 +13,7 @@ import yaml
 from jsonschema import Draft202012Validator
 from kubernetes_validate.utils import ValidationError, validate
 
+from exporter.classification.loops import LOOPS
 from exporter.errors import SettingError
 from exporter.ledger.url import PostgresUrl
 from exporter.settings.table import SETTINGS, Settings
@@ -312,8 +313,8 @@ def test_the_network_policy_allows_only_what_is_needed(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", EXPORTERS)
-def test_the_ingress_has_two_paths(name: str) -> None:
-    """Only the exact paths of callback and verification file are public, over TLS, on the host of the public URL."""
+def test_the_ingress_has_exact_paths(name: str) -> None:
+    """Only the paths of the webhooks and the verification file are public, over TLS, on the host of the public URL."""
     objects = build(name)
     ingress = objects.one("Ingress")["spec"]
     url = urlsplit(objects.settings["SMTPETER_EXPORTER_WEBHOOK_PUBLIC_URL"])
@@ -322,9 +323,10 @@ def test_the_ingress_has_two_paths(name: str) -> None:
     assert "defaultBackend" not in ingress
     file = "smtpeter-4f1c2d.txt" if "more" in name else "smtpeter-example.txt"
     backend = {"service": {"name": "smtpeter-exporter", "port": {"name": "callback"}}}
+    failures, *others = LOOPS
     assert rule["http"]["paths"] == [
-        {"path": f"{url.path}/failures", "pathType": "Exact", "backend": backend},
-        {"path": f"{url.path}/{file}", "pathType": "Exact", "backend": backend},
+        {"path": f"{url.path}/{public}", "pathType": "Exact", "backend": backend}
+        for public in (failures, file, *others)
     ]
     service = objects.one("Service", "smtpeter-exporter")
     assert [port["name"] for port in service["spec"]["ports"]] == ["callback"]

@@ -16,9 +16,12 @@ from urllib.parse import urlencode
 
 import pytest
 
-from tests.support.proxies import CALLBACK, HOST, SHIPPED, Proxy, head_of, proxied
+from exporter.classification.loops import LOOPS
+from tests.support.guarded import without_details
+from tests.support.proxies import CALLBACK, HOST, SHIPPED, Proxy, head_of, path_of, proxied
 from tests.support.running import (
     COUNTED,
+    COUNTED_AGAIN,
     FORM,
     TIMEOUT,
     Exporter,
@@ -38,28 +41,56 @@ from tests.support.smuggling import PAYLOADS, attempt
 FILE: Final = "/smtpeter/smtpeter-x7_Y.txt"
 CONTENT: Final = b"\xef\xbb\xbfproof\r\n\0\xff of the owner"
 INCREMENTED: Final = {name: by for name, by in COUNTED.items() if "seconds" not in name}
-LIMIT: Final = 65_536
+ABOUT_MAIL: Final = {
+    "failures": {name: by for name, by in INCREMENTED.items() if "exporter" not in name},
+    "deliveries": {
+        "smtpeter_deliveries_total": 1.0,
+        'smtpeter_deliveries_by_provider_total{provider="other"}': 1.0,
+        'smtpeter_deliveries_by_tag_total{tag="other"}': 1.0,
+    },
+    "bounces": {
+        'smtpeter_bounces_total{kind="other"}': 1.0,
+        'smtpeter_bounces_by_reason_total{reason="unclassified"}': 1.0,
+    },
+    "abuses": {'smtpeter_complaints_total{provider="other"}': 1.0},
+}
+"""By loop, the counters about mail that an event of :func:`new` increments."""
 NUMBERS: Final = count()
+each_loop = pytest.mark.parametrize("loop", LOOPS)
 
 
-def new(size: int = 0) -> bytes:
-    """Return the body of a new failure, padded to ``size`` bytes."""
-    return urlencode(failure(next(NUMBERS), description="")).encode().ljust(size, b"x")
+def new(size: int = 0, loop: str = "failures") -> bytes:
+    """Return the body of a new event of a loop, padded to ``size`` bytes."""
+    number = next(NUMBERS)
+    message, recipient = {"id": f"m{number}"}, {"recipient": f"jane.doe{number}@example.org"}
+    fields = {
+        "failures": failure(number, description=""),
+        "deliveries": {**message, **recipient, "type": "delivery", "description": ""},
+        "bounces": {**message, **recipient, "type": "bounce", "mime": "Subject: Re: May\n\n"},
+        "abuses": {**message, "type": "abuse", "mime": "Subject: May\n\n"},
+    }
+    return urlencode(fields[loop]).encode().ljust(size, b"x")
+
+
+def about_mail(samples: Samples) -> Samples:
+    """Return the counters about mail, without those about the exporter."""
+    return {name: by for name, by in samples.items() if "exporter" not in name}
 
 
 def incremented(before: Samples, after: Samples) -> Samples:
     """Return the increase of each counter of requests."""
-    return {name: by for name, by in changes(before, after).items() if "lookups" not in name and "seconds" not in name}
+    return {name: by for name, by in without_details(changes(before, after)).items() if "seconds" not in name}
 
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Exporter]:
-    """Run an exporter with the settings for a reverse proxy."""
+    """Run an exporter that serves all loops, with the settings for a reverse proxy."""
     directory = tmp_path_factory.mktemp("exporter")
     (directory / Path(FILE).name).write_bytes(CONTENT)
     flags = (
         *("--signature.mode", "required", "--signature.account", ACCOUNT, "--log.level", "debug"),
         *("--webhook.public-url", f"https://{HOST}/smtpeter", "--webhook.verification-dir", str(directory)),
+        *("--webhook.loops", ",".join(LOOPS)),
     )
     with NameServer() as name_server:
         name_server.records = {KEY_ID: [record(key())]}
@@ -81,8 +112,18 @@ def test_a_signed_request_is_counted(proxy: Proxy, running: Exporter) -> None:
     before = running.samples()
     body = new()
     assert [proxy.post(body), proxy.post(body)] == [200, 200]
-    twice = {"smtpeter_exporter_commit_batch_size_count": 2.0, "smtpeter_exporter_duplicates_total": 1.0}
-    assert incremented(before, running.samples()) == INCREMENTED | twice
+    again = {name: by + INCREMENTED.get(name, 0) for name, by in COUNTED_AGAIN.items() if "seconds" not in name}
+    assert incremented(before, running.samples()) == INCREMENTED | again
+
+
+@each_loop
+def test_each_loop_is_forwarded(proxy: Proxy, running: Exporter, loop: str) -> None:
+    """A signed request of each loop is answered 200 on the path of its loop, and counted as an event of that loop."""
+    before = running.samples()
+    assert proxy.post(new(loop=loop), path_of(loop)) == 200
+    after = incremented(before, running.samples())
+    assert about_mail(after) == ABOUT_MAIL[loop]
+    assert after[f'smtpeter_exporter_accepted_total{{loop="{loop}"}}'] == 1.0
 
 
 def test_the_verification_file_is_served(proxy: Proxy) -> None:
@@ -102,12 +143,15 @@ def test_nothing_else_is_public(proxy: Proxy, running: Exporter) -> None:
     others = (
         *(("POST", path) for path in ("/", "/failures", f"{CALLBACK}/x", f"{CALLBACK}/", "/smtpeter/", FILE)),
         *(("POST", path) for path in ("/smtpeter/../failures", "/smtpeter/%2e%2e/failures")),
-        *((method, CALLBACK) for method in ("GET", "HEAD", "PUT", "OPTIONS", "DELETE")),
+        *(("POST", path) for path in ("/smtpeter/clicks", "/deliveries", f"{path_of('bounces')}/", "/abuses")),
+        *(("POST", f"{path_of(loop)}%0A") for loop in LOOPS),
+        *((method, path_of(loop)) for method in ("GET", "HEAD", "PUT", "OPTIONS", "DELETE") for loop in LOOPS),
         *(("GET", path) for path in ("/", "/metrics", "/smtpeter/metrics", "/-/ready", "/smtpeter/ledger.db")),
         *(
             ("GET", path)
             for path in ("/smtpeter-x7_Y.txt", "/smtpeter/smtpeter-..%2Fx.txt", "/smtpeter/a/smtpeter-x.txt")
         ),
+        ("GET", f"{FILE}%0A"),
     )
     found = {
         (method, path): proxy.send(method, path, headers_for(HOST, path, body, FORM), body).status
@@ -117,33 +161,39 @@ def test_nothing_else_is_public(proxy: Proxy, running: Exporter) -> None:
     assert incremented(before, running.samples()) == {}
 
 
-def test_the_largest_body_is_counted(proxy: Proxy, running: Exporter) -> None:
-    """A body of exactly 64 KiB, the limit of the exporter, is accepted."""
+@each_loop
+def test_the_largest_body_is_counted(proxy: Proxy, running: Exporter, loop: str) -> None:
+    """A body of exactly the exporter's limit is accepted. The proxy needs no temporary file for it."""
     before = running.samples()
-    assert proxy.post(new(LIMIT)) == 200
-    assert incremented(before, running.samples()) == INCREMENTED
+    assert proxy.post(new(LOOPS[loop].max_body, loop), path_of(loop)) == 200
+    assert about_mail(incremented(before, running.samples())) == ABOUT_MAIL[loop]
 
 
-def test_a_larger_body_is_rejected(proxy: Proxy, running: Exporter) -> None:
+@each_loop
+def test_a_larger_body_is_rejected(proxy: Proxy, running: Exporter, loop: str) -> None:
     """The proxy answers a larger body with 413 and does not send it to the exporter."""
     before = running.samples()
-    assert [proxy.post(new(LIMIT + 1)), proxy.post(new(1_000_000))] == [413, 413]
+    sizes = (LOOPS[loop].max_body + 1, 3_000_000)
+    assert [proxy.post(new(size, loop), path_of(loop)) for size in sizes] == [413, 413]
     assert incremented(before, running.samples()) == {}
 
 
-def test_a_larger_chunked_body_is_rejected(proxy: Proxy, running: Exporter) -> None:
+@each_loop
+def test_a_larger_chunked_body_is_rejected(proxy: Proxy, running: Exporter, loop: str) -> None:
     """A larger body without a length is not counted either. Caddy 2.6 may answer with 502 instead of 413."""
     before = running.samples()
     covered = ("(request-target)", "host", "date", "x-copernica-id", "digest")
     statuses = []
-    for body in (new(1_000), new(1_000_000)):
-        headers = headers_for(HOST, CALLBACK, body, FORM, covered=covered)
+    for size in (1_000, LOOPS[loop].max_body // 2, 3_000_000):
+        body = new(size, loop)
+        headers = headers_for(HOST, path_of(loop), body, FORM, covered=covered)
         del headers["Content-Length"]
         headers["Transfer-Encoding"] = "chunked"
         chunked = b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
-        statuses.append(proxy.send("POST", CALLBACK, headers, chunked).status)
-    assert statuses in ([200, 413], [200, 502] if proxy.name == "caddy" else [])
-    assert incremented(before, running.samples()) == INCREMENTED
+        statuses.append(proxy.send("POST", path_of(loop), headers, chunked).status)
+    assert statuses in ([200, 200, 413], [200, 200, 502] if proxy.name == "caddy" else [])
+    counted = {name: 2 * by for name, by in ABOUT_MAIL[loop].items()}
+    assert about_mail(incremented(before, running.samples())) == counted
 
 
 def test_forwarded_headers_are_ignored(proxy: Proxy, running: Exporter) -> None:
@@ -195,7 +245,7 @@ def test_the_log_has_no_personal_data(proxy: Proxy) -> None:
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_requests_are_forwarded_unchanged(tmp_path: Path, name: str) -> None:
-    """Target and Host are forwarded unchanged, on a connection that all clients share."""
+    """Target and Host are forwarded unchanged for each loop, on connections that clients share."""
     received = []
 
     class Upstream(BaseHTTPRequestHandler):
@@ -210,16 +260,18 @@ def test_requests_are_forwarded_unchanged(tmp_path: Path, name: str) -> None:
         def log_message(self, *_: Any) -> None:
             """Log nothing."""
 
-    target, host = f"{CALLBACK}?a=%2f&b=+", "Mail.Example.COM:443"
+    targets, host = [f"{path_of(loop)}?a=%2f&b=+" for loop in LOOPS for _ in range(2)], "Mail.Example.COM:443"
     with ThreadingHTTPServer(("127.0.0.1", 0), Upstream) as upstream:
         threading.Thread(target=upstream.serve_forever).start()
         try:
             with proxied(name, tmp_path, f"127.0.0.1:{upstream.server_port}") as proxy:
-                for _ in range(3):
+                for target in targets:
                     assert proxy.send("POST", target, {"Host": host, "Content-Length": "1"}, b"x").status == 200
         finally:
             upstream.shutdown()
-    assert received == [(received[0][0], f"POST {target} HTTP/1.1", host, b"x")] * 3
+    assert [tuple(rest) for _, *rest in received] == [(f"POST {target} HTTP/1.1", host, b"x") for target in targets]
+    ports = [port for port, *_ in received]
+    assert ports[::2] == ports[1::2]
 
 
 def test_nginx_limits_requests_per_address(tmp_path: Path, running: Exporter) -> None:
@@ -231,6 +283,19 @@ def test_nginx_limits_requests_per_address(tmp_path: Path, running: Exporter) ->
             sock.sendall(head)
             until(lambda: proxy.post(new()) == 503)
         until(lambda: proxy.post(new()) == 200)
+
+
+def test_nginx_limits_large_bodies(tmp_path: Path, running: Exporter) -> None:
+    """Nginx rejects bounces and complaints while as many as allowed arrive. Failures are not affected."""
+    head = head_of("POST", path_of("bounces"), {"Host": HOST, "Content-Length": "9"})
+    other = {"limit_conn smtpeter_exporter_mail 64;": "limit_conn smtpeter_exporter_mail 1;"}
+    with proxied("nginx", tmp_path, running.public, other) as proxy:
+        with proxy.connect() as sock:
+            sock.sendall(head)
+            for loop in ("bounces", "abuses"):
+                until(lambda loop=loop: proxy.post(new(loop=loop), path_of(loop)) == 503)  # type: ignore[misc]
+            assert [proxy.post(new(loop=loop), path_of(loop)) for loop in ("failures", "deliveries")] == [200, 200]
+        until(lambda: proxy.post(new(loop="bounces"), path_of("bounces")) == 200)
 
 
 def test_caddy_holds_requests_while_the_exporter_restarts(tmp_path: Path) -> None:
