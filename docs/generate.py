@@ -12,6 +12,7 @@ import yaml
 
 from exporter import errors
 from exporter.classification.fields import REPAIRS
+from exporter.classification.loops import LOOPS
 from exporter.classification.series import FAMILIES
 from exporter.cli.group import LazyCommand, cli
 from exporter.ledger.contract import Ledger
@@ -98,7 +99,8 @@ def metrics(ledger: Ledger) -> Iterator[str]:
         "Python client."
     )
     telemetry = Telemetry()
-    telemetry.registry.register(LedgerCollector(ledger, [], label_sets=lambda _totals: 0, problem=lambda: None))
+    collector = LedgerCollector(ledger, tuple(LOOPS.values()), [], label_sets=lambda _totals: 0, problem=lambda: None)
+    telemetry.registry.register(collector)
     rows = ["| metric | type | labels | description |", "|---|---|---|---|"]
     of_the_ledger = {f"smtpeter_{name}": labels for name, (_, labels) in FAMILIES.items()}
     for family in sorted(telemetry.registry.collect(), key=lambda family: family.name):
@@ -129,7 +131,9 @@ def alerts() -> Iterator[str]:
     yield (
         "These are the series that `deploy/prometheus/rules.yaml` records for the dashboards and alerts. A name has "
         "three parts: the labels besides those of the target, the metric, and what was computed. `max` is the total "
-        "over all replicas, `increase15m` the increase in 15 minutes, and `expected` the usual value."
+        "over all replicas, `increase15m` the increase in 15 minutes, and `expected` the usual value. "
+        "`ratio_increase1h` is a ratio of increases over an hour: failures and hard bounces divided by finished "
+        "deliveries, or complaints divided by deliveries."
     )
     yield "\n".join(f"- `{rule['record']}`" for rule in _rules("rules.yaml"))
 
@@ -148,13 +152,16 @@ def http() -> Iterator[str]:
         "are counted by [reason](#reasons-in-smtpeter_exporter_refused_total)."
     )
     document = yaml.safe_load(TARGET.with_name("openapi.yaml").read_text())
-    rows = ["| request | answer | when |", "|---|---|---|"]
+    requests: dict[tuple[str, str], list[str]] = {}  # by answer, because all webhooks have the same answers
     for path, operations in document["paths"].items():
         for method in [name for name in operations if name in {"get", "post"}]:
             for status, response in operations[method]["responses"].items():
                 if "$ref" in response:  # resolve the reference
                     response = document["components"]["responses"][response["$ref"].rpartition("/")[2]]  # noqa: PLW2901 -- as above
-                rows.append(f"| `{method.upper()} {path}` | {status} | {_cell(response['description'])} |")
+                answer = status, _cell(response["description"])
+                requests.setdefault(answer, []).append(f"`{method.upper()} {path}`")
+    rows = ["| request | answer | when |", "|---|---|---|"]
+    rows += [f"| {', '.join(asked)} | {status} | {when} |" for (status, when), asked in requests.items()]
     yield "\n".join(rows)
     yield (
         "The private listener answers the following requests. If `web.config.file` names users, a request without a "
@@ -209,6 +216,10 @@ def exit_codes() -> Iterator[str]:
                 "the ledger is damaged, not writable, of a newer version, in use, hard-linked or mounted as a file",
             ),
             (errors.ListenError.exit_code, "an address cannot be listened on"),
+            (
+                errors.NoStatusPage.exit_code,
+                "`status` found no status page; it exits with 1 if the page shows a problem",
+            ),
             (130, "interrupted by Ctrl-C, except for `simulate` and a `serve` that has started, which end as usual"),
             (143, "terminated by SIGTERM, with the same exceptions"),
         )

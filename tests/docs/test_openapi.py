@@ -22,11 +22,12 @@ from schemathesis.specs.openapi.checks import (
 
 from exporter.classification.classifier import Classifier
 from exporter.classification.labels import LabelSets
+from exporter.classification.loops import LOOPS
 from exporter.classification.providers import Providers
 from exporter.metrics.telemetry import Telemetry
 from exporter.refusals import REFUSAL_REASONS
 from exporter.webhook.app import public_app
-from exporter.webhook.endpoint import Failures
+from exporter.webhook.endpoint import Endpoint
 from exporter.webhook.verification_files import VerificationFiles
 from tests.support.guarded import guarded_exporter
 from tests.support.running import Exporter, exporter, failure
@@ -60,15 +61,15 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def trusting(tmp_path_factory: pytest.TempPathFactory, directory: Path) -> Iterator[Exporter]:
-    """Yield an exporter that accepts unsigned reports."""
-    flags = ("--webhook.verification-dir", str(directory))
+    """Yield an exporter that serves all loops and accepts unsigned reports."""
+    flags = ("--webhook.verification-dir", str(directory), "--webhook.loops", ",".join(LOOPS))
     with exporter(tmp_path_factory.mktemp("trusting"), *flags) as running:
         yield running
 
 
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory: pytest.TempPathFactory, directory: Path) -> Iterator[Exporter]:
-    """Yield an exporter that requires signatures."""
+    """Yield an exporter that serves only failures and requires signatures."""
     flags = ("--webhook.verification-dir", str(directory))
     with guarded_exporter(tmp_path_factory.mktemp("guarded"), *flags) as guarded:
         yield guarded.running
@@ -103,9 +104,9 @@ def test_the_document_is_valid() -> None:
 def test_paths_are_the_routes(directory: Path) -> None:
     """Each route and method of the application is documented, and no other."""
     classifier, telemetry = Classifier(LabelSets(), Providers({}), ()), Telemetry()
-    failures = Failures(None, classifier, telemetry)
-    committer: Any = None  # only the routes matter
-    app = public_app(failures, committer, telemetry, prefix="", files=VerificationFiles(directory))
+    unused: Any = None  # only the routes matter
+    endpoints = [Endpoint(loop, None, classifier, telemetry, unused) for loop in LOOPS.values()]
+    app = public_app(endpoints, unused, telemetry, prefix="", files=VerificationFiles(directory))
     routed: Any = app._app
     routes = {
         f"{method.method} {route.path}"
@@ -113,7 +114,7 @@ def test_paths_are_the_routes(directory: Path) -> None:
         for method in route.methods
         if not method.internal and method.method != "OPTIONS"  # which is rejected
     }
-    assert routes == {label.replace("smtpeter-{token}.txt", "{name}") for label in OPERATIONS}
+    assert routes == {label.replace("smtpeter-{token}.txt", "{name:file}") for label in OPERATIONS}
 
 
 def test_reasons_are_documented() -> None:
@@ -124,7 +125,7 @@ def test_reasons_are_documented() -> None:
 
 def test_the_words_of_a_200_are_documented(trusting: Exporter) -> None:
     """A new failure and a repeated one get the documented bodies, in this order; schemathesis checks no plain text."""
-    documented = SCHEMA.raw_schema["paths"]["/failures"]["post"]["responses"]["200"]["content"]["text/plain"]["schema"]
+    documented = SCHEMA.raw_schema["components"]["responses"]["Counted"]["content"]["text/plain"]["schema"]
     answers = [trusting.post(failure(1)) for _ in documented["enum"]]
     assert [(answer.status, answer.text) for answer in answers] == [(200, body) for body in documented["enum"]]
 
@@ -137,17 +138,20 @@ def test_without_signatures(trusting: Exporter, label: str, mode: GenerationMode
     asked = ask(trusting, label, mode, [*CHECKS, positive_data_acceptance] if wanted else CHECKS, 60)
     assert len(asked) >= 20
     if wanted:
-        kinds = SCHEMA.raw_schema["paths"]["/failures"]["post"]["requestBody"]["content"]
+        path = label.removeprefix("POST ")
+        kinds = SCHEMA.raw_schema["paths"][path]["post"]["requestBody"]["content"]
         assert set(asked) == {(kind, HTTPStatus.OK) for kind in kinds}
 
 
 @pytest.mark.parametrize("mode", MODES.values(), ids=MODES)
-def test_with_signatures(guarded: Exporter, mode: GenerationMode) -> None:
-    """Each report without a signature is answered 403, and none is counted."""
-    asked = ask(guarded, "POST /failures", mode, CHECKS, 60)
+@pytest.mark.parametrize("loop", LOOPS)
+def test_with_signatures(guarded: Exporter, loop: str, mode: GenerationMode) -> None:
+    """A report without a signature is answered 403, or 404 if its loop is not served, and none is counted."""
+    asked = ask(guarded, f"POST /{loop}", mode, CHECKS, 60)
     assert len(asked) >= 20
-    assert {status for _, status in asked} == {HTTPStatus.FORBIDDEN}
-    assert guarded.failures() == {}
+    assert {status for _, status in asked} == {HTTPStatus.FORBIDDEN if loop == "failures" else HTTPStatus.NOT_FOUND}
+    accepted = {name: by for name, by in guarded.samples().items() if "_accepted_total" in name}
+    assert accepted == {'smtpeter_exporter_accepted_total{loop="failures"}': 0.0}
 
 
 @pytest.mark.parametrize("label", [label for label in OPERATIONS if "token" in label])

@@ -17,6 +17,7 @@ import trustme
 import yaml
 from falcon.inspect import inspect_routes
 
+from exporter.classification.loops import LOOPS
 from exporter.classification.reason import DECIDERS, REASONS, reason_of
 from exporter.classification.report import Report
 from exporter.classification.status_codes import REGISTRY
@@ -81,8 +82,8 @@ def test_the_reference_lists_all_paths() -> None:
     """The reference has each path of the two listeners."""
     app = private_app(Telemetry(), Mock(spec=Committer), Passwords({}), Mock())
     routes = [route.path for route in inspect_routes(app)]
-    listed = re.findall(r"^\| `[A-Z]+ (/\S*)` \|", PAGES["docs/reference.md"], re.MULTILINE)
-    assert set(listed) == {"/failures", "/smtpeter-{token}.txt", *routes}
+    listed = re.findall(r"`(?:GET|POST) (/\S*)`", PAGES["docs/reference.md"].partition("## HTTP")[2])
+    assert set(listed) == {*(loop.path for loop in LOOPS.values()), "/smtpeter-{token}.txt", *routes}
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -108,8 +109,8 @@ def test_metrics_that_are_named_exist() -> None:
     """Each word smtpeter_… on the pages is a metric of the exporter, a part of one, or a recorded series."""
     named = set(re.findall(r"\b(?:\w+:)?smtpeter_[a-z0-9_]*[a-z0-9](?::\w+)*", TEXT))
     assert named >= EXPOSED.keys() | RECORDED
-    # The prefix of a release's files, a table in PostgreSQL, a Docker volume.
-    others = {"smtpeter_exporter", "smtpeter_total", "smtpeter_data"}
+    # The prefix of a release's files, tables in PostgreSQL, a Docker volume.
+    others = {"smtpeter_exporter", "smtpeter_total", "smtpeter_delivery", "smtpeter_data"}
     assert named - others <= known_metrics() | EXPOSED.keys()
 
 
@@ -326,6 +327,8 @@ USERS_HOSTS: Final = {
     "postgresql.example.com": "of PostgreSQL, in Kubernetes",
     "registry.example.com": "of container images",
     "grafana.example.com": "of Grafana",
+    "loki.example.com": "of Loki",
+    "exporter.example.com": "of the private listener",
     "pager.example.com": "of the service that pages people",
     "git.example.com": "of the documentation",
     "trial._domainkey.example.com": "name of a key in DNS",
