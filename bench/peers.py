@@ -16,6 +16,7 @@ from prometheus_client import CollectorRegistry, Counter, generate_latest
 
 from exporter.classification.classifier import Classifier
 from exporter.classification.labels import LabelSets
+from exporter.classification.loops import SMALL_BODY
 from exporter.classification.providers import Providers
 from exporter.classification.series import FAMILIES
 from exporter.serve import MAX_CONNECTIONS
@@ -30,7 +31,7 @@ class Body:
 
     def on_post(self, req: falcon.Request, _resp: falcon.Response) -> None:
         """Read the body as the exporter does."""
-        read_body(req)
+        read_body(req, SMALL_BODY)
 
 
 class Memory:
@@ -46,7 +47,7 @@ class Memory:
 
     def on_post(self, req: falcon.Request, _resp: falcon.Response) -> None:
         """Count the failure as the exporter does."""
-        report = parse(req.content_type or "", read_body(req))
+        report = parse(req.content_type or "", read_body(req, SMALL_BODY))
         for family, *values in self._classifier.event_of(report).record.series:
             self._families[family].labels(*values).inc()
 

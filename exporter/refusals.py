@@ -131,7 +131,7 @@ REFUSAL_REASONS: Final = {
     ),
     "busy": RefusalReason(
         "noise",
-        "a body over 64 KiB while 64 others arrive or are parsed; answered 503",
+        "a body over 64 KiB while 64 others arrive or are parsed, or a message not parsed in time; answered 503",
         "Nothing, if it is rare. Failures and deliveries are not affected. If it lasts, let the reverse proxy buffer "
         "requests.",
     ),
@@ -152,7 +152,7 @@ REFUSAL_REASONS: Final = {
         "report",
         "an event of another type of webhook than its URL is for",
         "Nothing, if you pressed check now at SMTPeter. Otherwise, in SMTPeter's dashboard, let each URL be called "
-        "only by the webhook of its name. If it is, report it to this project.",
+        "only by the webhook of its name. If each is, report it to this project.",
     ),
     "value_too_long": RefusalReason("report", "an id or a recipient that is longer than any real one", _BAD_REPORT),
     "unavailable": RefusalReason(

@@ -37,7 +37,10 @@ FAMILIES: Final = {
         ("tag",),
     ),
     "bounces": ("Number of messages that came back, by kind. Those of kind dsn are usually failures, too.", ("kind",)),
-    "bounces_by_reason": ("Number of messages that came back and report a failed delivery, by reason.", ("reason",)),
+    "bounces_by_reason": (
+        "Number of messages that came back, by reason: failure notices (kind dsn), and all of kind other.",
+        ("reason",),
+    ),
     "complaints": (
         "Number of complaints of recipients who call a message spam, by the mailbox provider that reports them.",
         ("provider",),

@@ -26,7 +26,7 @@ _COMMANDS: Final = {
     "classify": ("classify", "classify_command", "Classify failures without counting them."),
     "ledger": ("ledger", "ledger_group", "Commands on a ledger that no exporter is using."),
     "send": ("send", "send_command", "Post one failure to URL as SMTPeter would, and print the answer."),
-    "serve": ("serve", "serve_command", "Receive failures and expose them as metrics, until stopped."),
+    "serve": ("serve", "serve_command", "Receive SMTPeter's events and expose them as metrics, until stopped."),
     "simulate": (
         "simulate",
         "simulate_command",

@@ -10,7 +10,7 @@ from typing import Any, Final
 import click
 from click.core import ParameterSource
 
-from exporter.classification.loops import FAILURES, LOOPS
+from exporter.classification.loops import ABUSES, BOUNCES, DELIVERIES, FAILURES, LOOPS
 from exporter.cli.posting import signer_of, with_request_options
 from exporter.simulator.client import hint_for, send
 
@@ -18,13 +18,11 @@ _ANSWER: Final = (
     "5.1.1 The email account that you tried to reach does not exist. Please check the address for typing mistakes. "
     "- gsmtp"
 )
-
-
 _OPTIONS_OF: Final[Mapping[str, tuple[str, ...]]] = {
     FAILURES.name: ("recipient", "state", "code", "extended", "description"),
-    "deliveries": ("recipient",),
-    "bounces": ("recipient", "mime"),
-    "abuses": ("emailfrom", "mime"),
+    DELIVERIES.name: ("recipient",),
+    BOUNCES.name: ("recipient", "mime"),
+    ABUSES.name: ("emailfrom", "mime"),
 }
 """For each loop, the options that become variables of its events."""
 

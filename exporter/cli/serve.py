@@ -26,7 +26,7 @@ _SERVER_DEPRECATED: Final = (
 @click.command("serve", cls=SettingsCommand)
 @with_settings
 def serve_command(config_file: Path | None, **flags: Any) -> None:  # noqa: ANN401 -- a string or several, from click
-    """Receive failures and expose them as metrics, until stopped."""
+    """Receive SMTPeter's events and expose them as metrics, until stopped."""
     findings = Findings()
     _, settings = _read(config_file, flags, findings)
     findings.raise_errors()

@@ -79,7 +79,7 @@ def _loops(_ctx: click.Context, _option: click.Parameter, texts: tuple[str, ...]
     type=_seconds,
     metavar="DURATION",
     help="Add a mailing that begins after this time. For half an hour, there are 20 times as many messages, of which "
-    "another share fails.",
+    "with a failure ratio of their own.",
 )
 @click.option(
     "--block",
@@ -169,7 +169,7 @@ def simulate_command(  # noqa: PLR0913, PLR0917 -- click passes arguments by nam
     target = target_of(url)
     others = loops != (FAILURES.name,)
     if not others and (block or mailing_after is not None):
-        raise click.UsageError("--block and --mailing-after need other --loops than failures")
+        raise click.UsageError("--block and --mailing-after need --loops with more than failures")
     signer = signer_of(sign_key, sign_key_id, sign_account)
     seed = random.randrange(1_000_000) if seed is None else seed  # noqa: S311 -- not a secret
     now = time.time()

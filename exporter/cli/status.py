@@ -109,7 +109,7 @@ def _reason(error: Exception) -> str:
         case ssl.SSLError():
             return f"no TLS: {error.reason}; try a URL with http"
         case TimeoutError():
-            return f"no answer within {TIMEOUT} seconds"
+            return f"no answer within {TIMEOUT} seconds; is it a listener with TLS (https) or without (http)?"
         case HTTPException() | ConnectionResetError():
             return "no HTTP; try a URL with https"
         case OSError(strerror=str(text)):

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+from exporter.classification.loops import LOOPS
 from exporter.errors import LedgerError
 from exporter.ledger.contract import COPY_MARKER, Ledger, Total
 
@@ -11,8 +12,6 @@ PAGE_SIZE: Final = 5_000
 """Identities to copy and compare at a time."""
 PROGRESS_INTERVAL: Final = 2.0
 """Seconds between two lines of progress."""
-_EVENTS: Final = ("failures", "deliveries", "bounces", "complaints")
-"""The families that count the events of a loop, which are also what people call the events."""
 
 
 def copy(source: Ledger, target: Ledger, *, say: Callable[[str], None]) -> str:
@@ -50,7 +49,10 @@ def copy(source: Ledger, target: Ledger, *, say: Callable[[str], None]) -> str:
 
 def _what(identities: int, totals: list[Total]) -> str:
     """Return the number of events of each loop that has any, and how many series and identities there are."""
-    counts = {name: sum(total.value for total in totals if total.series[0] == name) for name in _EVENTS}
+    counts = {
+        name: sum(total.value for total in totals if total.series[0] == name)
+        for name in [loop.families[0] for loop in LOOPS.values()]
+    }
     *others, last = [f"{count:,} {name}" for name, count in counts.items() if count] or ["no events"]
     events = f"{', '.join(others)} and {last}" if others else last
     return f"{events} in {len(totals):,} time series, and {identities:,} identities, which recognize repeated reports"

@@ -21,7 +21,7 @@ RECORD: Final = """
         ON CONFLICT DO NOTHING RETURNING hash
     ), new AS (
         SELECT hash FROM identities UNION ALL SELECT hash FROM deliveries
-), sums AS (
+    ), sums AS (
         SELECT series, count(*) AS count FROM new JOIN given USING (hash)
         JOIN unnest(%(kind_of)s::integer[], %(series)s::text[]) AS raised (kind, series) USING (kind) GROUP BY series
     ), born AS (

@@ -18,9 +18,9 @@ SPAN: Final = 86_400
 BUCKET: Final = 600
 """Seconds of one bucket. Events are forgotten bucket by bucket."""
 BY_REASON_PROVIDER: Final = "failures_by_reason_provider"
-AFTER_DELIVERY: Final = "failures_after_delivery_by_provider"
-DELIVERIES: Final = "deliveries_by_provider"
-_KEPT: Final = frozenset({BY_REASON_PROVIDER, AFTER_DELIVERY, DELIVERIES})
+AFTER_DELIVERY_BY_PROVIDER: Final = "failures_after_delivery_by_provider"
+DELIVERIES_BY_PROVIDER: Final = "deliveries_by_provider"
+_KEPT: Final = frozenset({BY_REASON_PROVIDER, AFTER_DELIVERY_BY_PROVIDER, DELIVERIES_BY_PROVIDER})
 
 
 class LastDay(NamedTuple):

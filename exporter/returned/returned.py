@@ -47,7 +47,7 @@ _MAX_ADDRESS: Final = 320
 class Returned(NamedTuple):
     """A returned message: its kind (a key of :data:`KINDS`), and the answer of the server if a delivery ``failed``.
 
-    A delivery failed if the kind is ``dsn`` and the action of a recipient is ``failed``, or if the kind is ``other``.
+    That is so if the kind is ``dsn`` and the action of a recipient is ``failed``, and may be if the kind is ``other``.
     ``code`` is the SMTP reply code and ``extended`` the enhanced status code (RFC 3463) of the first recipient that
     failed. ``description`` has the words to find a reason in, at most :data:`MAX_DESCRIPTION` characters: personal
     data. Each may be empty, and all are empty if no delivery failed.

@@ -74,8 +74,8 @@ class Settings:
         "URL",
         "",
         "a URL such as https://mail.example.com/smtpeter, without user name, query, % or the path of a loop at the end",
-        "The webhook's URL in SMTPeter's dashboard, without /failures. Set it in production: signatures are verified "
-        "for its host and path, and requests are also accepted below its path.",
+        "The URL of the webhooks in SMTPeter's dashboard, without /failures. Set it in production: signatures are "
+        "verified for its host and path, and requests are also accepted below its path.",
         parse_public_url,
     )
     webhook_loops: tuple[Loop, ...] = _setting(
@@ -224,7 +224,7 @@ class Settings:
         "TAG",
         "",
         "a tag of at most 64 characters, without comma and semicolon, and not other",
-        "Tag of your messages that gets a time series of its own. Failures without such a tag are counted as other.",
+        "Tag of your messages that gets a time series of its own. Events without such a tag are counted as other.",
         list_of(parse_tag),
         repeatable=True,
     )
@@ -233,7 +233,7 @@ class Settings:
         "LEVEL",
         "info",
         "debug, info, warning or error",
-        "Lowest level to log. At debug, each accepted failure and each rejected request is logged, without recipients "
+        "Lowest level to log. At debug, each accepted event and each rejected request is logged, without recipients "
         "and server responses.",
         OneOf("debug", "info", "warning", "error"),
     )

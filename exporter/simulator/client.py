@@ -43,7 +43,7 @@ def hint_for(url: str, answer: Response, *, signed: bool) -> str:
     if answer.status in {HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED}:
         loop = urlsplit(url).path.rpartition("/")[2]
         if loop not in LOOPS:
-            return "The path of the webhook ends in /failures, or in the name of another loop."
+            return "The path must end in /failures, /deliveries, /bounces or /abuses."
         if loop != FAILURES.name:
             return f"The exporter accepts {loop} only if --webhook.loops names them."
     if answer.body == "unsigned" and not signed:

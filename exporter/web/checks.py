@@ -99,8 +99,10 @@ def rejections(facts: Facts) -> list[Rejection]:
     for reason, count in facts.refusals.items():
         _, what, todo = REFUSAL_REASONS[reason]
         if reason == "other_loop":
-            for webhook in facts.misdirected:
-                todo += f" The webhook for {WEBHOOKS[webhook.type]} calls the URL that ends in `/{webhook.called}`."
+            for webhook in reversed(facts.misdirected):
+                todo = (
+                    f"The webhook for {WEBHOOKS[webhook.type]} calls the URL that ends in `/{webhook.called}`. {todo}"
+                )
         times = "once" if count == 1 else f"{count:,} times"
         found.append(Rejection(reason, times, f"{what[0].upper()}{what[1:]}.", todo))
     return found
@@ -222,7 +224,11 @@ def _ledger(facts: Facts) -> Line:
     size = f". Its size was {_size(facts.ledger.size)}" if facts.ledger.at else ""
     at = facts.ledger.at or None
     if facts.only_failures:
-        others = "" if facts.one_loop else ": only failures are counted, and events of other loops are answered 503"
+        others = (
+            ""
+            if tuple(facts.loops) == (FAILURES,)
+            else ": only failures are counted, and events of other loops are answered 503"
+        )
         todo = "Free disk space, or give the ledger more. The log says how much is free."
         return Line(State.PROBLEM, f"{facts.engine}, writable, but space is short{others}{size}", at, todo)
     return Line(State.OK, f"{facts.engine}, writable{size}", at)

@@ -69,11 +69,6 @@ class Facts:
         return latest((self.counts.get(loop.name, 0.0), in_ledger), now=self.now)
 
     @property
-    def one_loop(self) -> bool:
-        """Whether only failures are served."""
-        return len(self.loops) == 1
-
-    @property
     def none_yet(self) -> State:
         """The state for an event not seen since the start.
 

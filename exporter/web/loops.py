@@ -59,7 +59,7 @@ def _judged(loop: Loop, facts: Facts, at: float) -> tuple[State, str, str]:
 def _silence(facts: Facts, at: float) -> tuple[State, str, str]:
     """Return the same for deliveries that were counted at some time, which should not stop while failures arrive."""
     silent = facts.now - at
-    if silent <= SILENT or facts.now - facts.last_failure > DAY:
+    if silent <= SILENT or facts.now - facts.last_failure > SILENT:
         return State.OK, "", ""
     todo = "In SMTPeter's dashboard, check that the webhook for deliveries is on. Failure ratios are wrong without it."
     if silent > BROKEN:

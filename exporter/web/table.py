@@ -47,7 +47,7 @@ def remarks(facts: Facts) -> list[str]:
 def _ratio_remark(facts: Facts) -> str:
     if DELIVERIES not in facts.loops:
         return "For a failure ratio, add deliveries to `webhook.loops`."
-    if recent.DELIVERIES not in facts.recent.first:
+    if recent.DELIVERIES_BY_PROVIDER not in facts.recent.first:
         return "There is no failure ratio, because no delivery was counted."
     if not _has_ratio(facts.recent):
         return (
@@ -69,7 +69,7 @@ def table(facts: Facts) -> Table | None:
         if family == recent.BY_REASON_PROVIDER:
             failures[labels[0], labels[1]] = number
         else:
-            (deliveries if family == recent.DELIVERIES else after_delivery)[labels[0]] = number
+            (deliveries if family == recent.DELIVERIES_BY_PROVIDER else after_delivery)[labels[0]] = number
     if not failures:
         return None
 
@@ -110,7 +110,7 @@ def _groups(counts: Counter[str], most: int, what: str) -> list[tuple[str, set[s
 
 def _has_ratio(day: LastDay) -> bool:
     """Return whether deliveries were counted about as early as failures: otherwise, some are probably missing."""
-    first = day.first.get(recent.DELIVERIES)
+    first = day.first.get(recent.DELIVERIES_BY_PROVIDER)
     return first is not None and first <= day.first.get(recent.BY_REASON_PROVIDER, first) + _LATE
 
 

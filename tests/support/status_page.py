@@ -9,8 +9,13 @@ from exporter.classification.reason import REASONS
 from exporter.ledger.contract import Total
 from exporter.metrics.activity import Misdirected
 from exporter.metrics.collector import Snapshot
-from exporter.metrics.recent import AFTER_DELIVERY, BY_REASON_PROVIDER, SPAN, LastDay
-from exporter.metrics.recent import DELIVERIES as BY_PROVIDER
+from exporter.metrics.recent import (
+    AFTER_DELIVERY_BY_PROVIDER,
+    BY_REASON_PROVIDER,
+    DELIVERIES_BY_PROVIDER,
+    SPAN,
+    LastDay,
+)
 from exporter.refusals import REFUSAL_REASONS
 from exporter.web.facts import Facts
 
@@ -67,8 +72,8 @@ def last_day(
 ) -> LastDay:
     """Return failures by reason and provider, deliveries and failures after delivery by provider."""
     counts: dict[tuple[str, ...], int] = {(BY_REASON_PROVIDER, *names): number for names, number in failures.items()}
-    counts |= {(BY_PROVIDER, name): number for name, number in (deliveries or {}).items()}
-    counts |= {(AFTER_DELIVERY, name): number for name, number in (after_delivery or {}).items()}
+    counts |= {(DELIVERIES_BY_PROVIDER, name): number for name, number in (deliveries or {}).items()}
+    counts |= {(AFTER_DELIVERY_BY_PROVIDER, name): number for name, number in (after_delivery or {}).items()}
     return LastDay(since, counts, {family: since for family, *_ in counts})
 
 

@@ -12,12 +12,20 @@ from exporter.classification.providers import Providers
 from exporter.classification.report import Report
 from exporter.classification.series import Record, Series
 from exporter.ledger.committer import Commit, Ticket
-from exporter.metrics.recent import AFTER_DELIVERY, BUCKET, BY_REASON_PROVIDER, DELIVERIES, SPAN, LastDay, Recent
+from exporter.metrics.recent import (
+    AFTER_DELIVERY_BY_PROVIDER,
+    BUCKET,
+    BY_REASON_PROVIDER,
+    DELIVERIES_BY_PROVIDER,
+    SPAN,
+    LastDay,
+    Recent,
+)
 from tests.support.tickets import Pending
 
 BLOCKED: Final = (BY_REASON_PROVIDER, "blocked", "gmail")
-LATE: Final = (AFTER_DELIVERY, "gmail")
-DELIVERED: Final = (DELIVERIES, "gmail")
+LATE: Final = (AFTER_DELIVERY_BY_PROVIDER, "gmail")
+DELIVERED: Final = (DELIVERIES_BY_PROVIDER, "gmail")
 
 
 class Clock:
@@ -53,7 +61,11 @@ def test_new_events_are_counted_by_series() -> None:
     recent.committed(commit((BLOCKED,), new=False))
     recent.committed(commit((DELIVERED,)))
     begin = BUCKET * 100.0
-    first = {DELIVERIES: begin, BY_REASON_PROVIDER: begin + BUCKET, AFTER_DELIVERY: begin + BUCKET}
+    first = {
+        DELIVERIES_BY_PROVIDER: begin,
+        BY_REASON_PROVIDER: begin + BUCKET,
+        AFTER_DELIVERY_BY_PROVIDER: begin + BUCKET,
+    }
     assert recent.look() == LastDay(begin, {DELIVERED: 3, BLOCKED: 2, LATE: 1}, first)
 
 

@@ -27,8 +27,3 @@ def test_no_failure_is_shown_in_the_future() -> None:
 def test_what_was_not_seen_may_have_happened_before_the_start() -> None:
     """If the ledger has failures, the exporter was in use before."""
     assert (facts().none_yet, facts(ledger=USED).none_yet) == (State.NOT_YET, State.UNKNOWN)
-
-
-def test_one_loop() -> None:
-    """By default, only failures are served."""
-    assert (facts().one_loop, facts(loops=TWO).one_loop) == (True, False)

@@ -84,9 +84,9 @@ def test_ratio(failed: int, delivered: int, late: int, ratio: str) -> None:
 def test_no_ratio_if_deliveries_began_late() -> None:
     """If the first delivery was counted more than an hour after the first failure, earlier ones may be missing."""
     day = last_day({("blocked", "gmail"): 1}, {"gmail": 9})
-    late = {recent.BY_REASON_PROVIDER: START, recent.DELIVERIES: START + 3_601}
+    late = {recent.BY_REASON_PROVIDER: START, recent.DELIVERIES_BY_PROVIDER: START + 3_601}
     assert ratios(day._replace(first=late)) == [NO_RATIO, NO_RATIO]
-    in_time = late | {recent.DELIVERIES: START + 3_600}
+    in_time = late | {recent.DELIVERIES_BY_PROVIDER: START + 3_600}
     assert ratios(day._replace(first=in_time)) == ["10.0%", "10.0%"]
     assert ratios(last_day({("blocked", "gmail"): 1})) == [NO_RATIO, NO_RATIO]
 
@@ -129,7 +129,7 @@ def test_period(since: float, at: float | None, texts: Texts) -> None:
 def test_remarks(texts: Texts) -> None:
     """They say why there is no ratio, how it is defined, and that other replicas are left out."""
     day = last_day({("blocked", "gmail"): 1}, {"gmail": 9})
-    late = day._replace(first={**day.first, recent.DELIVERIES: START + 3_601})
+    late = day._replace(first={**day.first, recent.DELIVERIES_BY_PROVIDER: START + 3_601})
     for given in (
         facts(shared=True),
         facts(loops=(DELIVERIES,), recent=day),
