@@ -3,11 +3,13 @@
 Pure, except for the set of label sets in use. A record holds no personal data.
 """
 
+import re
 from collections.abc import Iterable
 from functools import lru_cache
 from hashlib import blake2b
 from typing import Final, NamedTuple
 
+from exporter.classification.fields import fold_recipient
 from exporter.classification.labels import OTHER, OVERFLOW, Labels, LabelSets, fold_state, labels_of
 from exporter.classification.loops import ABUSES, BOUNCES, DELIVERIES, FAILURES, Loop
 from exporter.classification.own_reasons import OwnReasons
@@ -19,6 +21,10 @@ from exporter.returned.returned import complaint_recipient, returned_of
 
 AFTER_DELIVERY: Final = "bounce"
 """The state of a failure of a message that was delivered first; its receiver returned a DSN later."""
+
+
+_BRACKETED: Final = re.compile("<([^<>]+)>")
+_MAX_LABELS: Final = 10
 
 
 class Event(NamedTuple):
@@ -89,8 +95,7 @@ class Classifier:
         return Event(BOUNCES, record, slim, provider, self._counted(report), decision=decision, kind=returned.kind)
 
     def _complaint(self, report: Report) -> Event:
-        recipient = complaint_recipient(report.mime) or report.emailfrom
-        provider = self._providers.provider_of(recipient) if "@" in recipient else self._provider_of_host(recipient)
+        provider = self._provider_of_host(complaint_recipient(report.mime) or report.emailfrom)
         identity = _hash(b"smtpeter abuse", report.id, _digest(report.mime))
         record = Record(identity, (("complaints", provider),), ABUSES.number)
         return Event(ABUSES, record, report._replace(mime=b""), provider)
@@ -101,9 +106,10 @@ class Classifier:
     def _counted(self, report: Report) -> tuple[str, ...]:
         return tuple(sorted(self._tags.intersection(report.tags))) if report.tags else ()
 
-    def _provider_of_host(self, host: str) -> str:
-        """Return the provider of the nearest domain above a host that has one."""
-        labels = host.split(".")
+    def _provider_of_host(self, text: str) -> str:
+        """Return the provider of the nearest domain at or above that of an address or a host, if any has one."""
+        address = _BRACKETED.search(text)
+        labels = fold_recipient(address[1] if address else text).rpartition("@")[2].split(".")[-_MAX_LABELS:]
         names = (self._providers.provider_of("@" + ".".join(labels[start:])) for start in range(len(labels) - 1))
         return next((name for name in names if name != OTHER), OTHER)
 

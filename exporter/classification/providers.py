@@ -188,7 +188,7 @@ class Providers:
     def provider_of(self, recipient: str) -> str:
         """Return the name of the provider of an email address. Accepts any text, never raises."""
         _, at, domain = recipient.rpartition("@")
-        domain = _folded(domain) if at else ""
+        domain = _folded(domain) if at and len(domain) <= 2 * _MAX_DOMAIN_LENGTH else ""  # long texts are not cached
         if domain:
             for table in self._tables:
                 name = table.name_of(domain)

@@ -4,9 +4,10 @@ import re
 from typing import Final, NamedTuple
 
 from exporter.classification.fields import Fields
-from exporter.classification.loops import DELIVERIES, FAILURES, WEBHOOKS, Loop
+from exporter.classification.loops import ABUSES, DELIVERIES, FAILURES, WEBHOOKS, Loop
 from exporter.refusals import Refusal
 
+_MAX_ADDRESS: Final = 512
 _ACTIONS: Final = frozenset({"failure", "failed"})
 # Any of these, even without a value, makes an event without a type a failure: the first generation has no type.
 _OF_FAILURES: Final = ("state", "code", "extended", "description")
@@ -51,12 +52,13 @@ def _report_of_other(fields: Fields, loop: Loop, type_: str) -> Report:
     if not type_ and ("state" in fields or _has_action(fields)):
         why = f"no type, but variables of a failure, expected {loop.type}"
         raise Refusal(400, "other_loop", why, loop=FAILURES.type)
-    if not type_ and loop is DELIVERIES and "mime" in fields:
-        raise Refusal(400, "other_loop", f"no type, but the variable mime, expected {loop.type}")
+    foreign = {DELIVERIES.name: "mime", ABUSES.name: "recipient"}.get(loop.name)
+    if not type_ and foreign and foreign in fields:
+        raise Refusal(400, "other_loop", f"no type, but the variable {foreign}, expected {loop.type}")
     recipient = fields.identifier("recipient") if "recipient" in loop.required else ""
     id_ = fields.identifier("id")
     mime = fields.content("mime") if "mime" in loop.required else b""
-    emailfrom = fields.text("emailfrom")
+    emailfrom = fields.text("emailfrom")[:_MAX_ADDRESS]
     return Report(
         id_, recipient, tags=fields.tags(), repaired=frozenset(fields.repaired), mime=mime, emailfrom=emailfrom
     )

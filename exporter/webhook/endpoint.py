@@ -17,6 +17,8 @@ from exporter.signature.verifier import Request, Verifier
 from exporter.webhook.answering import FAILED, PENDING, TICKET, may_wait
 from exporter.webhook.parsing import parse
 
+MAX_PARSING: Final = 200
+"""Maximum number of bodies of a loop that wait to be parsed, also those of clients that disconnected."""
 _BEGAN: Final = "exporter.began"
 _EVENT: Final = "exporter.event"
 """The Future of the event, while a thread parses its body."""
@@ -37,6 +39,7 @@ class Endpoint:
         self._classifier = classifier
         self._telemetry = telemetry
         self._parsers = parsers if loop.max_body > SMALL_BODY else None
+        self._parsing: set[Future[Event]] = set()
 
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Verify, parse and classify the event, and leave its ticket in the environment. Raises Refusal."""
@@ -59,7 +62,11 @@ class Endpoint:
         self._telemetry.requested(self.loop)
         content_type, coding = req.content_type or "", req.get_header("Content-Encoding") or ""
         if self._parsers:
+            if len(self._parsing) >= MAX_PARSING:
+                raise Refusal(503, "busy", f"{MAX_PARSING} bodies wait to be parsed")
             parsing = self._parsers.submit(self._event_of, content_type, body, coding)
+            self._parsing.add(parsing)
+            parsing.add_done_callback(self._parsing.discard)
             req.env[_EVENT] = req.env[PENDING] = parsing
         else:
             req.env[TICKET] = Ticket(self._event_of(content_type, body, coding), began)

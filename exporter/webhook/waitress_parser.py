@@ -8,7 +8,7 @@ from waitress.adjustments import Adjustments
 from waitress.parser import HTTPRequestParser, ParsingError, TransferEncodingNotImplemented
 from waitress.utilities import Error
 
-from exporter.classification.loops import SMALL_BODY
+from exporter.classification.loops import LARGE_BODY, SMALL_BODY
 from exporter.webhook.answering import RETRY_AFTER
 
 
@@ -69,7 +69,9 @@ class Parser(HTTPRequestParser):
             raise ParsingError("headers Transfer-Encoding and Content-Length cannot be combined")
         if "TRANSFER_ENCODING" in headers:  # waitress removes it unless it ignores it
             raise ParsingError(f"header Transfer-Encoding in HTTP/{self.version}")
-        if (self.chunked or self.content_length > SMALL_BODY) and self.path in self.large_bodies.paths:
+        # What is announced to be larger than any limit is rejected as elsewhere, before it arrives.
+        large = self.chunked or SMALL_BODY < self.content_length <= LARGE_BODY
+        if large and self.path in self.large_bodies.paths:
             self.large, self.adj, self.since = True, self.large_bodies.adjustments, time.monotonic()
             self.busy = self.large_bodies.crowded()
 

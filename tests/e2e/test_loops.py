@@ -219,10 +219,10 @@ def head(path: str, length: int) -> bytes:
 def test_a_large_message_is_counted(running: Exporter, loop: Loop) -> None:
     """A body of 1 MiB is accepted with a length and in chunks; one of a byte more is answered 413."""
     with running.client() as client:
-        answers = []
-        for number, size in ((200, LARGE_BODY), (201, LARGE_BODY + 1)):
-            body = body_of(loop, number, size)
-            answers.append(client.request("POST", loop.path, body, {"Content-Type": FORM}).status)
+        answers = [client.request("POST", loop.path, body_of(loop, 200, LARGE_BODY), {"Content-Type": FORM}).status]
+    with connect(running.public) as sock:
+        sock.sendall(head(loop.path, LARGE_BODY + 1))
+        answers.append(int(sock.recv(12).split()[1]))
     body = body_of(loop, 202, LARGE_BODY)
     chunks = b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in (body[:100_000], body[100_000:])) + b"0\r\n\r\n"
     with connect(running.public) as sock:

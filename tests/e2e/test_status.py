@@ -180,7 +180,10 @@ def test_no_answer_in_time_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "TIMEOUT", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
-        assert why_not(invoke("status", url), url) == "no answer within 0.2 seconds"
+        assert (
+            why_not(invoke("status", url), url)
+            == "no answer within 0.2 seconds; is it a listener with TLS (https) or without (http)?"
+        )
 
 
 def test_nothing_controls_the_terminal() -> None:

@@ -9,7 +9,7 @@ from typing import Final
 import pytest
 
 from exporter.ledger.clock import EVEN_PERIOD
-from exporter.ledger.contract import ClockState
+from exporter.ledger.contract import DAY, ClockState
 from exporter.ledger.sqlite import SqliteLedger
 from tests.support.running import Exporter, exporter, failure, server, throughout, until
 from tests.support.sqlite import ask
@@ -126,3 +126,13 @@ def test_the_time_of_the_last_failure_recovers(clock: Clock, tmp_path: Path) -> 
         assert running.post(failure(11)).status == 200
         assert began - 1 <= running.samples()[LAST] <= time.time()
         assert "in the future" not in running.get("/").text
+
+
+@pytest.mark.parametrize(("loops", "trusted"), [("failures,deliveries", False), ("failures", True)])
+def test_a_start_after_more_than_the_shortest_retention(tmp_path: Path, loops: str, trusted: bool) -> None:
+    """If deliveries are kept for three days, a clock that is five days ahead is not trusted at the start."""
+    with closing(SqliteLedger(tmp_path / "ledger.db", now=time.time())) as ledger:
+        then = time.time() - 5 * DAY
+        ledger.check(now=then, write=True, state=ClockState(then, EVEN_PERIOD))
+    with exporter(tmp_path, "--webhook.loops", loops) as running:
+        assert running.logged(PAUSED) is not trusted

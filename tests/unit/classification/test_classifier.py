@@ -382,6 +382,12 @@ def test_a_message_identifies_its_event(loop: Loop) -> None:
         (b"", "staff@hotmail.com", "microsoft"),
         (b"", "", "other"),
         (b"", "nobody", "other"),
+        (b"", "<staff@hotmail.com>", "microsoft"),
+        (b"", "Hotmail <staff@Hotmail.com>", "microsoft"),
+        (b"", "staff@mail.hotmail.com.", "microsoft"),
+        (b"", "a." * 200 + "hotmail.com", "microsoft"),
+        (b"", "a." * 200_000 + "nl", "other"),
+        (b"", "a@" + "a" * 200_000 + ".nl", "other"),
     ],
 )
 def test_the_provider_of_a_complaint(fields: bytes, emailfrom: str, provider: str) -> None:

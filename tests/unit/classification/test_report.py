@@ -166,12 +166,23 @@ def test_a_returned_message_without_a_type_is_no_delivery() -> None:
     assert refusal(DELIVERIES, mime=MIME).reason == "other_loop"
 
 
+def test_a_returned_message_without_a_type_is_no_complaint() -> None:
+    """It has a recipient, which a complaint lacks."""
+    assert refusal(ABUSES, mime=MIME).reason == "other_loop"
+
+
+def test_a_long_sender_of_a_complaint_is_cut() -> None:
+    """No address is longer, and looking for its provider must stay quick."""
+    made = report_of(Fields((EVENTS[ABUSES] | {"emailfrom": "a." * 500_000}).items()), ABUSES)
+    assert made.emailfrom == ("a." * 500_000)[:512]
+
+
 @pytest.mark.parametrize(("loop", "missing"), [(loop, name) for loop in EVENTS for name in loop.required], ids=str)
 def test_what_identifies_an_event_is_required(loop: Loop, missing: str) -> None:
     """An event without one of the variables that identify it is rejected, and so is one with two values."""
     for empty in ("", None, " \r\n"):
-        assert refusal(loop, **(EVENTS[loop] | {missing: empty})).reason == "missing_field"
-    assert refusal(loop, **(EVENTS[loop] | {missing: ["x"]})).reason == "wrong_type"
+        assert refusal(loop, **(EVENTS[loop] | {"type": loop.type, missing: empty})).reason == "missing_field"
+    assert refusal(loop, **(EVENTS[loop] | {"type": loop.type, missing: ["x"]})).reason == "wrong_type"
     with pytest.raises(Refusal) as caught:
         report_of(Fields([*EVENTS[loop].items(), (missing, "another")]), loop)
     assert caught.value.reason == "duplicate_field"

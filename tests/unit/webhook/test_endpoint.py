@@ -23,7 +23,7 @@ from exporter.signature.keys import LookupPending
 from exporter.signature.verifier import Request
 from exporter.webhook.answering import COUNTED, WAIT_TIMEOUT
 from exporter.webhook.app import public_app
-from exporter.webhook.endpoint import Endpoint, read_body
+from exporter.webhook.endpoint import MAX_PARSING, Endpoint, read_body
 from tests.support.running import FORM, Samples, changes, failure
 
 
@@ -361,6 +361,19 @@ def test_a_body_that_is_not_parsed_in_time(monkeypatch: pytest.MonkeyPatch) -> N
     (parse,) = served.parsers.waiting
     parse()
     assert served.recorder.tickets == []
+
+
+def test_few_bodies_wait_to_be_parsed() -> None:
+    """One too many is answered 503, until another is parsed."""
+    served = Served()
+    served.parsers.at_once = False
+    given: list[Any] = []
+    for _ in range(MAX_PARSING + 1):
+        served.app.begin(environ_of("/bounces", "POST", FORM, BODIES[BOUNCES]), given.append)
+    assert [answer.body for answer in given] == [b"busy\n"]
+    served.parsers.waiting[0]()
+    served.app.begin(environ_of("/bounces", "POST", FORM, BODIES[BOUNCES]), given.append)
+    assert given[1:] == [None]
 
 
 @each_loop

@@ -5,7 +5,7 @@ from typing import Any, Final
 import pytest
 from waitress.adjustments import Adjustments
 
-from exporter.classification.loops import SMALL_BODY
+from exporter.classification.loops import LARGE_BODY, SMALL_BODY
 from exporter.webhook.answering import RETRY_AFTER
 from exporter.webhook.waitress_parser import LargeBodies, Parser
 
@@ -53,6 +53,12 @@ def test_each_path_has_its_limit(path: str, most: int) -> None:
     assert parsed(path, length(most)).error.code == 413
     chunk = b"%x\r\n" % (2 * most) + b"x" * most
     assert parsed(path, "Transfer-Encoding: chunked", body=chunk).error.code == 413
+
+
+def test_what_is_too_large_everywhere_is_rejected_at_once() -> None:
+    """It takes no place of a large body."""
+    made = parsed("/bounces", length(LARGE_BODY + 1))
+    assert (made.large, made.completed, made.error.code) == (False, True, 413)
 
 
 def test_one_large_body_too_many() -> None:
