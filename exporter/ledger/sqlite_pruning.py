@@ -22,11 +22,10 @@ class Pruner:
     def __init__(self, table: str) -> None:
         self._from = os.urandom(16)  # so that a series of short-lived processes prunes everything, too
         slice_ = "hash >= :start AND hash <= :end"
-        # Only the name of the table is put into the statements.
-        self._end = f"SELECT hash FROM {table} WHERE hash > ? ORDER BY hash LIMIT 1 OFFSET ?"  # noqa: S608
-        self._any = f"SELECT 1 FROM {table} WHERE {slice_} AND (day < :first OR day > :today) LIMIT 1"  # noqa: S608
-        self._delete = f"DELETE FROM {table} WHERE {slice_} AND day < :first"  # noqa: S608
-        self._date = f"UPDATE {table} SET day = :today WHERE {slice_} AND day > :today"  # noqa: S608
+        self._end = f"SELECT hash FROM {table} WHERE hash > ? ORDER BY hash LIMIT 1 OFFSET ?"  # noqa: S608 -- names of tables
+        self._any = f"SELECT 1 FROM {table} WHERE {slice_} AND (day < :first OR day > :today) LIMIT 1"  # noqa: S608 -- names of tables
+        self._delete = f"DELETE FROM {table} WHERE {slice_} AND day < :first"  # noqa: S608 -- names of tables
+        self._date = f"UPDATE {table} SET day = :today WHERE {slice_} AND day > :today"  # noqa: S608 -- names of tables
 
     def prune(self, writer: sqlite3.Connection, *, first: int, today: int) -> int:
         """Delete the identities of the next slice with a day before ``first``, and return how many.

@@ -5,6 +5,7 @@ import sqlite3
 import time
 from collections import Counter as Count
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Final
 
 import prometheus_client
@@ -44,7 +45,7 @@ class Telemetry:
             ["loop"],
             registry=registry,
         )
-        self._requested = Gauge(
+        requested = Gauge(
             "smtpeter_exporter_last_request_timestamp_seconds",
             "Time of the last request that SMTPeter signed for that loop, in seconds since the epoch; 0 if none "
             "arrived since the start.",
@@ -59,7 +60,7 @@ class Telemetry:
         )
         for loop in loops:
             self._accepted.labels(loop.name)
-            self._requested.labels(loop.name)
+            requested.labels(loop.name).set_function(partial(self._last_request, loop.name))
             self._signature_refused.labels(loop.name)
         self._duplicates = Counter(
             "smtpeter_exporter_duplicates",
@@ -163,8 +164,10 @@ class Telemetry:
 
     def requested(self, loop: Loop) -> None:
         """Record a request for a loop, with a valid signature if one is required."""
-        self._requested.labels(loop.name).set_to_current_time()
         self.activity.requested(loop.name)
+
+    def _last_request(self, loop: str) -> float:
+        return self.activity.requests().get(loop, 0.0)
 
     def committed(self, commit: Commit) -> None:
         """Observe a commit, its requests if they are answered 200, and the details of its new failures."""

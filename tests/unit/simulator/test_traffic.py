@@ -230,7 +230,7 @@ def test_each_loop_repeats_some_requests() -> None:
 
 
 def test_recipients_belong_to_their_provider() -> None:
-    """In each loop, the provider of an answer is that of the recipient, whom a complaint names in its report."""
+    """In each loop, an answer has the provider of the recipient. For a complaint, it is the one in the report."""
     providers = Providers({})
     for request in day(Traffic(500, seed=6, loops=LOOPS)):
         recipient = request.fields.get("recipient") or re.findall("Original-Rcpt-To: <(.*)>", request.fields["mime"])[0]
